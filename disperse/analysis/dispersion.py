@@ -1,0 +1,106 @@
+"""How spread out the inner representations of a batch are, block by block.
+
+No single number tells: a norm can grow ninefold while the rank falls, and the loss looks fine. So
+norm, effective rank and mean cosine are always shown together.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from ..data import ImageSet
+from ..losses import DispersiveLoss
+from ..losses.distances import at_least_float32, cosine_similarities
+from ..models import DiffusionTransformer
+from ..objectives import interpolate, time_of_noise_level
+from ..rng import normal
+
+
+@dataclass(frozen=True)
+class Dispersion:
+    """Spread of a feature matrix.
+
+    Attributes:
+        rms: root mean square of the entries, ≥ 0; ``‖z‖/√d`` of a typical row.
+        spread: root mean square after subtracting the batch mean; what the losses act on.
+        effective_rank: exp of the entropy of the normalised singular values of the centred
+            features, from 1 to min(b − 1, d). Misleads when b is small: it can't exceed b − 1.
+        mean_cosine: mean over pairs i ≠ j of the raw cosine, in [−1, 1]. A shared offset alone brings
+            it near 1.
+    """
+
+    rms: float
+    spread: float
+    effective_rank: float
+    mean_cosine: float
+
+
+@torch.no_grad()
+def measure(z: Tensor) -> Dispersion:
+    """Spread of features (b, ...), b ≥ 2, read as (b, d).
+
+    Source: effective rank: Roy & Vetterli 2007 (RankMe: Garrido et al. 2023).
+    """
+    z = at_least_float32(z.flatten(1)).double()
+    b = len(z)
+    centred = z - z.mean(dim=0)
+    # The singular values come from the b×b Gram matrix; d may be huge.
+    singular = torch.linalg.eigvalsh(centred @ centred.mT).clamp_min(0).sqrt()
+    share = singular / singular.sum().clamp_min(torch.finfo(z.dtype).tiny)
+    rank = torch.special.entr(share).sum().exp()
+    cosines = cosine_similarities(z)
+    return Dispersion(
+        rms=z.square().mean().sqrt().item(),
+        spread=centred.square().mean().sqrt().item(),
+        effective_rank=rank.item(),
+        mean_cosine=((cosines.sum() - cosines.diagonal().sum()) / (b * (b - 1))).item(),
+    )
+
+
+@torch.no_grad()
+def block_features(
+    model: DiffusionTransformer, data: ImageSet, *, level: float, seed: int = 0
+) -> dict[int, Tensor]:
+    """Output of every block for noised images, block → (b, n, d).
+
+    Args:
+        model: in eval mode.
+        data: images and their labels.
+        level: noise level in [0, 1], 1 = pure noise.
+        seed: of the noise, the same for every model.
+    """
+    device = next(model.parameters()).device
+    x = data.images.to(device)
+    t = time_of_noise_level(torch.full((len(x),), level, device=device))
+    eps = normal(tuple(x.shape), "analysis noise", seed).to(device)
+    taps = tuple(range(model.config.depth))
+    return model(interpolate(x, eps, t), t, data.labels.to(device), taps=taps).features
+
+
+def descend(points: Tensor, loss: DispersiveLoss, *, num_steps: int, lr: float = 0.01) -> Tensor:
+    """Follow the negative gradient of a loss from features (b, d), with Adam so that scales don't matter.
+
+    Returns:
+        Tensor: shape (num_steps + 1, b, d), the path of every row.
+    """
+    z = points.clone().requires_grad_()
+    optimizer = torch.optim.Adam([z], lr=lr)
+    path = [points.clone()]
+    for _ in range(num_steps):
+        optimizer.zero_grad()
+        loss(z).backward()
+        optimizer.step()
+        path.append(z.detach().clone())
+    return torch.stack(path)
+
+
+def measure_blocks(
+    model: DiffusionTransformer, data: ImageSet, *, levels: tuple[float, ...] = (0.25, 0.5, 0.75)
+) -> list[dict[str, float]]:
+    """One row per (noise level, block): ``level``, ``block`` and the fields of ``Dispersion``."""
+    return [
+        {"level": level, "block": block, **asdict(measure(z))}
+        for level in levels
+        for block, z in block_features(model, data, level=level).items()
+    ]

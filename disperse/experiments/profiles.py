@@ -1,0 +1,88 @@
+"""The ladder: the same items at growing size. A new profile is one row here."""
+
+from dataclasses import dataclass
+
+from ..errors import unknown
+from ..evaluation import Protocol
+from ..spec import DispersiveSpec, OptimizerSpec, RunSpec
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Size of every run and of its evaluation.
+
+    Attributes:
+        model: preset of the network.
+        batch_size, lr, warmup_steps: optimisation; chosen by the baseline's quality alone.
+        num_steps: length of a run.
+        milestones: steps before the end that are evaluated too, for learning curves.
+        solver, sampler_steps: sampler of the evaluation.
+        num_samples, guided_samples: images of the distance, and of the guided class agreement.
+        weights: which weights are sampled: ``"raw"`` or an average.
+        stamp: printed across figures, or empty.
+    """
+
+    model: str
+    batch_size: int
+    lr: float
+    warmup_steps: int
+    num_steps: int
+    milestones: tuple[int, ...]
+    solver: str
+    sampler_steps: int
+    num_samples: int
+    guided_samples: int
+    weights: str
+    stamp: str = ""
+
+    def spec(self, label: str, seed: int, *terms: DispersiveSpec) -> RunSpec:
+        """The run of this profile with these regularisers."""
+        return RunSpec(
+            name=label,
+            model=self.model,
+            regularizers=terms,
+            batch_size=self.batch_size,
+            optimizer=OptimizerSpec(lr=self.lr, warmup_steps=self.warmup_steps),
+            num_steps=self.num_steps,
+            milestones=self.milestones,
+            checkpoint_interval=max(self.num_steps // 10, 1),
+            seed=seed,
+        )
+
+    @property
+    def protocol(self) -> Protocol:
+        """How the runs of this profile are evaluated."""
+        return Protocol(
+            num_samples=self.num_samples,
+            guided_samples=self.guided_samples,
+            solver=self.solver,
+            num_steps=self.sampler_steps,
+            weights=self.weights,
+        )
+
+
+# fmt: off
+PROFILES = {
+    "smoke": Profile(
+        model="SiT-Nano/2", batch_size=32, lr=2e-3, warmup_steps=5,
+        num_steps=40, milestones=(20,),
+        solver="heun", sampler_steps=4, num_samples=100, guided_samples=20,
+        weights="power-0.1", stamp="SMOKE"),
+    "cpu": Profile(
+        model="SiT-Mini/2", batch_size=128, lr=1e-3, warmup_steps=100,
+        num_steps=2000, milestones=(500, 1000, 1500),
+        solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
+        weights="power-0.1"),
+}
+# fmt: on
+
+
+def profile(name: str) -> Profile:
+    """A row of the ladder by name.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    if name not in PROFILES:
+        raise unknown("profile", name, PROFILES)
+    return PROFILES[name]

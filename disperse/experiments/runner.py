@@ -1,0 +1,91 @@
+"""Complete many runs, several processes at a time, with one progress bar for all."""
+
+import multiprocessing
+import os
+import signal
+import warnings
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+
+import torch
+from tqdm.auto import tqdm
+
+from ..errors import DisperseError, Interrupted, RunFailedError
+from ..evaluation import Protocol
+from ..spec import RunSpec
+from .store import complete, run_folder
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def complete_all(
+    specs: list[RunSpec], protocol: Protocol, *, processes: int | None = None, progress: bool = True
+) -> None:
+    """Train and evaluate what is missing; a failed run does not stop the others.
+
+    Args:
+        specs: runs; those that are finished cost nothing.
+        protocol: how each milestone is evaluated.
+        processes: how many at a time, one thread each; None takes every core on a machine without
+            accelerator, and one process with one.
+        progress: show images done of all runs.
+
+    Raises:
+        RunFailedError: after all are done, naming each run that failed and why.
+        Interrupted: Ctrl-C; every run saved its last step.
+    """
+    if processes is None:
+        processes = 1 if torch.cuda.is_available() or torch.backends.mps.is_available() else cores()
+    total = sum(spec.num_steps * spec.batch_size for spec in specs)
+    # spawn: a forked PyTorch may hang on the thread pools of its parent.
+    context = multiprocessing.get_context("spawn")
+    failures: dict[str, str] = {}
+    with (
+        ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool,
+        tqdm(total=total, unit="img", unit_scale=True, desc="runs", disable=not progress) as bar,
+    ):
+        jobs = {pool.submit(complete, spec, protocol): spec for spec in specs}
+        pending: set[Future[None]] = set(jobs)
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=1.0)
+                for job in done:
+                    error = job.exception()
+                    if error is not None:
+                        failures[jobs[job].run_id] = _reason(error)
+                if progress:
+                    bar.set_postfix_str(f"{len(specs) - len(pending)} of {len(specs)} runs", refresh=False)
+                    bar.update(sum(map(_seen_images, specs)) - bar.n)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise Interrupted(
+                signal.SIGINT, "stopped; runs are saved, type the same command to go on"
+            ) from None
+    if failures:
+        reasons = "; ".join(f"{run}: {reason}" for run, reason in failures.items())
+        raise RunFailedError(f"{len(failures)} of {len(specs)} runs failed: {reasons}")
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("default")
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, DisperseError) else f"{type(error).__name__}: {error}"
+
+
+def _seen_images(spec: RunSpec) -> int:
+    """Images so far, from the end of the log; a few steps behind."""
+    path = run_folder(spec) / "metrics.jsonl"
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(max(path.stat().st_size - 600, 0))
+            lines = handle.read().splitlines()
+        rows = [line for line in lines if line.startswith(b'{"step": ')]
+        step = int(rows[-1].split(b",")[0].split(b":")[1]) if rows else 0
+    except (OSError, ValueError):
+        step = 0
+    return min(step, spec.num_steps) * spec.batch_size

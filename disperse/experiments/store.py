@@ -1,0 +1,200 @@
+"""Where results live: the run store, finished evaluations, and the published set.
+
+``runs/<name>-<fingerprint>/`` holds a run (spec, metrics, checkpoints, ``evaluations/``);
+``figures/<profile>/results.jsonl`` holds the finished evaluations that are committed. Results are a
+pure function of specs: what is there is used, what is missing is computed.
+"""
+
+import datetime
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import atomic
+from ..analysis import measure_blocks
+from ..data import load_data
+from ..device import resolve_device
+from ..errors import StorageError
+from ..evaluation import Protocol, evaluate
+from ..spec import RunSpec
+from ..training import load_weights, read_spec, train
+
+Record = dict[str, Any]
+
+
+def home() -> Path:
+    """The folder that holds ``runs/``, ``figures/`` and ``papermill_runs/``.
+
+    ``$DISPERSE_HOME`` if set; else the repository that this package lies in; else the current folder.
+    """
+    named = os.environ.get("DISPERSE_HOME")
+    if named:
+        return Path(named).expanduser().resolve()
+    repository = Path(__file__).resolve().parents[2]
+    return repository if (repository / "notebooks").is_dir() else Path.cwd()
+
+
+def run_folder(spec: RunSpec) -> Path:
+    """Folder of a run in the store."""
+    return home() / "runs" / spec.run_id
+
+
+def find_run(name: str) -> Path:
+    """A run folder by path, by ``<name>-<fingerprint>``, or by an unambiguous part of it.
+
+    Raises:
+        StorageError: none or several match.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    runs = home() / "runs"
+    matches = sorted(path for path in runs.glob("*") if path.is_dir() and name in path.name)
+    if len(matches) != 1:
+        found = ", ".join(path.name for path in matches[:5]) or "none"
+        raise StorageError(f"run {name!r}: expected one folder in {runs} to match, found {found}")
+    return matches[0]
+
+
+def evaluation_path(folder: Path, step: int, protocol: Protocol) -> Path:
+    """Where the evaluation of a step lies."""
+    return folder / "evaluations" / f"step_{step:08d}-{protocol.hash}.json"
+
+
+def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "auto") -> Record:
+    """Evaluate a checkpoint, or read the stored evaluation.
+
+    Raises:
+        StorageError: the stored evaluation was edited or damaged.
+    """
+    spec = read_spec(folder)
+    path = evaluation_path(folder, step, protocol)
+    if path.exists():
+        return read_record(path)
+    place = resolve_device(device)
+    model = load_weights(folder, spec, step, protocol.weights, place)
+    record: Record = {
+        "name": spec.name,
+        "fingerprint": spec.fingerprint,
+        "seed": spec.seed,
+        "step": step,
+        "seen_images": step * spec.batch_size,
+        "spec": spec.identity,
+        "protocol": protocol.model_dump(mode="json"),
+        "card": protocol.card(),
+        "metrics": evaluate(model, protocol),
+        "blocks": measure_blocks(model, load_data(spec.data, protocol.reference)),
+        "device": device_name(place),
+        "torch": torch.__version__,
+        "commit": commit(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    atomic.write_json(path, seal(record))
+    return record
+
+
+def complete(spec: RunSpec, protocol: Protocol) -> None:
+    """Train a run as far as its spec says and evaluate every milestone and the end; cheap if done."""
+    folder = run_folder(spec)
+    steps = sorted({*spec.milestones, spec.num_steps})
+    if all(evaluation_path(folder, step, protocol).exists() for step in steps):
+        return
+    train(spec, folder, progress=False)
+    for step in steps:
+        evaluate_run(folder, step, protocol, device=spec.device)
+
+
+def records(spec: RunSpec, protocol: Protocol) -> list[Record]:
+    """Stored evaluations of a run at its milestones and end, as far as they exist."""
+    folder = run_folder(spec)
+    paths = (evaluation_path(folder, s, protocol) for s in sorted({*spec.milestones, spec.num_steps}))
+    return [read_record(path) for path in paths if path.exists()]
+
+
+def seal(record: Record) -> Record:
+    """The record with a digest of its content, so that an edited or damaged one is noticed."""
+    content = {key: value for key, value in record.items() if key != "sha256"}
+    return {**content, "sha256": atomic.digest(content, 64)}
+
+
+def read_record(path: Path) -> Record:
+    """Read a sealed record.
+
+    Raises:
+        StorageError: damaged or edited.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be read ({error}); delete it to evaluate again") from None
+    return check_seal(record, str(path))
+
+
+def check_seal(record: Record, where: str) -> Record:
+    """Return the record if its digest fits its content, else raise StorageError."""
+    if not isinstance(record, dict) or seal(record).get("sha256") != record.get("sha256"):
+        raise StorageError(
+            f"{where}: content does not fit its SHA-256 (edited or damaged); delete it to evaluate again"
+        )
+    return record
+
+
+def published_path(profile: str) -> Path:
+    """The committed results of a profile."""
+    return home() / "figures" / profile / "results.jsonl"
+
+
+def published(profile: str) -> list[Record]:
+    """Every committed evaluation of a profile, seals checked."""
+    path = published_path(profile)
+    return [
+        check_seal(record, f"{path}:{number}")
+        for number, record in enumerate(atomic.read_jsonl(path), start=1)
+    ]
+
+
+def publish(profile: str, new: list[Record]) -> int:
+    """Append evaluations to the committed results unless they stand there; returns how many were new."""
+    old = published(profile)
+    known = {_key(record) for record in old}
+    fresh = [seal(record) for record in new if _key(record) not in known]
+    lines = [atomic.canonical_json(record) for record in [*old, *fresh]]
+    if fresh:
+        atomic.write_text(published_path(profile), "\n".join(lines) + "\n")
+    return len(fresh)
+
+
+def _key(record: Record) -> tuple[str, int, str]:
+    return record["fingerprint"], record["step"], atomic.canonical_json(record["protocol"])
+
+
+def select(pool: list[Record], spec: RunSpec, protocol: Protocol) -> list[Record]:
+    """Records of a run under a protocol, by step."""
+    wanted = protocol.model_dump(mode="json")
+    matches = (r for r in pool if r["fingerprint"] == spec.fingerprint and r["protocol"] == wanted)
+    return sorted(matches, key=lambda record: record["step"])
+
+
+def commit() -> str:
+    """Commit of the code, with ``+`` if the package differs from it; ``unknown`` outside git."""
+    package = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(package), *arguments], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        return head + ("+" if head and git("status", "--porcelain", "--", str(package)) else "") or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def device_name(device: torch.device) -> str:
+    """Type of the device, and its model where PyTorch knows it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

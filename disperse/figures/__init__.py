@@ -1,0 +1,23 @@
+"""Figures: from data to matplotlib, saved with a sidecar."""
+
+from .idea import dispersing_points_figure, floor_figure
+from .samples import samples_figure, tile
+from .theme import COLORS, read_sidecar, save, theme
+from .training import training_figure
+from .variants import draw_published, draw_variants, learning_curves_figure, variants_figure
+
+__all__ = [
+    "COLORS",
+    "dispersing_points_figure",
+    "draw_published",
+    "draw_variants",
+    "floor_figure",
+    "learning_curves_figure",
+    "read_sidecar",
+    "samples_figure",
+    "save",
+    "theme",
+    "tile",
+    "training_figure",
+    "variants_figure",
+]

@@ -1,0 +1,138 @@
+"""The dispersive column of the paper's variants table, as pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import atomic
+from ..evaluation import Estimate, noise_floor
+from ..experiments import paper, tables
+from ..experiments.items import Cell, item
+from ..experiments.profiles import Profile, profile
+from ..experiments.store import Record, home, published, select
+from .theme import ACCENT, COLORS, new_figure, save
+
+
+def variants_figure(rows: list[tables.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
+    """Distances with intervals beside the paper's; then relative changes, ours and the paper's."""
+    figure, (left, right) = new_figure(11, 4.2, columns=2)
+    finals = pd.DataFrame([r for r in tables.curves(pool, cells, row) if r["step"] == row.num_steps])
+    for position, entry in enumerate(rows):
+        color = COLORS[entry.label]
+        values = finals[finals.label == entry.label].fd
+        left.scatter(np.full(len(values), position - 0.15), values, s=18, color=color, alpha=0.45)
+        _interval(left, position + 0.05, entry.metrics["fd"].value, entry.metrics["fd"], color)
+    floor = noise_floor(row.protocol)
+    left.axhline(floor.value, color=ACCENT, linewidth=1.2, linestyle="--")
+    left.annotate("real against real", (len(rows) - 0.55, floor.value), color=ACCENT, fontsize=10,
+                  ha="right", va="bottom")  # fmt: skip
+    left.set_ylim(bottom=0)
+    left.set_ylabel("Fréchet distance (lower is better)")
+    left.set_title(f"Ours: digits, {row.num_steps} steps")
+    _names(left, [entry.label for entry in rows])
+
+    changed = [entry for entry in rows if entry.change is not None]
+    for position, entry in enumerate(changed):
+        assert entry.change is not None
+        assert entry.paper_change is not None
+        percent = [100 * np.expm1(v) for v in (entry.change.value, entry.change.low, entry.change.high)]
+        color = COLORS[entry.label]
+        right.errorbar(position + 0.1, percent[0], [[percent[0] - percent[1]], [percent[2] - percent[0]]],
+                       fmt="o", color=color, capsize=4, markersize=7)  # fmt: skip
+        right.scatter(position - 0.12, 100 * entry.paper_change, marker="D", s=42, color="white",
+                      edgecolor=color, linewidth=1.6, zorder=3)  # fmt: skip
+    right.axhline(0, color=COLORS["baseline"], linewidth=1)
+    right.scatter([], [], marker="D", s=42, color="white", edgecolor="black", label="paper (FID, ImageNet)")
+    right.scatter([], [], marker="o", s=42, color="black", label="ours, 95% over seeds")
+    right.legend(loc="best")
+    right.set_ylabel("change against the baseline, %")
+    right.set_title("Change against the baseline")
+    _names(right, [entry.label for entry in changed])
+    return figure
+
+
+def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
+    """Distance, feature norm and effective rank over training, with 95% bands over seeds."""
+    frame = pd.DataFrame(tables.curves(pool, cells, row))
+    panels = [
+        ("fd", "Fréchet distance", "Quality"),
+        ("rms", "feature rms at ¼ depth", "Norm"),
+        ("effective_rank", "effective rank at ¼ depth", "Rank"),
+        ("mean_cosine", "mean cosine at ¼ depth", "Direction"),
+    ]
+    figure, axes = new_figure(11, 7.2, columns=2, rows=2)
+    labels = [label for label in COLORS if label in set(frame.label)]
+    for ax, (column, ylabel, title) in zip(axes, panels, strict=True):
+        sns.lineplot(frame, x="step", y=column, hue="label", hue_order=labels, palette=COLORS, marker="o",
+                     errorbar=("ci", 95), seed=0, ax=ax, legend=ax is axes[0])  # fmt: skip
+        ax.set(xlabel="training step", ylabel=ylabel, title=title)
+    axes[0].set_yscale("log")
+    axes[0].axhline(noise_floor(row.protocol).value, color=ACCENT, linestyle="--", linewidth=1.2)
+    handles, _ = axes[0].get_legend_handles_labels()
+    axes[0].legend(handles, [paper.NAMES[label] for label in labels])
+    return figure
+
+
+def variants_facts(
+    rows: list[tables.Row], pool: list[Record], cells: list[Cell], row: Profile
+) -> dict[str, Any]:
+    """What the sidecar of the variants figures and table holds."""
+    used = [(cell, select(pool, cell.spec, row.protocol)) for cell in cells]
+    return {
+        "item": "variants",
+        "protocol": row.protocol.model_dump(mode="json"),
+        "noise_floor": noise_floor(row.protocol).value,
+        "rows": tables.as_json(rows),
+        "runs": [
+            {
+                "label": cell.label,
+                "seed": cell.spec.seed,
+                "fingerprint": cell.spec.fingerprint,
+                "commits": sorted({record["commit"] for record in found}),
+                "fd_by_step": {record["step"]: record["metrics"]["fd"]["value"] for record in found},
+            }
+            for cell, found in used
+            if found
+        ],
+    }
+
+
+def draw_variants(pool: list[Record], profile_name: str, seeds: tuple[int, ...], folder: Path) -> list[Path]:
+    """Draw table, figure and learning curves of the variants into ``folder``, with sidecars."""
+    row = profile(profile_name)
+    cells = item("variants", profile_name, seeds)
+    rows = tables.variants_table(pool, cells, row)
+    facts = variants_facts(rows, pool, cells, row)
+    table = folder / "variants.md"
+    atomic.write_text(table, tables.variants_markdown(rows, row))
+    return [
+        table,
+        save(variants_figure(rows, pool, cells, row), folder / "variants", facts, stamp=row.stamp),
+        save(learning_curves_figure(pool, cells, row), folder / "learning_curves", facts, stamp=row.stamp),
+    ]
+
+
+def draw_published(profile_name: str) -> list[Path]:
+    """Redraw every published figure and table of a profile from ``results.jsonl``; trains nothing."""
+    pool = published(profile_name)
+    seeds = tuple(sorted({record["seed"] for record in pool}))
+    return draw_variants(pool, profile_name, seeds, home() / "figures" / profile_name)
+
+
+def _interval(ax: Axes, x: float, y: float, estimate: Estimate, color: str) -> None:
+    if np.isfinite(estimate.low):
+        ax.errorbar(
+            x, y, [[y - estimate.low], [estimate.high - y]], fmt="o", color=color, capsize=4, markersize=7
+        )
+    else:
+        ax.scatter([x], [y], color=color, s=49)
+
+
+def _names(ax: Axes, labels: list[str]) -> None:
+    ax.set_xticks(range(len(labels)), [paper.NAMES[label].replace(", ", ",\n") for label in labels])
+    ax.set_xlim(-0.5, len(labels) - 0.5)

@@ -1,0 +1,255 @@
+"""The four dispersive losses of *Diffuse and Disperse* (Wang & He, arXiv 2506.09027).
+
+Each is a pure function of features ``z`` of shape (b, d), one row per sample, and returns a scalar.
+More leading axes are independent groups: (k, g, d) gives k values, one per group of g rows, which is
+how one device reproduces k devices with local batches of g (see ``DispersiveLoss``).
+
+Options that all share:
+
+diagonal
+    ``"keep"`` averages over all g² pairs (i, j), the g pairs i = j among them, as the released code
+    does. It bounds the loss from below: pushing rows apart for ever gains nothing.
+    ``"mask"`` averages over i ≠ j only; the ℓ2 loss then has no floor.
+scale
+    ``"dim"`` divides squared distances by d (and the covariance sum by d²), so that a setting means
+    the same at every width; ``"none"`` takes the printed formula literally.
+
+With fewer than two rows there are no pairs: the value is 0 with zero gradient, and a
+``NoPairsWarning`` says so.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, unknown
+from .distances import at_least_float32, cosine_similarities, diagonal_mask, gram, squared_distances
+
+Diagonal = Literal["keep", "mask"]
+Scale = Literal["dim", "none"]
+
+
+class NoPairsWarning(UserWarning):
+    """A batch or group of one row has no pairs to disperse."""
+
+
+def infonce_l2(z: Tensor, *, tau: float = 0.5, diagonal: Diagonal = "keep", scale: Scale = "dim") -> Tensor:
+    """InfoNCE with squared ℓ2 distance: ``log E_{i,j}[exp(−D_ij/τ)]``, ``D_ij = ‖z_i − z_j‖²/d``.
+
+    Args:
+        z (Tensor): shape (..., g, d), any float dtype, not normalised.
+        tau: temperature τ > 0. The paper uses 0.5, the released code 1.
+        diagonal: keep or mask the pairs i = j.
+        scale: ``"none"`` leaves out the division by d.
+
+    Returns:
+        Tensor: shape (...), in [−log g, 0]; 0 iff all rows coincide. Masked: in (−∞, 0].
+
+    Raises:
+        ConfigError: z has no rows or fewer than two axes, or an option is out of range.
+
+    Source: paper, table of objectives (InfoNCE) and Algorithm 1; the division by d: released code.
+    """
+    _check(z, diagonal, scale, tau=tau)
+    z = at_least_float32(z)
+    if z.shape[-2] < 2:
+        return _no_pairs(z)
+    return _log_mean_exp(-_scaled_distances(z, scale) / tau, diagonal)
+
+
+def infonce_cosine(
+    z: Tensor, *, tau: float = 0.5, diagonal: Diagonal = "keep", scale: Scale = "dim"
+) -> Tensor:
+    """InfoNCE with negative cosine: ``log E_{i,j}[exp(−D_ij/τ)]``, ``D_ij = −cos(z_i, z_j)``.
+
+    Args:
+        z (Tensor): shape (..., g, d), any float dtype.
+        tau: temperature τ > 0.
+        diagonal: keep or mask the pairs i = j.
+        scale: accepted for uniformity; a cosine has no scale.
+
+    Returns:
+        Tensor: shape (...), from ``log[(e^{1/τ} + (g−1) e^{−1/((g−1)τ)})/g]`` to 1/τ.
+
+    Source: paper, table of objectives (InfoNCE, cosine dissimilarity).
+    """
+    _check(z, diagonal, scale, tau=tau)
+    z = at_least_float32(z)
+    if z.shape[-2] < 2:
+        return _no_pairs(z)
+    return _log_mean_exp(cosine_similarities(z) / tau, diagonal)
+
+
+def hinge(z: Tensor, *, eps: float = 1.0, diagonal: Diagonal = "keep", scale: Scale = "dim") -> Tensor:
+    """Hinge: ``E_{i,j}[max(0, ε − D_ij)²]``, ``D_ij = ‖z_i − z_j‖²/d``.
+
+    Args:
+        z (Tensor): shape (..., g, d), any float dtype.
+        eps: margin ε > 0 on the squared distance. Not published; 1 is this library's default.
+        diagonal: keep or mask the pairs i = j.
+        scale: ``"none"`` leaves out the division by d.
+
+    Returns:
+        Tensor: shape (...), in [ε²/g, ε²]. Masked: in [0, ε²].
+
+    Source: paper, table of objectives (hinge).
+    """
+    _check(z, diagonal, scale, eps=eps)
+    z = at_least_float32(z)
+    if z.shape[-2] < 2:
+        return _no_pairs(z)
+    violation = (eps - _scaled_distances(z, scale)).clamp_min(0).square()
+    if diagonal == "keep":
+        return violation.mean(dim=(-2, -1))
+    rows = z.shape[-2]
+    masked = violation.masked_fill(diagonal_mask(violation), 0.0)
+    return masked.sum(dim=(-2, -1)) / (rows * (rows - 1))
+
+
+def covariance(z: Tensor, *, diagonal: Diagonal = "keep", scale: Scale = "dim") -> Tensor:
+    """Covariance: ``Σ_{m,n} Cov_mn²`` of features standardised per dimension, divided by d².
+
+    Standardised (batch mean 0, std 1), the diagonal of Cov is constant; without that the sum would
+    reward collapse. ``‖ZᵀZ‖_F = ‖ZZᵀ‖_F``, so the cost is g×g and never d×d. A dimension that is
+    constant over the group has no correlation and is left out; with none left the value is the
+    ceiling, and the gradient 0.
+
+    Args:
+        z (Tensor): shape (..., g, d), any float dtype.
+        diagonal: keep or mask the entries m = n of the covariance matrix.
+        scale: ``"dim"`` is the mean over the kept entries, ``"none"`` their sum (d² times the mean,
+            or d² − d if masked, where constant dimensions are left out).
+
+    Returns:
+        Tensor: shape (...), in [max(1/d, 1/(g−1)), 1] for ``"dim"``, times d² for ``"none"``. Masked:
+        see ``bounds``.
+
+    Source: paper, table of objectives (covariance); the division by d² is this library's.
+    """
+    _check(z, diagonal, scale)
+    z = at_least_float32(z)
+    rows = z.shape[-2]
+    if rows < 2:
+        return _no_pairs(z)
+    centred = z - z.mean(dim=-2, keepdim=True)
+    # Twice: the rounding of the first mean is small beside the offset, but not beside the spread.
+    centred = centred - centred.mean(dim=-2, keepdim=True)
+    spread = centred.detach().abs().amax(dim=-2, keepdim=True)
+    # A dimension whose spread is the rounding of its own mean is constant; NaN is not.
+    rounding = 8 * torch.finfo(z.dtype).eps * z.detach().abs().amax(dim=-2, keepdim=True)
+    alive = ~(spread <= rounding)
+    scaled = torch.where(alive, centred, 0.0) / torch.where(alive, spread, 1.0)
+    variance = scaled.square().mean(dim=-2, keepdim=True)
+    standardised = scaled / torch.where(alive, variance, 1.0).sqrt()
+    total = (gram(standardised) / rows).square().sum(dim=(-2, -1))
+    # Counts of live dimensions; the diagonal of a standardised covariance is their number.
+    count = alive.sum(dim=(-2, -1)).to(z.dtype)
+    entries = count.square()
+    width = z.shape[-1]
+    all_entries = width * width
+    if diagonal == "mask":
+        total, entries = (total - count).clamp_min(0), entries - count
+        all_entries -= width
+    mean = torch.where(entries > 0, total / entries.clamp_min(1), torch.ones_like(total))
+    return mean if scale == "dim" else mean * all_entries
+
+
+def _scaled_distances(z: Tensor, scale: Scale) -> Tensor:
+    distances = squared_distances(z)
+    return distances / z.shape[-1] if scale == "dim" else distances
+
+
+def _log_mean_exp(logits: Tensor, diagonal: Diagonal) -> Tensor:
+    rows = logits.shape[-1]
+    if diagonal == "mask":
+        logits = logits.masked_fill(diagonal_mask(logits), -math.inf)
+        return logits.flatten(-2).logsumexp(dim=-1) - math.log(rows * (rows - 1))
+    return logits.flatten(-2).logsumexp(dim=-1) - math.log(rows * rows)
+
+
+def _no_pairs(z: Tensor) -> Tensor:
+    warnings.warn(
+        f"dispersive loss on features of shape {tuple(z.shape)}: one row has no pairs, so the loss "
+        "and its gradient are 0; use a batch (or local_batch) of at least 2",
+        NoPairsWarning,
+        stacklevel=3,
+    )
+    return (z * 0).sum(dim=(-2, -1))
+
+
+def _check(z: Tensor, diagonal: Diagonal, scale: Scale, **positive: float) -> None:
+    check_choice("loss.diagonal", diagonal, get_args(Diagonal))
+    check_choice("loss.scale", scale, get_args(Scale))
+    if z.ndim < 2:
+        raise ConfigError(f"z: expected features of shape (b, d), got {tuple(z.shape)}")
+    if not z.is_floating_point():
+        raise ConfigError(f"z: expected a float dtype, got {z.dtype}; convert with z.float()")
+    if z.shape[-2] == 0 or z.shape[-1] == 0:
+        raise ConfigError(f"z: expected at least one row and one column, got {tuple(z.shape)}")
+    for name, value in positive.items():
+        check_positive(f"loss.{name}", value)
+
+
+def check_positive(name: str, value: object) -> float:
+    """Return ``value`` as a float > 0, or raise ConfigError naming it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"{name} = {value!r}: expected a number > 0, got {type(value).__name__}")
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigError(f"{name} = {value}: must be > 0 and finite")
+    return float(value)
+
+
+def check_choice(name: str, value: object, options: Iterable[str]) -> None:
+    """Raise ConfigError naming ``name`` and the nearest option, unless ``value`` is one of them."""
+    options = list(options)
+    if value not in options:
+        raise unknown(name, value, options)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Smallest and largest value that a variant can take; ``-inf`` where it has no floor."""
+
+    floor: float
+    ceiling: float
+
+
+def bounds(
+    variant: str,
+    rows: int,
+    width: int,
+    *,
+    tau: float = 0.5,
+    eps: float = 1.0,
+    diagonal: Diagonal = "keep",
+    scale: Scale = "dim",
+) -> Bounds:
+    """Floor and ceiling of a variant for ``rows`` samples of ``width`` dimensions.
+
+    With the diagonal kept, g rows: ℓ2 ``[−log g, 0]``; cosine
+    ``[log((e^{1/τ} + (g−1) e^{−1/((g−1)τ)})/g), 1/τ]``; hinge ``[ε²/g, ε²]``; covariance
+    ``[max(1/d, 1/(g−1)), 1]``. The cosine floor is a regular simplex, which needs d ≥ g − 1.
+    """
+    if rows < 2:
+        return Bounds(0.0, 0.0)
+    keep = diagonal == "keep"
+    if variant == "infonce-l2":
+        return Bounds(-math.log(rows) if keep else -math.inf, 0.0)
+    if variant == "infonce-cosine":
+        apart = -1 / ((rows - 1) * tau)
+        # log((e^{1/τ} + (g−1) e^apart)/g), written so that a small τ does not overflow.
+        kept = 1 / tau + math.log1p((rows - 1) * math.exp(apart - 1 / tau)) - math.log(rows)
+        return Bounds(kept if keep else apart, 1 / tau)
+    if variant == "hinge":
+        return Bounds(eps**2 / rows if keep else 0.0, eps**2)
+    smallest, largest, entries = max(width, width**2 / (rows - 1)), float(width**2), width**2
+    if not keep:
+        smallest, largest, entries = smallest - width, largest - width, width**2 - width
+    if scale == "dim" and entries > 0:
+        return Bounds(smallest / entries, largest / entries)
+    return Bounds(smallest, largest) if scale == "none" else Bounds(1.0, 1.0)

@@ -1,0 +1,242 @@
+"""``DispersiveLoss``: the plug-in, from features of any shape to one scalar."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, NonFiniteError, unknown
+from .dispersive import (
+    Bounds,
+    Diagonal,
+    Scale,
+    bounds,
+    check_positive,
+    covariance,
+    hinge,
+    infonce_cosine,
+    infonce_l2,
+)
+
+Tokens = Literal["flatten", "mean"]
+
+# Variant -> its function and the option that is its own.
+VARIANTS: dict[str, tuple[Callable[..., Tensor], str | None]] = {
+    "infonce-l2": (infonce_l2, "tau"),
+    "infonce-cosine": (infonce_cosine, "tau"),
+    "hinge": (hinge, "eps"),
+    "covariance": (covariance, None),
+}
+
+
+@dataclass(frozen=True)
+class LossPreset:
+    """A published setting. ``lam``, ``block`` and ``local_batch`` concern the caller: see ``note``."""
+
+    variant: str
+    tau: float
+    lam: float
+    block: str
+    local_batch: int
+    note: str
+
+
+PRESETS = {
+    "paper": LossPreset(
+        "infonce-l2", tau=0.5, lam=0.5, block="a quarter of the depth", local_batch=16,
+        note="JAX, 16 devices with 16 samples each",
+    ),
+    "release": LossPreset(
+        "infonce-l2", tau=1.0, lam=0.25, block="the last", local_batch=32,
+        note="released PyTorch code, 8 devices with 32 samples each",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DispersionReport:
+    """What a dispersive loss says about a batch, beside its value (all averaged over groups).
+
+    Attributes:
+        value: the loss.
+        floor: the smallest value that this variant can take here; −inf if it has none.
+        ceiling: the largest value (all rows coincide).
+        saturation: ``(ceiling − value)/(ceiling − floor)`` in [0, 1]; 1 means that the loss has
+            nothing left to give. NaN where there is no floor.
+        off_diagonal_value: the same loss over the pairs i ≠ j only (for covariance: m ≠ n).
+        off_diagonal_weight: share of the summed terms that belongs to i ≠ j, in [0, 1]. Pairs i = j
+            have no gradient, so this says how much of the loss is still alive.
+    """
+
+    value: float
+    floor: float
+    ceiling: float
+    saturation: float
+    off_diagonal_value: float
+    off_diagonal_weight: float
+
+
+class DispersiveLoss(nn.Module):
+    """Dispersive Loss on the inner features of a batch; no parameters, no second view.
+
+    ``loss = diffusion_loss + lam * DispersiveLoss("infonce-l2", tau=0.5)(features)``
+
+    Args:
+        variant: ``"infonce-l2"``, ``"infonce-cosine"``, ``"hinge"`` or ``"covariance"``.
+        tau: temperature of the InfoNCE variants, > 0.
+        eps: margin of the hinge, > 0.
+        diagonal: ``"keep"`` or ``"mask"`` the pairs i = j.
+        scale: ``"dim"`` or ``"none"``: divide distances by the number of dimensions, or don't.
+        tokens: ``"flatten"`` reads (b, ...) as (b, d); ``"mean"`` averages (b, n, d) over n first.
+        local_batch: split the batch into consecutive groups of this many rows and average their
+            losses, as that many devices would; None lets all rows see each other.
+        validate: raise on NaN or infinity. Costs one wait for the device a call; switch it off where
+            the caller checks the total loss.
+
+    Raises:
+        ConfigError: an unknown variant or option out of range; a batch that local_batch doesn't
+            divide.
+        NonFiniteError: the features hold NaN or infinity (with ``validate``).
+
+    Source: *Diffuse and Disperse*, arXiv 2506.09027.
+    """
+
+    def __init__(
+        self,
+        variant: str = "infonce-l2",
+        *,
+        tau: float = 0.5,
+        eps: float = 1.0,
+        diagonal: Diagonal = "keep",
+        scale: Scale = "dim",
+        tokens: Tokens = "flatten",
+        local_batch: int | None = None,
+        validate: bool = True,
+    ):
+        super().__init__()
+        _choice("variant", variant, VARIANTS)
+        _choice("diagonal", diagonal, ("keep", "mask"))
+        _choice("scale", scale, ("dim", "none"))
+        _choice("tokens", tokens, ("flatten", "mean"))
+        if local_batch is not None and (
+            isinstance(local_batch, bool) or not isinstance(local_batch, int) or local_batch < 1
+        ):
+            raise ConfigError(f"loss.local_batch = {local_batch!r}: expected an integer ≥ 1 or None")
+        self.variant = variant
+        self.tau = check_positive("loss.tau", tau)
+        self.eps = check_positive("loss.eps", eps)
+        self.diagonal: Diagonal = diagonal
+        self.scale: Scale = scale
+        self.tokens: Tokens = tokens
+        self.local_batch = local_batch
+        self.validate = validate
+
+    @classmethod
+    def from_preset(cls, name: str, *, local_batch: int | None = None) -> "DispersiveLoss":
+        """The loss of a published setting, ``"paper"`` or ``"release"``.
+
+        A group is what the module is called with, as on one device of the published runs; pass
+        ``local_batch=PRESETS[name].local_batch`` to split a larger batch as they did.
+        """
+        _choice("preset", name, PRESETS)
+        preset = PRESETS[name]
+        return cls(preset.variant, tau=preset.tau, local_batch=local_batch)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scalar loss of features (b, ...): the mean over groups of ``local_batch`` rows."""
+        loss = self._values(features, self.diagonal).mean()
+        if self.validate and not torch.compiler.is_compiling() and not torch.isfinite(loss):
+            raise NonFiniteError(
+                f"dispersive loss ({self.variant}) = {loss.item()}: the features hold NaN or "
+                f"infinity in rows {_bad_rows(features)}; lower the learning rate or lam"
+            )
+        return loss
+
+    @torch.no_grad()
+    def report(self, features: Tensor) -> DispersionReport:
+        """Value, floor, saturation and off-diagonal share of features (b, ...)."""
+        grouped = self._grouped(features)
+        rows, width = grouped.shape[-2:]
+        limits = self._bounds(rows, width, self.diagonal)
+        kept = self._values(features, "keep").double().mean().item()
+        masked = self._values(features, "mask").double().mean().item()
+        value = kept if self.diagonal == "keep" else masked
+        span = limits.ceiling - limits.floor
+        if not math.isfinite(span):
+            saturation = math.nan
+        else:
+            saturation = (limits.ceiling - value) / span if span > 0 else 0.0
+        return DispersionReport(
+            value=value,
+            floor=limits.floor,
+            ceiling=limits.ceiling,
+            saturation=min(max(saturation, 0.0), 1.0) if saturation == saturation else saturation,
+            off_diagonal_value=masked,
+            off_diagonal_weight=self._off_diagonal_weight(kept, masked, rows, width),
+        )
+
+    def extra_repr(self) -> str:
+        """The options, as in the constructor."""
+        own = VARIANTS[self.variant][1]
+        return ", ".join(
+            [repr(self.variant)]
+            + ([f"{own}={getattr(self, own)}"] if own else [])
+            + [f"diagonal={self.diagonal!r}", f"scale={self.scale!r}", f"tokens={self.tokens!r}"]
+            + [f"local_batch={self.local_batch}"]
+        )
+
+    def _values(self, features: Tensor, diagonal: Diagonal) -> Tensor:
+        function, own = VARIANTS[self.variant]
+        options = {own: getattr(self, own)} if own else {}
+        return function(self._grouped(features), diagonal=diagonal, scale=self.scale, **options)
+
+    def _bounds(self, rows: int, width: int, diagonal: Diagonal) -> Bounds:
+        return bounds(self.variant, rows, width, tau=self.tau, eps=self.eps,
+                      diagonal=diagonal, scale=self.scale)  # fmt: skip
+
+    def _grouped(self, features: Tensor) -> Tensor:
+        if features.ndim < 2:
+            raise ConfigError(f"features: expected shape (b, d) or (b, n, d), got {tuple(features.shape)}")
+        if self.tokens == "mean":
+            if features.ndim != 3:
+                raise ConfigError(
+                    f'tokens = "mean": expected features of shape (b, n, d), got '
+                    f'{tuple(features.shape)}; reshape them, or use tokens="flatten"'
+                )
+            features = features.mean(dim=1)
+        flat = features.flatten(start_dim=1)
+        group = self.local_batch
+        if group is None:
+            return flat[None]
+        if flat.shape[0] % group:
+            raise ConfigError(
+                f"loss.local_batch = {group}: does not divide the batch of {flat.shape[0]} rows; "
+                "choose a divisor, or drop the last incomplete batch"
+            )
+        return flat.unflatten(0, (-1, group))
+
+    def _off_diagonal_weight(self, kept: float, masked: float, rows: int, width: int) -> float:
+        if rows < 2:
+            return 0.0
+        if self.variant in ("infonce-l2", "infonce-cosine"):
+            return math.exp(masked - kept) * (rows - 1) / rows
+        if kept == 0:
+            return 0.0
+        if self.variant == "hinge":
+            return masked * (rows - 1) / (kept * rows)
+        return masked / kept if self.scale == "none" else masked * (width - 1) / (kept * width)
+
+
+def _choice(field: str, value: object, options: object) -> None:
+    names = list(options)  # type: ignore[call-overload]
+    if value not in names:
+        raise unknown(f"loss.{field}", value, names)
+
+
+def _bad_rows(features: Tensor) -> str:
+    finite = torch.isfinite(features.detach().flatten(start_dim=1)).all(dim=1)
+    rows = (~finite).nonzero().flatten().tolist()
+    return str(rows[:8]) + (" ..." if len(rows) > 8 else "") if rows else "(none: an overflow)"

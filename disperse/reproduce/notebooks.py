@@ -1,0 +1,164 @@
+"""Execute notebooks headlessly with papermill, and judge them by what their last cell writes.
+
+papermill runs on after an unknown parameter and returns normally after ``sys.exit(0)``. So parameters
+are checked before a kernel starts, and a run counts only if the notebook's last cell, a call of
+``finish``, has written its receipt.
+"""
+
+import ast
+import difflib
+import json
+import keyword
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import torch
+
+from .. import atomic
+from ..device import resolve_device
+from ..errors import ConfigError, RunFailedError
+from ..experiments.store import commit, device_name, home
+
+TOKEN = "DISPERSE_NOTEBOOK_TOKEN"
+
+
+def notebook_path(name: str) -> Path:
+    """A notebook of the repository by name.
+
+    Raises:
+        ConfigError: there is none of that name; the nearest is suggested.
+    """
+    folder = home() / "notebooks"
+    path = folder / f"{name}.ipynb"
+    if not path.is_file() or path.parent != folder:
+        names = [found.stem for found in folder.glob("*.ipynb")]
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"notebook {name!r}: expected one of {', '.join(sorted(names))}{hint}")
+    return path
+
+
+def output_folder(profile: str) -> Path:
+    """Where executed notebooks of a profile and their figures go."""
+    return home() / "papermill_runs" / profile
+
+
+def finish(name: str, profile: str, **outputs: Any) -> None:
+    """Last call of every notebook: write its receipt and print where its numbers come from.
+
+    Args:
+        name: of the notebook.
+        profile: its row of the ladder.
+        outputs: values worth keeping: paths and numbers.
+    """
+    facts = {
+        "notebook": name,
+        "profile": profile,
+        "commit": commit(),
+        "torch": torch.__version__,
+        "device": device_name(resolve_device()),
+        "token": os.environ.get(TOKEN, ""),
+        "outputs": {key: str(value) if isinstance(value, Path) else value for key, value in outputs.items()},
+    }
+    atomic.write_json(output_folder(profile) / f"{name}.receipt.json", facts)
+    print(f"{name}: profile {profile}, commit {facts['commit']}, torch {facts['torch']}, {facts['device']}")
+
+
+def parameters_of(path: Path) -> dict[str, Any]:
+    """Names and default values in a notebook's ``parameters`` cell.
+
+    Raises:
+        ConfigError: there is no such cell, or it holds more than assignments of literals.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ConfigError(f"{path.name}: expected one cell tagged parameters, found {len(cells)}")
+    defaults = {}
+    for node in ast.parse(cells[0].source).body:
+        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+            raise ConfigError(f"{path.name}: the parameters cell may hold assignments of literals only")
+        defaults[node.targets[0].id] = ast.literal_eval(node.value)
+    return defaults
+
+
+def check_parameters(path: Path, parameters: dict[str, Any]) -> None:
+    """Refuse parameters that the notebook doesn't have, or of another type than its default.
+
+    Raises:
+        ConfigError: names the parameter, its value, and the nearest name or the expected type.
+    """
+    defaults = parameters_of(path)
+    for name, value in parameters.items():
+        if not name.isidentifier() or keyword.iskeyword(name) or name not in defaults:
+            near = difflib.get_close_matches(name, defaults, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(
+                f"{path.stem}: unknown parameter {name!r}; expected one of {', '.join(defaults)}{hint}"
+            )
+        default = defaults[name]
+        fits = type(value) is type(default) or (type(default) is float and type(value) is int)
+        if not fits or (isinstance(value, float) and value != value):
+            raise ConfigError(
+                f"{path.stem}: {name} = {value!r}: expected {type(default).__name__}, as in "
+                f"{name} = {default!r}"
+            )
+
+
+def execute(name: str, parameters: dict[str, Any], *, timeout_s: int = 7200) -> float:
+    """Run a notebook into ``papermill_runs/<profile>/<name>.ipynb``; returns seconds.
+
+    The output replaces an earlier one only after success; a failed one stays beside it as
+    ``<name>.failed.ipynb``.
+
+    Args:
+        name: of the notebook.
+        parameters: checked against its parameters cell; ``profile`` chooses the folder.
+        timeout_s: longest time for one cell.
+
+    Raises:
+        ConfigError: unknown notebook, or a parameter that doesn't fit.
+        RunFailedError: a cell failed, the kernel died, or the last cell wrote no receipt.
+    """
+    import papermill  # slow to import, needed only here
+
+    path = notebook_path(name)
+    check_parameters(path, parameters)
+    profile = parameters.get("profile", parameters_of(path)["profile"])
+    folder = output_folder(profile)
+    folder.mkdir(parents=True, exist_ok=True)
+    receipt, failed = folder / f"{name}.receipt.json", folder / f"{name}.failed.ipynb"
+    running = folder / f"{atomic.TEMPORARY_PREFIX}{uuid.uuid4().hex}.ipynb"
+    token, started = uuid.uuid4().hex, time.monotonic()
+    os.environ[TOKEN] = token
+    try:
+        papermill.execute_notebook(
+            str(path),
+            str(running),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(path.parent),
+            progress_bar=False,
+            execution_timeout=timeout_s,
+            log_output=False,
+        )
+        if not receipt.exists() or json.loads(receipt.read_text(encoding="utf-8"))["token"] != token:
+            raise RunFailedError(f"{name}: ended without its last cell; see {failed}")
+        os.replace(running, folder / f"{name}.ipynb")
+        failed.unlink(missing_ok=True)
+    except Exception as error:  # papermill, nbclient and the kernel raise many kinds
+        if running.exists():
+            os.replace(running, failed)
+        if isinstance(error, RunFailedError):
+            raise
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(error).__name__
+        raise RunFailedError(f"{name}: {reason}; see {failed}") from None
+    finally:
+        running.unlink(missing_ok=True)
+        del os.environ[TOKEN]
+    return time.monotonic() - started

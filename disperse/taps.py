@@ -1,0 +1,237 @@
+"""Read the output of an inner layer of any module, without changing the module.
+
+The hooks stay on the model once registered and only switch on and off: torch.compile looks at hooks
+when it traces and never again, so a hook that came and went with each step would be lost. What a
+hook does is therefore kept in a slot, and a new tap takes over a free slot of its layer.
+"""
+
+import copy
+import difflib
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import TapError
+
+Select = Callable[[Any], Tensor] | int | str
+
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_COMPILED = (
+    "if it was compiled and called before this tap, register the tap before the first "
+    "compiled call, or call torch.compiler.reset() after registering"
+)
+
+
+class _Slot:
+    """What the hooks of one tap have seen of the current forward."""
+
+    def __init__(self) -> None:
+        self.active = False
+        self.clear()
+
+    def clear(self) -> None:
+        self.started = self.running = self.fired = self.grad = self.cut = False
+        self.output: Any = None
+
+    def release(self) -> None:
+        self.active = False
+        self.clear()
+
+    def start(self, *_: Any) -> None:
+        """The model is called: what the last forward left is no longer true."""
+        if not _in_backward():
+            self.started = self.running = True
+            self.fired = self.cut = False
+            self.grad = torch.is_grad_enabled()
+            self.output = None
+
+    def record(self, _: nn.Module, args: Any, output: Any) -> None:
+        """The layer has an output: the first of a forward is kept."""
+        if self.active and not (self.running and self.fired) and not _in_backward():
+            self.fired = True
+            self.output = output
+            self.cut = self.running and self.grad and not torch.is_grad_enabled()
+
+    def stop(self, *_: Any) -> None:
+        """The model is done, or failed: from here, a call of the layer is a forward of its own."""
+        if not _in_backward():
+            self.running = False
+
+
+class _Hook:
+    """One hook of a slot. A copy or a pickle of the model gets one that does nothing instead."""
+
+    def __init__(self, slot: _Slot, event: Callable[..., None]) -> None:
+        self.slot, self.event = slot, event
+
+    def __call__(self, *args: Any) -> None:
+        self.event(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (nullcontext(), "__exit__")  # of the standard library: loads without us
+
+
+def _in_backward() -> bool:
+    """Whether autograd is recomputing a checkpointed forward (not asked inside a traced graph)."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def _free_slot(root: nn.Module, layer: nn.Module) -> _Slot:
+    """A slot of this layer that no tap uses; hooks are registered only when there is none."""
+    ours = [hook.slot for hook in root._forward_pre_hooks.values() if isinstance(hook, _Hook)]
+    for hook in layer._forward_hooks.values():
+        if isinstance(hook, _Hook) and hook.slot in ours and not hook.slot.active:
+            return hook.slot
+    slot = _Slot()
+    root.register_forward_pre_hook(_Hook(slot, slot.start))
+    layer.register_forward_hook(_Hook(slot, slot.record))
+    root.register_forward_hook(_Hook(slot, slot.stop), always_call=True)
+    return slot
+
+
+class Tap:
+    """The output of one layer in the model's last forward; made by :func:`tap`.
+
+    Leaving a ``with`` block closes the tap and keeps its value; entering it again reopens it.
+    """
+
+    def __init__(self, root: nn.Module, layer: nn.Module, name: str, select: Select | None) -> None:
+        self._root, self._layer, self._name, self._select = root, layer, name, select
+        self._open()
+
+    def _open(self) -> None:
+        self._slot: _Slot | None = _free_slot(self._root, self._layer)
+        self._slot.active = True
+        self._release = weakref.finalize(self, self._slot.release)  # also when the tap is dropped
+
+    def __enter__(self) -> "Tap":
+        if not self._release.alive:
+            self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._slot = copy.copy(self._slot)
+        self._release()
+
+    def remove(self) -> None:
+        """Close the tap and let its value go; the hooks stay on the model and do nothing."""
+        self._slot = None
+        self._release()
+
+    close = remove
+
+    @property
+    def value(self) -> Tensor:
+        """The layer's output, or the part of it that ``select`` picks; with its gradient.
+
+        Raises:
+            TapError: no forward has reached the layer, its output is not a tensor, or it was
+                computed without a graph inside a checkpoint with use_reentrant=True.
+        """
+        slot, name = self._slot, self._name
+        if slot is None:
+            raise TapError(f"{name}: this tap was removed; open another with tap(model, {name!r})")
+        if not slot.fired:
+            seen = "the last forward did not reach this layer" if slot.started else "no forward yet"
+            raise TapError(f"{name}: {seen}; call the model while the tap is open; {_COMPILED}")
+        value = _pick(slot.output, self._select, name)
+        lost = slot.cut and torch.is_grad_enabled() and not value.requires_grad
+        if lost and any(p.requires_grad for p in self._layer.parameters()):
+            raise TapError(
+                f"{name}: the model ran this layer without a graph, so no gradient would reach it; "
+                "checkpoint with use_reentrant=False, or read the value under torch.no_grad()"
+            )
+        return value
+
+
+def _parts(output: Any) -> dict[Any, Any]:
+    """The named or numbered parts of a layer's output."""
+    if isinstance(output, Mapping):
+        return dict(output)
+    if isinstance(output, Sequence):
+        return dict(enumerate(output))
+    fields = getattr(output, "__dataclass_fields__", None) or getattr(output, "__dict__", {})
+    return {key: getattr(output, key) for key in fields}
+
+
+def _pick(output: Any, select: Select | None, name: str) -> Tensor:
+    parts = {} if isinstance(output, Tensor) else _parts(output)
+    key = select
+    if isinstance(select, int) and select < 0 and select not in parts:
+        key = select + len(parts)
+    value = select(output) if callable(select) else output if key is None else parts.get(key)
+    if isinstance(value, Tensor):
+        return value
+    inside = ", ".join(f"{key!r}: {_what(part)}" for key, part in parts.items())
+    was = f"its output is {_what(output)}" + (f" of ({inside})" if parts else "")
+    wrong = "" if select is None else f" and select={select!r} gave {_what(value)}"
+    best = next((repr(key) for key, part in parts.items() if isinstance(part, Tensor)), None)
+    cure = f"pass select={best}, or" if best else "pass as select="
+    if isinstance(output, Tensor):
+        raise TapError(f"{name}: {was}{wrong}; leave select out")
+    raise TapError(f"{name}: {was}{wrong}, not a tensor; {cure} a function of the output")
+
+
+def _what(value: Any) -> str:
+    shape = f" {list(value.shape)}" if isinstance(value, Tensor) else ""
+    return type(value).__name__ + shape
+
+
+def _plain(name: str) -> str:
+    """A layer's name without what DistributedDataParallel or torch.compile put in it."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def tap(model: nn.Module, name: str, select: Select | None = None) -> Tap:
+    """Read the output of the layer ``name`` of any module: in a ``with`` block, or kept open.
+
+    Args:
+        model (Module): any module, also inside DistributedDataParallel or torch.compile.
+        name (str): the layer's name in ``model.named_modules()``, e.g. "blocks.2".
+        select: which part of an output that is not a tensor: an index, a key, a field's name, or a
+            function of the output that returns a tensor.
+
+    Returns:
+        Tap: ``.value`` is the output in the last forward; ``.remove()`` closes a tap kept open.
+
+    Raises:
+        TapError: the model has no such layer.
+
+    Example:
+        with tap(model, "blocks.2") as z:
+            prediction = model(x_t, t, y)
+        loss = mse(prediction, target) + 0.5 * loss_fn(z.value)
+
+    A layer called several times in one forward: the first output is kept. Outside a call of the
+    model (``model.encode(x)``), every call of the layer replaces the value.
+
+    Measured: torch.compile does not see a hook registered after the first compiled call, and under
+    activation checkpointing a hook fires again in the backward pass, which is ignored here. A layer
+    inside a checkpoint inside torch.compile runs uncompiled while tapped, unless
+    ``torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True``.
+    """
+    if not isinstance(model, nn.Module):
+        raise TapError(f"tap(model, {name!r}): expected a torch.nn.Module, got {_what(model)}")
+    layers = dict(model.named_modules(remove_duplicate=False))
+    root = model
+    while type(root).__module__.startswith("torch."):  # DistributedDataParallel, torch.compile
+        inner = next((child for key, child in root._modules.items() if key in _WRAPPERS), None)
+        if inner is None:
+            break
+        root = inner
+    plain: dict[str, nn.Module] = {}
+    for key, module in layers.items():
+        plain.setdefault(_plain(key), module)
+    layer = layers.get(name, plain.get(_plain(name)))
+    plain.pop("")
+    if layer is None or layer is root or not _plain(name):
+        near = difflib.get_close_matches(str(name), plain, n=1)
+        hint = f" did you mean {near[0]}?" if near else ""
+        some = sorted(plain, key=lambda key: key.count("."))[:16]
+        more = f", ... ({len(plain)} in all)" if len(plain) > len(some) else ""
+        raise TapError(f"{name}: no such layer;{hint} layers are {', '.join(some)}{more}")
+    return Tap(root, layer, name, select)

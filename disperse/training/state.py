@@ -1,0 +1,107 @@
+"""What changes during training: weights, their averages and the optimiser; and how it is stored."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .. import models
+from ..errors import CheckpointError
+from ..regularizers import DispersiveRegularizer
+from ..spec import RunSpec
+from . import checkpoint as checkpoints
+from . import ema
+
+
+@dataclass
+class TrainState:
+    """Model, regularisers, averages and optimiser after ``step`` updates."""
+
+    spec: RunSpec
+    model: models.DiffusionTransformer
+    regularizers: list[DispersiveRegularizer]
+    averages: dict[str, dict[str, Tensor]]
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    elapsed_s: float = 0.0
+
+    @classmethod
+    def initial(cls, spec: RunSpec, device: torch.device) -> "TrainState":
+        """State before the first step: a pure function of the spec."""
+        config = models.model_config(spec.model, **spec.overrides)
+        model = models.from_config(config, seed=spec.seed, device=device)
+        regularizers = [DispersiveRegularizer(term, config.depth) for term in spec.regularizers]
+        settings = spec.optimizer
+        optimizer = torch.optim.AdamW(
+            [*_trainable(model).values(), *(p for term in regularizers for p in term.parameters())],
+            lr=settings.lr,
+            betas=(settings.beta1, settings.beta2),
+            weight_decay=settings.weight_decay,
+            fused=device.type in ("cpu", "cuda"),
+        )
+        averages = {
+            name: {key: value.detach().clone() for key, value in model.state_dict().items()}
+            for name in spec.ema
+        }
+        return cls(spec, model, regularizers, averages, optimizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def update_averages(self) -> None:
+        """Move every average towards the weights; the frozen position table stays."""
+        weights = _trainable(self.model)
+        for name, average in self.averages.items():
+            ema.update((average[key] for key in weights), weights.values(), ema.decay(name, self.step))
+
+    def to_checkpoint(self) -> checkpoints.Checkpoint:
+        """Everything that the next step depends on."""
+        tensors = {
+            "model": self.model.state_dict(),
+            "optimizer": checkpoints.flatten_optimizer(self.optimizer, list(_trainable(self.model))),
+            **{f"ema.{name}": average for name, average in self.averages.items()},
+        }
+        progress = {"seen_images": self.step * self.spec.batch_size, "elapsed_s": round(self.elapsed_s, 3)}
+        return checkpoints.Checkpoint(self.step, self.spec.fingerprint, tensors, progress)
+
+    def restore(self, saved: checkpoints.Checkpoint) -> None:
+        """Continue from a checkpoint; the same bits as if training had never stopped."""
+        load_strictly(self.model, saved.tensors["model"])
+        for name, average in self.averages.items():
+            for key, value in saved.tensors[f"ema.{name}"].items():
+                average[key].copy_(value)
+        checkpoints.restore_optimizer(
+            self.optimizer, list(_trainable(self.model)), saved.tensors["optimizer"]
+        )
+        self.step = saved.step
+        self.elapsed_s = float(saved.progress["elapsed_s"])
+
+
+def _trainable(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def load_strictly(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy weights into a model after checking every name, shape, dtype and value.
+
+    Raises:
+        CheckpointError: names the first tensor that doesn't fit; the model is unchanged.
+    """
+    own = model.state_dict()
+    for problem, names in (
+        ("missing", own.keys() - tensors.keys()),
+        ("unexpected", tensors.keys() - own.keys()),
+    ):
+        if names:
+            raise CheckpointError(f"weights: {problem} {', '.join(sorted(names)[:5])}")
+    for name, value in tensors.items():
+        if value.shape != own[name].shape or value.dtype != own[name].dtype:
+            raise CheckpointError(
+                f"weights: {name} is {value.dtype} {tuple(value.shape)}, expected "
+                f"{own[name].dtype} {tuple(own[name].shape)}"
+            )
+        if not torch.isfinite(value).all():
+            raise CheckpointError(f"weights: {name} holds NaN or infinity")
+    model.load_state_dict(tensors)

@@ -1,0 +1,208 @@
+"""One readable training loop: ``loss = E[diffusion loss] + Σ λ · regulariser``."""
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .. import atomic
+from ..data import batch_indices, load_data
+from ..device import autocast, resolve_device
+from ..errors import ConfigError, Interrupted, NonFiniteError
+from ..objectives import FlowMatching
+from ..regularizers import block_indices
+from ..spec import RunSpec
+from . import checkpoint as checkpoints
+from .folder import claim_folder
+from .state import TrainState
+
+OnLog = Callable[[list[dict[str, float]]], None]
+LINES_IN_MEMORY = 5
+
+
+def train(spec: RunSpec, folder: Path, *, progress: bool = True, on_log: OnLog | None = None) -> TrainState:
+    """Train until ``spec.num_steps``, or go on from the newest checkpoint in ``folder``.
+
+    Every random draw is keyed by (seed, step), so an interrupted run that is started again gives the
+    same bits as one that never stopped. Losses and gradients are checked before each update. SIGINT
+    and SIGTERM finish the step, save, and raise ``Interrupted``.
+
+    Args:
+        spec: what to train.
+        folder: the run's folder: ``spec.json``, ``metrics.jsonl``, ``checkpoints/``.
+        progress: show a bar with images/s and time left.
+        on_log: called with new rows of ``metrics.jsonl``, every few logged steps.
+
+    Raises:
+        ConfigError: the folder holds another run, or a setting doesn't fit the data.
+        NonFiniteError: a loss or gradient is NaN or infinite; weights are those of the step before.
+        LockedError: another process trains in this folder.
+    """
+    device = resolve_device(spec.device)
+    with atomic.locked(folder / "lock"), _deferred_signals() as received:
+        claim_folder(folder, spec)
+        state = TrainState.initial(spec, device)
+        saved = checkpoints.load_latest(folder / "checkpoints", spec.fingerprint)
+        if saved is not None:
+            state.restore(saved)
+        if state.step < spec.num_steps:
+            _loop(state, folder, device, received, progress, on_log)
+    return state
+
+
+def _loop(
+    state: TrainState,
+    folder: Path,
+    device: torch.device,
+    received: list[int],
+    progress: bool,
+    on_log: OnLog | None,
+) -> None:
+    spec, model = state.spec, state.model
+    data = load_data(spec.data)
+    config = model.config
+    if data.images.shape[1:] != config.image_shape:
+        raise ConfigError(
+            f"data = {spec.data}: images are {tuple(data.images.shape[1:])}, model "
+            f"{spec.model} expects {config.image_shape}"
+        )
+    objective = FlowMatching(config.num_classes, label_drop=spec.label_drop)
+    probe = block_indices("quarter", config.depth)
+    taps = tuple(sorted({*probe, *(block for term in state.regularizers for block in term.blocks)}))
+    network = torch.compile(model) if spec.compile else model
+    keep = {*spec.milestones, spec.num_steps}
+    log = MetricsLog(folder / "metrics.jsonl", state.step, on_log)
+    bar = tqdm(
+        total=spec.num_steps * spec.batch_size,
+        initial=state.step * spec.batch_size,
+        unit="img",
+        unit_scale=True,
+        desc=spec.run_id,
+        disable=not progress,
+    )
+    started = time.monotonic() - state.elapsed_s
+    model.train()
+    while state.step < spec.num_steps:
+        index = batch_indices(len(data), spec.batch_size, spec.seed, state.step)
+        x, y = data.images[index].to(device), data.labels[index].to(device)
+        draws = objective.draw(tuple(x.shape), spec.seed, state.step).to(device)
+
+        with autocast(device, spec.precision):
+            forward = objective(network, x, y, draws, taps=taps)
+        diffusion = forward.losses.mean()
+        terms = [term(forward).loss for term in state.regularizers]
+        loss = diffusion + sum(
+            term.lam * value for term, value in zip(state.regularizers, terms, strict=True)
+        )
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        grad_norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        if not torch.isfinite(loss + grad_norm):
+            raise _nonfinite(state, forward.losses, diffusion, terms)
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(spec, state.step)
+        state.optimizer.step()
+        state.step += 1
+        state.update_averages()
+        state.elapsed_s = time.monotonic() - started
+
+        if state.step % spec.log_interval == 0:
+            log.add(
+                state.step,
+                loss=loss,
+                diffusion=diffusion,
+                grad_norm=grad_norm,
+                feature_rms=forward.features[probe[0]].float().square().mean().sqrt(),
+                **{f"regularizer_{index}": value for index, value in enumerate(terms)},
+            )
+        bar.update(spec.batch_size)
+        if state.step % spec.checkpoint_interval == 0 or state.step in keep or received:
+            log.flush()
+            checkpoints.save(folder / "checkpoints", state.to_checkpoint())
+            checkpoints.prune(folder / "checkpoints", keep)
+        if received:
+            bar.close()
+            raise Interrupted(
+                received[0],
+                f"{folder}: stopped by {signal.Signals(received[0]).name} "
+                f"after step {state.step}, saved; type the same command to go on",
+            )
+    bar.close()
+
+
+def learning_rate(spec: RunSpec, step: int) -> float:
+    """Constant after a linear warm-up: ``lr · min(1, (step + 1)/warmup)``."""
+    warmup = spec.optimizer.warmup_steps
+    return spec.optimizer.lr * min(1.0, (step + 1) / warmup if warmup else 1.0)
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one line per logged step; values wait on the device until ``flush``."""
+
+    def __init__(self, path: Path, step: int, on_log: OnLog | None = None):
+        self.path = path
+        self.on_log = on_log
+        self.pending: list[tuple[int, list[str], Tensor]] = []
+        rows = [row for row in atomic.read_jsonl(path) if row["step"] <= step]
+        if path.exists():  # lines after the checkpoint would stand twice
+            atomic.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def add(self, step: int, **values: Tensor) -> None:
+        """Remember scalars of one step, without waiting for the device."""
+        stacked = torch.stack([value.detach().float() for value in values.values()])
+        self.pending.append((step, list(values), stacked))
+        if len(self.pending) >= LINES_IN_MEMORY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Append the pending lines."""
+        rows = [
+            {"step": step, **dict(zip(names, values.tolist(), strict=True))}
+            for step, names, values in self.pending
+        ]
+        with open(self.path, "a", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(row) + "\n" for row in rows)
+        self.pending = []
+        if self.on_log and rows:
+            self.on_log(rows)
+
+
+def _nonfinite(state: TrainState, losses: Tensor, diffusion: Tensor, terms: list[Tensor]) -> NonFiniteError:
+    samples = (~torch.isfinite(losses)).nonzero().flatten().tolist()[:8]
+    named = {"diffusion loss": diffusion, **{f"regularizer {i}": v for i, v in enumerate(terms)}}
+    named |= {
+        f"gradient of {name}": p.grad.sum()
+        for name, p in state.model.named_parameters()
+        if p.grad is not None
+    }
+    what = next((name for name, value in named.items() if not torch.isfinite(value)), "total loss")
+    return NonFiniteError(
+        f"step {state.step}: {what} is not finite (samples of the batch: {samples or 'none singled out'}); "
+        "nothing was updated; lower the learning rate or lam"
+    )
+
+
+@contextlib.contextmanager
+def _deferred_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; restore the handlers at the end."""
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    previous = {}
+    with contextlib.suppress(ValueError):  # not the main thread: signals go elsewhere
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, remember)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

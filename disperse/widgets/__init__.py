@@ -1,0 +1,5 @@
+"""Interactive pieces for notebooks."""
+
+from .live import LiveCurves
+
+__all__ = ["LiveCurves"]
