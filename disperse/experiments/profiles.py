@@ -69,8 +69,8 @@ PROFILES = {
         solver="heun", sampler_steps=4, num_samples=100, guided_samples=20,
         weights="power-0.1", stamp="SMOKE"),
     "cpu": Profile(
-        model="SiT-Mini/2", batch_size=128, lr=1e-3, warmup_steps=100,
-        num_steps=2000, milestones=(500, 1000, 1500),
+        model="SiT-Nano/2", batch_size=128, lr=4e-3, warmup_steps=100,
+        num_steps=2400, milestones=(600, 1200, 1800),
         solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
         weights="power-0.1"),
 }

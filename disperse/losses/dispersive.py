@@ -32,6 +32,7 @@ from .distances import at_least_float32, cosine_similarities, diagonal_mask, gra
 
 Diagonal = Literal["keep", "mask"]
 Scale = Literal["dim", "none"]
+DIAGONALS, SCALES = get_args(Diagonal), get_args(Scale)
 
 
 class NoPairsWarning(UserWarning):
@@ -183,8 +184,8 @@ def _no_pairs(z: Tensor) -> Tensor:
 
 
 def _check(z: Tensor, diagonal: Diagonal, scale: Scale, **positive: float) -> None:
-    check_choice("loss.diagonal", diagonal, get_args(Diagonal))
-    check_choice("loss.scale", scale, get_args(Scale))
+    check_choice("loss.diagonal", diagonal, DIAGONALS)
+    check_choice("loss.scale", scale, SCALES)
     if z.ndim < 2:
         raise ConfigError(f"z: expected features of shape (b, d), got {tuple(z.shape)}")
     if not z.is_floating_point():
@@ -235,6 +236,8 @@ def bounds(
     ``[log((e^{1/τ} + (g−1) e^{−1/((g−1)τ)})/g), 1/τ]``; hinge ``[ε²/g, ε²]``; covariance
     ``[max(1/d, 1/(g−1)), 1]``. The cosine floor is a regular simplex, which needs d ≥ g − 1.
     """
+    names = ("infonce-l2", "infonce-cosine", "hinge", "covariance")
+    check_choice("loss.variant", variant, names)
     if rows < 2:
         return Bounds(0.0, 0.0)
     keep = diagonal == "keep"

@@ -3,23 +3,27 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, NonFiniteError, unknown
+from ..errors import ConfigError, NonFiniteError
 from .dispersive import (
+    DIAGONALS,
+    SCALES,
     Bounds,
     Diagonal,
     Scale,
     bounds,
+    check_choice,
     check_positive,
     covariance,
     hinge,
     infonce_cosine,
     infonce_l2,
 )
+from .distances import at_least_float32
 
 Tokens = Literal["flatten", "mean"]
 
@@ -117,10 +121,10 @@ class DispersiveLoss(nn.Module):
         validate: bool = True,
     ):
         super().__init__()
-        _choice("variant", variant, VARIANTS)
-        _choice("diagonal", diagonal, ("keep", "mask"))
-        _choice("scale", scale, ("dim", "none"))
-        _choice("tokens", tokens, ("flatten", "mean"))
+        check_choice("loss.variant", variant, VARIANTS)
+        check_choice("loss.diagonal", diagonal, DIAGONALS)
+        check_choice("loss.scale", scale, SCALES)
+        check_choice("loss.tokens", tokens, get_args(Tokens))
         if local_batch is not None and (
             isinstance(local_batch, bool) or not isinstance(local_batch, int) or local_batch < 1
         ):
@@ -141,7 +145,7 @@ class DispersiveLoss(nn.Module):
         A group is what the module is called with, as on one device of the published runs; pass
         ``local_batch=PRESETS[name].local_batch`` to split a larger batch as they did.
         """
-        _choice("preset", name, PRESETS)
+        check_choice("loss.preset", name, PRESETS)
         preset = PRESETS[name]
         return cls(preset.variant, tau=preset.tau, local_batch=local_batch)
 
@@ -161,9 +165,10 @@ class DispersiveLoss(nn.Module):
         grouped = self._grouped(features)
         rows, width = grouped.shape[-2:]
         limits = self._bounds(rows, width, self.diagonal)
-        kept = self._values(features, "keep").double().mean().item()
-        masked = self._values(features, "mask").double().mean().item()
-        value = kept if self.diagonal == "keep" else masked
+        kept = self._values(features, "keep").double()
+        masked = kept if rows < 2 else self._values(features, "mask").double()
+        value = (kept if self.diagonal == "keep" else masked).mean().item()
+        weight = self._off_diagonal_weight(kept, masked, rows, width)
         span = limits.ceiling - limits.floor
         if not math.isfinite(span):
             saturation = math.nan
@@ -174,8 +179,8 @@ class DispersiveLoss(nn.Module):
             floor=limits.floor,
             ceiling=limits.ceiling,
             saturation=min(max(saturation, 0.0), 1.0) if saturation == saturation else saturation,
-            off_diagonal_value=masked,
-            off_diagonal_weight=self._off_diagonal_weight(kept, masked, rows, width),
+            off_diagonal_value=masked.mean().item(),
+            off_diagonal_weight=weight.mean().item(),
         )
 
     def extra_repr(self) -> str:
@@ -200,13 +205,22 @@ class DispersiveLoss(nn.Module):
     def _grouped(self, features: Tensor) -> Tensor:
         if features.ndim < 2:
             raise ConfigError(f"features: expected shape (b, d) or (b, n, d), got {tuple(features.shape)}")
+        if 0 in features.shape:
+            raise ConfigError(
+                f"features: expected at least one row and one column, got {tuple(features.shape)}"
+            )
+        if not features.is_floating_point():
+            raise ConfigError(
+                f"features: expected a float dtype, got {features.dtype}; convert with .float()"
+            )
         if self.tokens == "mean":
             if features.ndim != 3:
                 raise ConfigError(
                     f'tokens = "mean": expected features of shape (b, n, d), got '
                     f'{tuple(features.shape)}; reshape them, or use tokens="flatten"'
                 )
-            features = features.mean(dim=1)
+            # Converted first: a mean rounded to half precision moves every distance.
+            features = at_least_float32(features).mean(dim=1)
         flat = features.flatten(start_dim=1)
         group = self.local_batch
         if group is None:
@@ -218,22 +232,16 @@ class DispersiveLoss(nn.Module):
             )
         return flat.unflatten(0, (-1, group))
 
-    def _off_diagonal_weight(self, kept: float, masked: float, rows: int, width: int) -> float:
+    def _off_diagonal_weight(self, kept: Tensor, masked: Tensor, rows: int, width: int) -> Tensor:
         if rows < 2:
-            return 0.0
+            return torch.zeros_like(kept)
         if self.variant in ("infonce-l2", "infonce-cosine"):
-            return math.exp(masked - kept) * (rows - 1) / rows
-        if kept == 0:
-            return 0.0
+            return (masked - kept).exp() * ((rows - 1) / rows)
         if self.variant == "hinge":
-            return masked * (rows - 1) / (kept * rows)
-        return masked / kept if self.scale == "none" else masked * (width - 1) / (kept * width)
-
-
-def _choice(field: str, value: object, options: object) -> None:
-    names = list(options)  # type: ignore[call-overload]
-    if value not in names:
-        raise unknown(f"loss.{field}", value, names)
+            share = masked / kept * ((rows - 1) / rows)
+        else:
+            share = masked / kept * ((width - 1) / width if self.scale == "dim" else 1)
+        return torch.where(kept > 0, share, 0.0)
 
 
 def _bad_rows(features: Tensor) -> str:

@@ -1,0 +1,54 @@
+# Every target makes its own environment in .venv when it is missing or older than its recipe.
+PROFILE ?= cpu
+SEEDS   ?= 1
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+
+.PHONY: help reproduce test smoke lab lint figures publish clean
+
+help:
+	@echo "make reproduce  train and execute every notebook (PROFILE=cpu SEEDS=1)"
+	@echo "make test       run the tests"
+	@echo "make smoke      every notebook at toy size: proves that they run, not what they show"
+	@echo "make lab        JupyterLab on notebooks/"
+	@echo "make lint       formatting, style, types, notebooks without outputs"
+	@echo "make figures    redraw the published figures from their results; trains nothing"
+	@echo "make publish    append this machine's finished evaluations to the published results"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11; choose another with PYTHON=/path/to/python3"; exit 2; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	touch $@
+
+reproduce: $(STAMP)
+	$(BIN)/disperse reproduce --profile $(PROFILE) --seeds $(SEEDS)
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+
+smoke: $(STAMP)
+	$(BIN)/disperse reproduce --profile smoke --seeds 1
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+figures: $(STAMP)
+	$(BIN)/disperse figures --profile $(PROFILE)
+
+publish: $(STAMP)
+	$(BIN)/disperse publish --profile $(PROFILE)
+	$(BIN)/disperse figures --profile $(PROFILE)
+
+clean:
+	rm -rf $(VENV) build runs papermill_runs/smoke papermill_runs/cpu
