@@ -232,10 +232,10 @@ def _figures(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from .experiments import item, profile, publish, records
+    from .experiments import ITEMS, item, profile, publish, records
 
-    protocol = profile(options.profile).protocol
-    cells = item("variants", options.profile, tuple(range(options.seeds)))
+    protocol, seeds = profile(options.profile).protocol, tuple(range(options.seeds))
+    cells = [cell for name in ITEMS for cell in item(name, options.profile, seeds)]
     new = publish(options.profile, [r for cell in cells for r in records(cell.spec, protocol)])
     print(f"{new} new evaluations; redraw with `disperse figures --profile {options.profile}`")
 

@@ -134,6 +134,11 @@ class RunSpec(Strict):
         """Folder name in the run store: ``<name>-<fingerprint>``."""
         return f"{self.name}-{self.fingerprint}"
 
+    @property
+    def num_evaluations(self) -> int:
+        """Steps at which the run is evaluated: its milestones and its end."""
+        return len({*self.milestones, self.num_steps})
+
     def replace(self, **changes: Any) -> "RunSpec":
         """A copy with fields replaced, validated again."""
         return RunSpec(**{**dict(self), **changes})

@@ -1,8 +1,8 @@
 """Read the output of an inner layer of any module, without changing the module.
 
-The hooks stay on the model once registered and only switch on and off: torch.compile looks at hooks
-when it traces and never again, so a hook that came and went with each step would be lost. What a
-hook does is therefore kept in a slot, and a new tap takes over a free slot of its layer.
+Hooks stay on the model once registered and only switch on and off: a hook added to a layer after
+torch.compile has traced it is never seen, and one that came and went with each step would make it
+trace each step anew. What hooks see is kept in a slot; a new tap takes over a free slot of its layer.
 """
 
 import copy
@@ -20,26 +20,18 @@ from .errors import TapError
 Select = Callable[[Any], Tensor] | int | str
 
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-_COMPILED = (
-    "if it was compiled and called before this tap, register the tap before the first "
-    "compiled call, or call torch.compiler.reset() after registering"
-)
 
 
 class _Slot:
     """What the hooks of one tap have seen of the current forward."""
 
     def __init__(self) -> None:
-        self.active = False
-        self.clear()
+        self.reset(active=False)
 
-    def clear(self) -> None:
+    def reset(self, active: bool) -> None:
+        self.active = active
         self.started = self.running = self.fired = self.grad = self.cut = False
         self.output: Any = None
-
-    def release(self) -> None:
-        self.active = False
-        self.clear()
 
     def start(self, *_: Any) -> None:
         """The model is called: what the last forward left is no longer true."""
@@ -49,7 +41,7 @@ class _Slot:
             self.grad = torch.is_grad_enabled()
             self.output = None
 
-    def record(self, _: nn.Module, args: Any, output: Any) -> None:
+    def record(self, module: nn.Module, args: Any, output: Any) -> None:
         """The layer has an output: the first of a forward is kept."""
         if self.active and not (self.running and self.fired) and not _in_backward():
             self.fired = True
@@ -57,7 +49,7 @@ class _Slot:
             self.cut = self.running and self.grad and not torch.is_grad_enabled()
 
     def stop(self, *_: Any) -> None:
-        """The model is done, or failed: from here, a call of the layer is a forward of its own."""
+        """The model is done, or failed: from here a call of the layer is a forward of its own."""
         if not _in_backward():
             self.running = False
 
@@ -105,28 +97,32 @@ class Tap:
 
     def _open(self) -> None:
         self._slot: _Slot | None = _free_slot(self._root, self._layer)
-        self._slot.active = True
-        self._release = weakref.finalize(self, self._slot.release)  # also when the tap is dropped
+        self._slot.reset(active=True)
+        # Runs once: at the end of the block, at remove(), or when the tap is dropped.
+        self._release: Callable[[], Any] = weakref.finalize(self, self._slot.reset, active=False)
 
     def __enter__(self) -> "Tap":
-        if not self._release.alive:
+        if self._slot is None or not self._slot.active:
             self._open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._slot = copy.copy(self._slot)
+        if self._slot is not None:
+            self._slot = copy.copy(self._slot)
+            self._slot.active = False
         self._release()
 
+    def __getstate__(self) -> dict[str, Any]:  # a model that keeps its tap: its copy's is closed
+        return {**vars(self), "_slot": None, "_release": bool}
+
     def remove(self) -> None:
-        """Close the tap and let its value go; the hooks stay on the model and do nothing."""
+        """Close the tap and let its value go; its hooks stay on the model and do nothing."""
         self._slot = None
         self._release()
 
-    close = remove
-
     @property
     def value(self) -> Tensor:
-        """The layer's output, or the part of it that ``select`` picks; with its gradient.
+        """The layer's output, or the part of it that ``select`` picks, with its gradient.
 
         Raises:
             TapError: no forward has reached the layer, its output is not a tensor, or it was
@@ -137,7 +133,11 @@ class Tap:
             raise TapError(f"{name}: this tap was removed; open another with tap(model, {name!r})")
         if not slot.fired:
             seen = "the last forward did not reach this layer" if slot.started else "no forward yet"
-            raise TapError(f"{name}: {seen}; call the model while the tap is open; {_COMPILED}")
+            raise TapError(
+                f"{name}: {seen}; call the model while the tap is open; if it was compiled and "
+                "called before this tap, register the tap before the first compiled call, or call "
+                "torch.compiler.reset() after registering"
+            )
         value = _pick(slot.output, self._select, name)
         lost = slot.cut and torch.is_grad_enabled() and not value.requires_grad
         if lost and any(p.requires_grad for p in self._layer.parameters()):
@@ -148,37 +148,35 @@ class Tap:
         return value
 
 
-def _parts(output: Any) -> dict[Any, Any]:
-    """The named or numbered parts of a layer's output."""
-    if isinstance(output, Mapping):
-        return dict(output)
-    if isinstance(output, Sequence):
-        return dict(enumerate(output))
-    fields = getattr(output, "__dataclass_fields__", None) or getattr(output, "__dict__", {})
-    return {key: getattr(output, key) for key in fields}
-
-
 def _pick(output: Any, select: Select | None, name: str) -> Tensor:
-    parts = {} if isinstance(output, Tensor) else _parts(output)
-    key = select
-    if isinstance(select, int) and select < 0 and select not in parts:
-        key = select + len(parts)
-    value = select(output) if callable(select) else output if key is None else parts.get(key)
+    """The tensor that ``select`` names, or an error that says what there was to choose from."""
+    parts: dict[Any, Any] = {}
+    if isinstance(output, Mapping):
+        parts = dict(output)
+    elif isinstance(output, Sequence):
+        parts = dict(enumerate(output))
+    elif not isinstance(output, Tensor):
+        fields = getattr(output, "__dataclass_fields__", None) or getattr(output, "__dict__", {})
+        parts = {key: getattr(output, key) for key in fields}
+    value = output
+    if callable(select):
+        value = select(output)
+    elif select is not None:
+        last = isinstance(select, int) and select < 0 and isinstance(output, Sequence)
+        value = parts.get(len(parts) + int(select) if last else select)
     if isinstance(value, Tensor):
         return value
     inside = ", ".join(f"{key!r}: {_what(part)}" for key, part in parts.items())
     was = f"its output is {_what(output)}" + (f" of ({inside})" if parts else "")
-    wrong = "" if select is None else f" and select={select!r} gave {_what(value)}"
-    best = next((repr(key) for key, part in parts.items() if isinstance(part, Tensor)), None)
-    cure = f"pass select={best}, or" if best else "pass as select="
+    was += "" if select is None else f" and select={select!r} gave {_what(value)}"
     if isinstance(output, Tensor):
-        raise TapError(f"{name}: {was}{wrong}; leave select out")
-    raise TapError(f"{name}: {was}{wrong}, not a tensor; {cure} a function of the output")
+        raise TapError(f"{name}: {was}; leave select out")
+    first = [f"{key!r} or " for key, part in parts.items() if isinstance(part, Tensor)][:1]
+    raise TapError(f"{name}: {was}, not a tensor; pass select={''.join(first)}a function of it")
 
 
 def _what(value: Any) -> str:
-    shape = f" {list(value.shape)}" if isinstance(value, Tensor) else ""
-    return type(value).__name__ + shape
+    return type(value).__name__ + (f" {list(value.shape)}" if isinstance(value, Tensor) else "")
 
 
 def _plain(name: str) -> str:
@@ -192,8 +190,8 @@ def tap(model: nn.Module, name: str, select: Select | None = None) -> Tap:
     Args:
         model (Module): any module, also inside DistributedDataParallel or torch.compile.
         name (str): the layer's name in ``model.named_modules()``, e.g. "blocks.2".
-        select: which part of an output that is not a tensor: an index, a key, a field's name, or a
-            function of the output that returns a tensor.
+        select: for an output that is not a tensor: the index, key or field of the part to read, or
+            a function of the output that returns a tensor.
 
     Returns:
         Tap: ``.value`` is the output in the last forward; ``.remove()`` closes a tap kept open.
@@ -209,29 +207,30 @@ def tap(model: nn.Module, name: str, select: Select | None = None) -> Tap:
     A layer called several times in one forward: the first output is kept. Outside a call of the
     model (``model.encode(x)``), every call of the layer replaces the value.
 
-    Measured: torch.compile does not see a hook registered after the first compiled call, and under
-    activation checkpointing a hook fires again in the backward pass, which is ignored here. A layer
-    inside a checkpoint inside torch.compile runs uncompiled while tapped, unless
+    Measured: torch.compile never sees a hook registered after the first compiled call. Under
+    activation checkpointing a hook fires again in the backward pass; that is ignored. A tapped layer
+    in a checkpoint inside torch.compile runs uncompiled (an error with fullgraph=True) unless
     ``torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True``.
     """
-    if not isinstance(model, nn.Module):
-        raise TapError(f"tap(model, {name!r}): expected a torch.nn.Module, got {_what(model)}")
+    if not isinstance(model, nn.Module) or not isinstance(name, str):
+        got = f"{_what(model)}, {_what(name)}"
+        raise TapError(f"tap(model, name): expected a torch.nn.Module and a layer's name, got {got}")
     layers = dict(model.named_modules(remove_duplicate=False))
-    root = model
-    while type(root).__module__.startswith("torch."):  # DistributedDataParallel, torch.compile
-        inner = next((child for key, child in root._modules.items() if key in _WRAPPERS), None)
-        if inner is None:
-            break
-        root = inner
     plain: dict[str, nn.Module] = {}
     for key, module in layers.items():
-        plain.setdefault(_plain(key), module)
-    layer = layers.get(name, plain.get(_plain(name)))
-    plain.pop("")
+        plain.setdefault(_plain(key), module)  # the outermost of a layer and its wrappers
+    root = model
+    while type(root).__module__.startswith("torch."):  # DistributedDataParallel, torch.compile
+        inner = [child for key, child in root.named_children() if key in _WRAPPERS]
+        if not inner:
+            break
+        root = inner[0]
+    layer = layers.get(name) or plain.get(_plain(name))
+    del plain[""]
     if layer is None or layer is root or not _plain(name):
-        near = difflib.get_close_matches(str(name), plain, n=1)
-        hint = f" did you mean {near[0]}?" if near else ""
-        some = sorted(plain, key=lambda key: key.count("."))[:16]
-        more = f", ... ({len(plain)} in all)" if len(plain) > len(some) else ""
-        raise TapError(f"{name}: no such layer;{hint} layers are {', '.join(some)}{more}")
+        near = "".join(difflib.get_close_matches(name, plain, n=1))
+        some = ", ".join(sorted(plain, key=lambda key: key.count("."))[:16])
+        more = f", ... ({len(plain)} in all)" if len(plain) > 16 else ""
+        hint = f" did you mean {near}?" if near else ""
+        raise TapError(f"{name}: no such layer;{hint} layers are {some}{more}")
     return Tap(root, layer, name, select)

@@ -2,7 +2,7 @@
 
 from .items import DISPERSIVE, ITEMS, Cell, item
 from .profiles import PROFILES, Profile, profile
-from .runner import complete_all
+from .runner import complete_all, published_seeds, results
 from .store import evaluate_run, find_run, home, publish, published, records, run_folder, select
 
 __all__ = [
@@ -19,7 +19,9 @@ __all__ = [
     "profile",
     "publish",
     "published",
+    "published_seeds",
     "records",
+    "results",
     "run_folder",
     "select",
 ]

@@ -33,6 +33,10 @@ NAMES = {
     "infonce-cosine": "InfoNCE, cosine",
     "hinge": "hinge",
     "covariance": "covariance",
+    "l2-lam0.05": "ℓ2, λ = 0.05",
+    "l2-tau0.05": "ℓ2, τ = 0.05",
+    "l2-tau0.005": "ℓ2, τ = 0.005",
+    "l2-group-whole": "ℓ2, whole batch",
 }
 
 

@@ -9,10 +9,12 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 import torch
 from tqdm.auto import tqdm
 
-from ..errors import DisperseError, Interrupted, RunFailedError
+from ..errors import DisperseError, Interrupted, RunFailedError, unknown
 from ..evaluation import Protocol
 from ..spec import RunSpec
-from .store import complete, run_folder
+from .items import item
+from .profiles import profile
+from .store import Record, complete, is_complete, published, records, run_folder, select
 
 
 def cores() -> int:
@@ -36,6 +38,9 @@ def complete_all(
         RunFailedError: after all are done, naming each run that failed and why.
         Interrupted: Ctrl-C; every run saved its last step.
     """
+    specs = [spec for spec in specs if not is_complete(spec, protocol)]
+    if not specs:
+        return
     if processes is None:
         processes = 1 if torch.cuda.is_available() or torch.backends.mps.is_available() else cores()
     total = sum(spec.num_steps * spec.batch_size for spec in specs)
@@ -66,6 +71,40 @@ def complete_all(
     if failures:
         reasons = "; ".join(f"{run}: {reason}" for run, reason in failures.items())
         raise RunFailedError(f"{len(failures)} of {len(specs)} runs failed: {reasons}")
+
+
+def results(
+    specs: list[RunSpec], protocol: Protocol, *, profile_name: str, source: str = "runs"
+) -> list[Record]:
+    """Evaluations of these runs: what is there is used, what is missing is trained.
+
+    Args:
+        specs: runs.
+        protocol: how they are evaluated.
+        profile_name: whose published results to use.
+        source: ``"runs"`` uses this machine's runs alone; ``"published"`` takes a run from the committed
+            results where they have it complete.
+
+    Raises:
+        RunFailedError: a run failed.
+    """
+    if source not in ("runs", "published"):
+        raise unknown("source", source, ("runs", "published"))
+    pool = published(profile_name) if source == "published" else []
+    missing = [spec for spec in specs if len(select(pool, spec, protocol)) < spec.num_evaluations]
+    complete_all(missing, protocol)
+    return pool + [record for spec in missing for record in records(spec, protocol)]
+
+
+def published_seeds(item_name: str, profile_name: str) -> int:
+    """How many seeds from 0 on have every run of an item among the published results; at least 1."""
+    pool, protocol, seeds = published(profile_name), profile(profile_name).protocol, 0
+    while pool and all(
+        len(select(pool, cell.spec, protocol)) == cell.spec.num_evaluations
+        for cell in item(item_name, profile_name, (seeds,))
+    ):
+        seeds += 1
+    return max(seeds, 1)
 
 
 def _one_thread() -> None:

@@ -96,14 +96,19 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
     return record
 
 
+def is_complete(spec: RunSpec, protocol: Protocol) -> bool:
+    """Whether every milestone and the end are evaluated."""
+    folder, steps = run_folder(spec), {*spec.milestones, spec.num_steps}
+    return all(evaluation_path(folder, step, protocol).exists() for step in steps)
+
+
 def complete(spec: RunSpec, protocol: Protocol) -> None:
     """Train a run as far as its spec says and evaluate every milestone and the end; cheap if done."""
     folder = run_folder(spec)
-    steps = sorted({*spec.milestones, spec.num_steps})
-    if all(evaluation_path(folder, step, protocol).exists() for step in steps):
+    if is_complete(spec, protocol):
         return
     train(spec, folder, progress=False)
-    for step in steps:
+    for step in sorted({*spec.milestones, spec.num_steps}):
         evaluate_run(folder, step, protocol, device=spec.device)
 
 
@@ -172,10 +177,14 @@ def _key(record: Record) -> tuple[str, int, str]:
 
 
 def select(pool: list[Record], spec: RunSpec, protocol: Protocol) -> list[Record]:
-    """Records of a run under a protocol, by step."""
-    wanted = protocol.model_dump(mode="json")
-    matches = (r for r in pool if r["fingerprint"] == spec.fingerprint and r["protocol"] == wanted)
-    return sorted(matches, key=lambda record: record["step"])
+    """Records of a run under a protocol, by step, as far as the spec goes and at no other step."""
+    wanted, steps = protocol.model_dump(mode="json"), {*spec.milestones, spec.num_steps}
+    matches = {
+        r["step"]: r
+        for r in pool
+        if r["fingerprint"] == spec.fingerprint and r["protocol"] == wanted and r["step"] in steps
+    }
+    return [matches[step] for step in sorted(matches)]
 
 
 def commit() -> str:

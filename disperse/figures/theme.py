@@ -8,7 +8,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from .. import atomic
 from ..experiments.store import commit
@@ -21,6 +23,10 @@ COLORS = {
     "infonce-cosine": "#56b4e9",
     "hinge": "#e69f00",
     "covariance": "#009e73",
+    "l2-lam0.05": "#cc79a7",
+    "l2-tau0.05": "#332288",
+    "l2-tau0.005": "#882255",
+    "l2-group-whole": "#88ccee",
 }
 ACCENT = "#d55e00"
 
@@ -51,6 +57,13 @@ def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> 
     theme()
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, np.atleast_1d(figure.subplots(rows, columns)).ravel()
+
+
+def log_axis(axis: Axis) -> None:
+    """Plain numbers 1, 2, 5, 10... on a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Figure, stem: Path, facts: dict[str, Any], *, stamp: str = "") -> Path:

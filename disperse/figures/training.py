@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..experiments import paper
-from .theme import COLORS, new_figure
+from .theme import COLORS, log_axis, new_figure
 
 PANELS = (
     ("diffusion", "diffusion loss", "Denoising"),
@@ -30,5 +30,6 @@ def training_figure(logs: dict[str, list[dict[str, Any]]]) -> Figure:
         ax.set(xlabel="training step", ylabel=ylabel, title=title)
         if column == "diffusion":
             ax.set_yscale("log")
+            log_axis(ax.yaxis)
     axes[0].legend()
     return figure

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from .. import atomic
 from ..evaluation import Estimate, noise_floor
 from ..experiments import paper, tables
-from ..experiments.items import Cell, item
-from ..experiments.profiles import Profile, profile
-from ..experiments.store import Record, home, published, select
-from .theme import ACCENT, COLORS, new_figure, save
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.store import Record, select
+from .theme import ACCENT, COLORS, log_axis, new_figure, save
 
 
 def variants_figure(rows: list[tables.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
@@ -72,6 +72,7 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
                      errorbar=("ci", 95), seed=0, ax=ax, legend=ax is axes[0])  # fmt: skip
         ax.set(xlabel="training step", ylabel=ylabel, title=title)
     axes[0].set_yscale("log")
+    log_axis(axes[0].yaxis)
     axes[0].axhline(noise_floor(row.protocol).value, color=ACCENT, linestyle="--", linewidth=1.2)
     handles, _ = axes[0].get_legend_handles_labels()
     axes[0].legend(handles, [paper.NAMES[label] for label in labels])
@@ -102,26 +103,19 @@ def variants_facts(
     }
 
 
-def draw_variants(pool: list[Record], profile_name: str, seeds: tuple[int, ...], folder: Path) -> list[Path]:
-    """Draw table, figure and learning curves of the variants into ``folder``, with sidecars."""
-    row = profile(profile_name)
-    cells = item("variants", profile_name, seeds)
+def draw_variants(
+    pool: list[Record], cells: list[Cell], row: Profile, folder: Path
+) -> tuple[Path, Path, Path]:
+    """Draw table, figure and learning curves into ``folder``, with sidecars; returns their paths."""
     rows = tables.variants_table(pool, cells, row)
     facts = variants_facts(rows, pool, cells, row)
     table = folder / "variants.md"
     atomic.write_text(table, tables.variants_markdown(rows, row))
-    return [
+    return (
         table,
         save(variants_figure(rows, pool, cells, row), folder / "variants", facts, stamp=row.stamp),
         save(learning_curves_figure(pool, cells, row), folder / "learning_curves", facts, stamp=row.stamp),
-    ]
-
-
-def draw_published(profile_name: str) -> list[Path]:
-    """Redraw every published figure and table of a profile from ``results.jsonl``; trains nothing."""
-    pool = published(profile_name)
-    seeds = tuple(sorted({record["seed"] for record in pool}))
-    return draw_variants(pool, profile_name, seeds, home() / "figures" / profile_name)
+    )
 
 
 def _interval(ax: Axes, x: float, y: float, estimate: Estimate, color: str) -> None:

@@ -167,10 +167,15 @@ def _scaled_distances(z: Tensor, scale: Scale) -> Tensor:
 
 def _log_mean_exp(logits: Tensor, diagonal: Diagonal) -> Tensor:
     rows = logits.shape[-1]
+    pairs = rows * rows
     if diagonal == "mask":
         logits = logits.masked_fill(diagonal_mask(logits), -math.inf)
-        return logits.flatten(-2).logsumexp(dim=-1) - math.log(rows * (rows - 1))
-    return logits.flatten(-2).logsumexp(dim=-1) - math.log(rows * rows)
+        pairs -= rows
+    logits = logits.flatten(-2)
+    # The largest is taken out here, though logsumexp does so too: its gradient, exp(logits − result),
+    # has no digits left where the result is -1e8.
+    top = logits.detach().amax(dim=-1, keepdim=True)
+    return (logits - top).logsumexp(dim=-1) - math.log(pairs) + top.squeeze(-1)
 
 
 def _no_pairs(z: Tensor) -> Tensor:

@@ -6,14 +6,15 @@ from ..errors import RunFailedError
 from ..experiments import complete_all, home, item, profile, records
 from .notebooks import execute, output_folder
 
-ITEMS = ("variants",)
+# What a fresh machine trains; other notebooks draw on the published results.
+HEADLINE = ("variants",)
 
 
 def plan(profile_name: str, seeds: int) -> str:
     """The runs of a profile: what is finished, and what remains."""
     row = profile(profile_name)
     lines = [f"profile {profile_name}: {row.model}, {row.num_steps} steps of {row.batch_size}"]
-    for name in ITEMS:
+    for name in HEADLINE:
         for cell in item(name, profile_name, tuple(range(seeds))):
             done = [record["step"] for record in records(cell.spec, row.protocol)]
             state = "finished" if cell.spec.num_steps in done else f"evaluated at {done or 'no step yet'}"
@@ -40,14 +41,15 @@ def reproduce(profile_name: str, seeds: int) -> None:
             print(f"FAILED {error}", flush=True)
 
     notebook("00_start_here")
-    specs = [cell.spec for name in ITEMS for cell in item(name, profile_name, tuple(range(seeds)))]
+    specs = [cell.spec for name in HEADLINE for cell in item(name, profile_name, tuple(range(seeds)))]
     try:
         complete_all(specs, row.protocol)
     except RunFailedError as error:
         failures.append(str(error))
     notebook("01_train")
-    for name in ITEMS:
+    for name in HEADLINE:
         notebook(name, num_seeds=seeds)
+    notebook("norm_cost")
     minutes = (time.monotonic() - started) / 60
     print(f"reproduced in {minutes:.1f} min: {output_folder(profile_name).relative_to(home())}/")
     if failures:
