@@ -232,11 +232,9 @@ def _figures(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from .experiments import ITEMS, item, profile, publish, records
+    from .experiments import finished, publish
 
-    protocol, seeds = profile(options.profile).protocol, tuple(range(options.seeds))
-    cells = [cell for name in ITEMS for cell in item(name, options.profile, seeds)]
-    new = publish(options.profile, [r for cell in cells for r in records(cell.spec, protocol)])
+    new = publish(options.profile, finished(options.profile, options.seeds))
     print(f"{new} new evaluations; redraw with `disperse figures --profile {options.profile}`")
 
 

@@ -2,7 +2,7 @@
 
 from .items import DISPERSIVE, ITEMS, Cell, item
 from .profiles import PROFILES, Profile, profile
-from .runner import complete_all, published_seeds, results
+from .runner import complete_all, finished, published_seeds, results, sampler_convergence
 from .store import evaluate_run, find_run, home, publish, published, records, run_folder, select
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "complete_all",
     "evaluate_run",
     "find_run",
+    "finished",
     "home",
     "item",
     "profile",
@@ -23,5 +24,6 @@ __all__ = [
     "records",
     "results",
     "run_folder",
+    "sampler_convergence",
     "select",
 ]

@@ -60,6 +60,14 @@ class Profile:
             weights=self.weights,
         )
 
+    @property
+    def convergence_protocols(self) -> list[Protocol]:
+        """The protocol at a quarter, half, once, twice and four times its steps, by Heun and by Euler."""
+        steps = [max(round(self.sampler_steps * factor), 1) for factor in (0.25, 0.5, 1, 2, 4)]
+        plain = self.protocol.model_copy(update={"guided_samples": 0})
+        grid = [("heun", n) for n in steps] + [("euler", 2 * n) for n in steps]
+        return [plain.model_copy(update={"solver": solver, "num_steps": n}) for solver, n in grid]
+
 
 # fmt: off
 PROFILES = {

@@ -3,6 +3,7 @@
 from .idea import dispersing_points_figure, floor_figure
 from .norm_cost import draw_norm_cost
 from .published import draw_published
+from .sampler import draw_convergence
 from .samples import samples_figure, tile
 from .theme import COLORS, read_sidecar, save, theme
 from .training import training_figure
@@ -11,6 +12,7 @@ from .variants import draw_variants, learning_curves_figure, variants_figure
 __all__ = [
     "COLORS",
     "dispersing_points_figure",
+    "draw_convergence",
     "draw_norm_cost",
     "draw_published",
     "draw_variants",

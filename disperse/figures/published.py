@@ -4,10 +4,22 @@ from pathlib import Path
 
 from .. import atomic
 from ..errors import StorageError
-from ..experiments import home, item, profile, published
+from ..experiments import Profile, home, item, profile, published, select
+from ..experiments.store import Record
 from ..experiments.tables import variants_markdown, variants_table
 from .norm_cost import draw_norm_cost
+from .sampler import draw_convergence
 from .variants import draw_variants
+
+
+def convergence_records(pool: list[Record], row: Profile, seeds: tuple[int, ...]) -> list[Record]:
+    """Published evaluations of the baseline's last step under every convergence protocol."""
+    return [
+        record
+        for seed in seeds
+        for protocol in row.convergence_protocols
+        for record in select(pool, row.spec("baseline", seed), protocol)
+    ]
 
 
 def draw_published(profile_name: str) -> list[Path]:
@@ -24,6 +36,8 @@ def draw_published(profile_name: str) -> list[Path]:
     cells = item("variants", profile_name, seeds)
     paths: list[Path] = [*draw_variants(pool, cells, row, folder)]
     paths += draw_norm_cost(pool, item("norm_cost", profile_name, seeds), row, folder)
+    measured = convergence_records(pool, row, seeds)
+    paths += [draw_convergence(measured, row, folder)] if measured else []
     index = home() / "figures" / "README.md"
     template = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     table = variants_markdown(variants_table(pool, cells, row), row)

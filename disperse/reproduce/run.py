@@ -50,6 +50,7 @@ def reproduce(profile_name: str, seeds: int) -> None:
     for name in HEADLINE:
         notebook(name, num_seeds=seeds)
     notebook("norm_cost")
+    notebook("sampler")
     minutes = (time.monotonic() - started) / 60
     print(f"reproduced in {minutes:.1f} min: {output_folder(profile_name).relative_to(home())}/")
     if failures:
