@@ -176,7 +176,8 @@ def _sample(options: argparse.Namespace) -> None:
         options.precision, options.compile,
     )  # fmt: skip
     folder = find_run(options.source)
-    spec, step = read_spec(folder), options.step or latest_step(folder)
+    spec = read_spec(folder)
+    step = options.step or latest_step(folder)
     model = load_weights(folder, spec, step, options.weights, resolve_device(options.device))
     source = {"run": spec.run_id, "step": step, "weights": options.weights}
     made = sample_to_folder(
@@ -189,13 +190,14 @@ def _sample(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from .evaluation import Protocol, noise_floor
     from .experiments.store import evaluate_run, find_run
-    from .training import latest_step
+    from .training import latest_step, read_spec
 
     protocol = Protocol.parse({
         "num_samples": options.num, "solver": options.solver, "num_steps": options.steps,
         "guidance": options.guidance, "weights": options.weights,
     })  # fmt: skip
     folder = find_run(options.source)
+    read_spec(folder)  # says so if this is no run folder
     record = evaluate_run(folder, options.step or latest_step(folder), protocol, device=options.device)
     print(f"{record['name']}-{record['fingerprint']}, step {record['step']}, training seed {record['seed']}")
     for name, value in record["metrics"].items():

@@ -61,7 +61,11 @@ class Interrupted(DisperseError):
 
     def __init__(self, signal_number: int, message: str):
         super().__init__(message)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int, str]]:
+        return type(self), (self.signal_number, str(self))  # crosses from a worker process
 
 
 def unknown(what: str, got: object, options: Iterable[str]) -> ConfigError:

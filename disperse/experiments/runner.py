@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import threading
+import time
 import warnings
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 
@@ -48,10 +50,10 @@ def complete_all(
     context = multiprocessing.get_context("spawn")
     failures: dict[str, str] = {}
     with (
-        ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool,
+        ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool,
         tqdm(total=total, unit="img", unit_scale=True, desc="runs", disable=not progress) as bar,
     ):
-        jobs = {pool.submit(complete, spec, protocol): spec for spec in specs}
+        jobs = {pool.submit(_work, spec, protocol): spec for spec in specs}
         pending: set[Future[None]] = set(jobs)
         try:
             while pending:
@@ -139,9 +141,34 @@ def published_seeds(item_name: str, profile_name: str) -> int:
     return max(seeds, 1)
 
 
-def _one_thread() -> None:
+_interrupted: list[BaseException] = []
+
+
+def _work(spec: RunSpec, protocol: Protocol) -> None:
+    """``complete`` in a worker; after a signal, jobs that were queued already are not begun."""
+    if _interrupted:
+        raise _interrupted[0]
+    try:
+        complete(spec, protocol)
+    except (Interrupted, KeyboardInterrupt) as error:
+        _interrupted.append(error)
+        raise
+
+
+def _start_worker() -> None:
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.simplefilter("default")
+
+
+def _end_with_parent() -> None:
+    """A killed parent must not leave workers that train on and hold the locks of their runs."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)  # saves the last step if it is training
+        time.sleep(20)
+        os._exit(143)
 
 
 def _reason(error: BaseException) -> str:

@@ -13,9 +13,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import atomic
-from ..data import batch_indices, load_data
+from ..data import ImageSet, batch_indices, load_data
 from ..device import autocast, resolve_device
 from ..errors import ConfigError, Interrupted, NonFiniteError
+from ..models import TransformerConfig
 from ..objectives import FlowMatching
 from ..regularizers import block_indices
 from ..spec import RunSpec
@@ -45,34 +46,28 @@ def train(spec: RunSpec, folder: Path, *, progress: bool = True, on_log: OnLog |
         NonFiniteError: a loss or gradient is NaN or infinite; weights are those of the step before.
         LockedError: another process trains in this folder.
     """
-    device = resolve_device(spec.device)
+    state = TrainState.initial(spec, resolve_device(spec.device))
+    data = load_data(spec.data)
+    _check_fit(spec, data, state.model.config)
     with atomic.locked(folder / "lock"), _deferred_signals() as received:
         claim_folder(folder, spec)
-        state = TrainState.initial(spec, device)
         saved = checkpoints.load_latest(folder / "checkpoints", spec.fingerprint)
         if saved is not None:
             state.restore(saved)
         if state.step < spec.num_steps:
-            _loop(state, folder, device, received, progress, on_log)
+            _loop(state, data, folder, received, progress, on_log)
     return state
 
 
 def _loop(
     state: TrainState,
+    data: ImageSet,
     folder: Path,
-    device: torch.device,
     received: list[int],
     progress: bool,
     on_log: OnLog | None,
 ) -> None:
-    spec, model = state.spec, state.model
-    data = load_data(spec.data)
-    config = model.config
-    if data.images.shape[1:] != config.image_shape:
-        raise ConfigError(
-            f"data = {spec.data}: images are {tuple(data.images.shape[1:])}, model "
-            f"{spec.model} expects {config.image_shape}"
-        )
+    spec, model, device, config = state.spec, state.model, state.device, state.model.config
     objective = FlowMatching(config.num_classes, label_drop=spec.label_drop)
     probe = block_indices("quarter", config.depth)
     taps = tuple(sorted({*probe, *(block for term in state.regularizers for block in term.blocks)}))
@@ -135,6 +130,22 @@ def _loop(
                 f"after step {state.step}, saved; type the same command to go on",
             )
     bar.close()
+
+
+def _check_fit(spec: RunSpec, data: ImageSet, config: TransformerConfig) -> None:
+    """Refuse what would fail later: before a folder is made, and before the first step."""
+    if data.images.shape[1:] != config.image_shape:
+        raise ConfigError(
+            f"data = {spec.data}: images are {tuple(data.images.shape[1:])}, model "
+            f"{spec.model} expects {config.image_shape}"
+        )
+    batch_indices(len(data), spec.batch_size, spec.seed, 0)
+    for number, term in enumerate(spec.regularizers):
+        if term.local_batch and spec.batch_size % term.local_batch:
+            raise ConfigError(
+                f"regularizers.{number}.local_batch = {term.local_batch}: does not divide batch_size = "
+                f"{spec.batch_size}; choose a divisor"
+            )
 
 
 def learning_rate(spec: RunSpec, step: int) -> float:
