@@ -59,7 +59,8 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
             f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -98,19 +99,38 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read one JSON object a line; a last line that a crash cut short is left out."""
+    """Read one JSON object a line; a last line that a crash cut short is left out.
+
+    Raises:
+        StorageError: the file cannot be read, or another line is damaged.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"{path}: cannot be read ({error}); repair or delete it") from None
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except json.JSONDecodeError as error:
             if number == len(lines) and not line.endswith("\n"):
                 break
             raise StorageError(f"{path}:{number}: not JSON ({error}); repair or delete the line") from error
+        if not isinstance(record, dict):
+            raise StorageError(f"{path}:{number}: expected an object; repair or delete the line")
+        records.append(record)
     return records
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what killed writers left in a folder; only its one writer may call this."""
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -119,9 +139,16 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises:
         LockedError: another process holds it; the message names its pid.
+        StorageError: its folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as handle:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise StorageError(
+            f"{path.parent}: cannot be written ({error.strerror}); choose another folder"
+        ) from None
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -151,9 +151,10 @@ def _assign(values: dict[str, Any], change: str) -> None:
     *parents, last = path.split(".")
     target: Any = values
     for part in parents:
-        target = target[int(part)] if isinstance(target, list) and part.isdigit() else target.get(part)
+        entries = dict(enumerate(target)) if isinstance(target, list) else target
+        target = entries.get(int(part) if isinstance(target, list) and part.isdecimal() else part)
         if not isinstance(target, (dict, list)):
-            raise ConfigError(f"--set {path}: {part} has no fields")
+            raise ConfigError(f"--set {path}: {part} does not exist or has no fields")
     try:
         value = json.loads(text)
     except ValueError:
@@ -177,7 +178,7 @@ def _sample(options: argparse.Namespace) -> None:
     )  # fmt: skip
     folder = find_run(options.source)
     spec = read_spec(folder)
-    step = options.step or latest_step(folder)
+    step = latest_step(folder) if options.step is None else options.step
     model = load_weights(folder, spec, step, options.weights, resolve_device(options.device))
     source = {"run": spec.run_id, "step": step, "weights": options.weights}
     made = sample_to_folder(
@@ -198,7 +199,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     })  # fmt: skip
     folder = find_run(options.source)
     read_spec(folder)  # says so if this is no run folder
-    record = evaluate_run(folder, options.step or latest_step(folder), protocol, device=options.device)
+    step = latest_step(folder) if options.step is None else options.step
+    record = evaluate_run(folder, step, protocol, device=options.device)
     print(f"{record['name']}-{record['fingerprint']}, step {record['step']}, training seed {record['seed']}")
     for name, value in record["metrics"].items():
         print(

@@ -1,8 +1,8 @@
 """Read the output of an inner layer of any module, without changing the module.
 
-Hooks stay on the model once registered and only switch on and off: a hook added to a layer after
-torch.compile has traced it is never seen, and one that came and went with each step would make it
-trace each step anew. What hooks see is kept in a slot; a new tap takes over a free slot of its layer.
+Hooks stay on the model once registered and only switch on and off: torch.compile never sees one that
+was added after it traced the layer, and would trace again at each step for one that came and went.
+What hooks see is kept in a slot; a new tap takes over a free slot of its layer.
 """
 
 import copy
@@ -19,43 +19,37 @@ from .errors import TapError
 
 Select = Callable[[Any], Tensor] | int | str
 
-_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
 
 class _Slot:
     """What the hooks of one tap have seen of the current forward."""
 
-    def __init__(self) -> None:
-        self.reset(active=False)
+    active = False
 
     def reset(self, active: bool) -> None:
         self.active = active
         self.started = self.running = self.fired = self.grad = self.cut = False
         self.output: Any = None
 
-    def start(self, *_: Any) -> None:
-        """The model is called: what the last forward left is no longer true."""
+    def start(self, *_: Any) -> None:  # the model is called: what the last forward left is old
         if not _in_backward():
             self.started = self.running = True
-            self.fired = self.cut = False
+            self.fired, self.cut, self.output = False, False, None
             self.grad = torch.is_grad_enabled()
-            self.output = None
 
-    def record(self, module: nn.Module, args: Any, output: Any) -> None:
-        """The layer has an output: the first of a forward is kept."""
+    def record(self, module: nn.Module, args: Any, output: Any) -> None:  # first of a forward
         if self.active and not (self.running and self.fired) and not _in_backward():
-            self.fired = True
-            self.output = output
+            self.fired, self.output = True, output
             self.cut = self.running and self.grad and not torch.is_grad_enabled()
 
-    def stop(self, *_: Any) -> None:
-        """The model is done, or failed: from here a call of the layer is a forward of its own."""
+    def stop(self, *_: Any) -> None:  # from here a call of the layer is a forward of its own
         if not _in_backward():
             self.running = False
 
 
 class _Hook:
-    """One hook of a slot. A copy or a pickle of the model gets one that does nothing instead."""
+    """A method of a slot. A copy or a pickle of the model gets one that does nothing instead."""
 
     def __init__(self, slot: _Slot, event: Callable[..., None]) -> None:
         self.slot, self.event = slot, event
@@ -97,19 +91,16 @@ class Tap:
 
     def _open(self) -> None:
         self._slot: _Slot | None = _free_slot(self._root, self._layer)
-        self._slot.reset(active=True)
-        # Runs once: at the end of the block, at remove(), or when the tap is dropped.
-        self._release: Callable[[], Any] = weakref.finalize(self, self._slot.reset, active=False)
+        self._slot.reset(active=True)  # until the block ends, remove(), or the tap is dropped
+        self._release: Any = weakref.finalize(self, self._slot.reset, active=False)
 
     def __enter__(self) -> "Tap":
-        if self._slot is None or not self._slot.active:
+        if not getattr(self._release, "alive", False):
             self._open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._slot is not None:
-            self._slot = copy.copy(self._slot)
-            self._slot.active = False
+        self._slot = copy.copy(self._slot)
         self._release()
 
     def __getstate__(self) -> dict[str, Any]:  # a model that keeps its tap: its copy's is closed
@@ -155,24 +146,21 @@ def _pick(output: Any, select: Select | None, name: str) -> Tensor:
         parts = dict(output)
     elif isinstance(output, Sequence):
         parts = dict(enumerate(output))
+        select = select + len(output) if isinstance(select, int) and select < 0 else select
     elif not isinstance(output, Tensor):
         fields = getattr(output, "__dataclass_fields__", None) or getattr(output, "__dict__", {})
         parts = {key: getattr(output, key) for key in fields}
-    value = output
-    if callable(select):
-        value = select(output)
-    elif select is not None:
-        last = isinstance(select, int) and select < 0 and isinstance(output, Sequence)
-        value = parts.get(len(parts) + int(select) if last else select)
+    value: Any = select(output) if callable(select) else parts.get(select)
+    value = output if select is None else value
     if isinstance(value, Tensor):
         return value
     inside = ", ".join(f"{key!r}: {_what(part)}" for key, part in parts.items())
-    was = f"its output is {_what(output)}" + (f" of ({inside})" if parts else "")
+    was = f"its output is {_what(output)}" + (f" of ({inside})" if inside else "")
     was += "" if select is None else f" and select={select!r} gave {_what(value)}"
-    if isinstance(output, Tensor):
-        raise TapError(f"{name}: {was}; leave select out")
     first = [f"{key!r} or " for key, part in parts.items() if isinstance(part, Tensor)][:1]
-    raise TapError(f"{name}: {was}, not a tensor; pass select={''.join(first)}a function of it")
+    cure = f"not a tensor; pass select={''.join(first)}a function of it"
+    cure = "a tensor; leave select out" if isinstance(output, Tensor) else cure
+    raise TapError(f"{name}: {was}, {cure}")
 
 
 def _what(value: Any) -> str:
@@ -207,30 +195,24 @@ def tap(model: nn.Module, name: str, select: Select | None = None) -> Tap:
     A layer called several times in one forward: the first output is kept. Outside a call of the
     model (``model.encode(x)``), every call of the layer replaces the value.
 
-    Measured: torch.compile never sees a hook registered after the first compiled call. Under
-    activation checkpointing a hook fires again in the backward pass; that is ignored. A tapped layer
-    in a checkpoint inside torch.compile runs uncompiled (an error with fullgraph=True) unless
+    Measured: a hook registered after the first compiled call never fires in what is compiled by
+    then. Under activation checkpointing a hook fires again in the backward pass; that is ignored.
+    A checkpoint around the layer inside torch.compile makes the model run uncompiled, or fail with
+    fullgraph=True, unless
     ``torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True``.
     """
     if not isinstance(model, nn.Module) or not isinstance(name, str):
         got = f"{_what(model)}, {_what(name)}"
         raise TapError(f"tap(model, name): expected a torch.nn.Module and a layer's name, got {got}")
     layers = dict(model.named_modules(remove_duplicate=False))
-    plain: dict[str, nn.Module] = {}
-    for key, module in layers.items():
-        plain.setdefault(_plain(key), module)  # the outermost of a layer and its wrappers
+    plain = {_plain(key): layers[key] for key in reversed(layers)}  # the outermost wrapper wins
     root = model
-    while type(root).__module__.startswith("torch."):  # DistributedDataParallel, torch.compile
-        inner = [child for key, child in root.named_children() if key in _WRAPPERS]
-        if not inner:
-            break
-        root = inner[0]
-    layer = layers.get(name) or plain.get(_plain(name))
-    del plain[""]
+    while type(root).__module__.startswith("torch.") and (inner := _WRAPPERS & {*root._modules}):
+        root = root.get_submodule(inner.pop())
+    layer = layers.get(name, plain.get(_plain(name)))
     if layer is None or layer is root or not _plain(name):
-        near = "".join(difflib.get_close_matches(name, plain, n=1))
-        some = ", ".join(sorted(plain, key=lambda key: key.count("."))[:16])
-        more = f", ... ({len(plain)} in all)" if len(plain) > 16 else ""
-        hint = f" did you mean {near}?" if near else ""
-        raise TapError(f"{name}: no such layer;{hint} layers are {some}{more}")
+        names = sorted(filter(None, dict.fromkeys(map(_plain, layers))), key=lambda n: n.count("."))
+        hint = "".join(f" did you mean {near}?" for near in difflib.get_close_matches(name, names, 1))
+        some = ", ".join(names[:16]) + (f", ... ({len(names)} in all)" if names[16:] else "")
+        raise TapError(f"{name}: no such layer;{hint} layers are {some}")
     return Tap(root, layer, name, select)

@@ -165,7 +165,8 @@ def publish(profile: str, new: list[Record]) -> int:
     """Append evaluations to the committed results unless they stand there; returns how many were new."""
     old = published(profile)
     known = {_key(record) for record in old}
-    fresh = [seal(record) for record in new if _key(record) not in known]
+    by_key = {_key(record): seal(record) for record in new}
+    fresh = [record for key, record in by_key.items() if key not in known]
     lines = [atomic.canonical_json(record) for record in [*old, *fresh]]
     if fresh:
         atomic.write_text(published_path(profile), "\n".join(lines) + "\n")

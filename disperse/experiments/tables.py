@@ -47,17 +47,20 @@ def verdict(change: Estimate) -> str:
 
 
 def curves(pool: list[Record], cells: list[Cell], row: Profile) -> list[dict[str, Any]]:
-    """Every finished evaluation of these cells as flat rows: label, seed, step, metrics, block measures."""
-    rows = []
+    """Finished evaluations of these cells as flat rows: label, seed, step, metrics, block measures.
+
+    Each evaluation stands once, also where two cells are the same run at different lengths.
+    """
+    rows: dict[tuple[str, int, int], dict[str, Any]] = {}
     for cell in cells:
         for record in select(pool, cell.spec, row.protocol):
             block = regularised_block(record)
-            rows.append(
+            rows[cell.label, record["seed"], record["step"]] = (
                 {"label": cell.label, "seed": record["seed"], "step": record["step"]}
                 | {name: value["value"] for name, value in record["metrics"].items()}
                 | {name: block[name] for name in ("rms", "spread", "effective_rank", "mean_cosine")}
             )
-    return rows
+    return list(rows.values())
 
 
 def regularised_block(record: Record, level: float = 0.5) -> dict[str, float]:

@@ -35,7 +35,12 @@ def draw_published(profile_name: str) -> list[Path]:
     folder = home() / "figures" / profile_name
     cells = item("variants", profile_name, seeds)
     paths: list[Path] = [*draw_variants(pool, cells, row, folder)]
-    paths += draw_norm_cost(pool, item("norm_cost", profile_name, seeds), row, folder)
+    paths += draw_norm_cost(
+        pool,
+        [*cells, *item("norm_cost", profile_name, seeds), *item("longer", profile_name, seeds)],
+        row,
+        folder,
+    )
     measured = convergence_records(pool, row, seeds)
     paths += [draw_convergence(measured, row, folder)] if measured else []
     index = home() / "figures" / "README.md"

@@ -13,6 +13,7 @@ def samples_figure(grids: dict[str, Tensor], title: str, columns: int = 10) -> F
     """Grids of images side by side, label → (n, 1, h, w) in [−1, 1]; the same seeds in each."""
     rows = -(-max(len(images) for images in grids.values()) // columns)
     figure, axes = new_figure(5.2 * len(grids), 0.6 + 5.2 * rows / columns, columns=len(grids))
+    figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
     for ax, (label, images) in zip(axes, grids.items(), strict=True):
         ax.imshow(tile(images, columns), cmap="gray", vmin=-1, vmax=1)
         ax.set_axis_off()

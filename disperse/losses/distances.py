@@ -119,7 +119,7 @@ def cosine_similarities(z: Tensor) -> Tensor:
     """
     # Dividing by the largest entry first: squares of 1e-20 or 1e25 leave the range of float32.
     largest = z.detach().abs().amax(dim=-1, keepdim=True)
-    alive = largest > 0
+    alive = largest != 0
     scaled = z / torch.where(alive, largest, 1.0)
     norms = torch.where(alive, scaled.square().sum(dim=-1, keepdim=True), 1.0).sqrt()
     length = alive.to(z.dtype)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..atomic import TEMPORARY_PREFIX, new_folder, sha256_file, write_json
+from ..atomic import new_folder, remove_temporaries, sha256_file, write_json
 from ..errors import CheckpointError
 
 FORMAT = 1
@@ -63,7 +63,11 @@ def save(checkpoints: Path, checkpoint: Checkpoint) -> None:
         files = {}
         for name, tensors in checkpoint.tensors.items():
             path = folder / f"{name}.safetensors"
-            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
+            try:
+                save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
+            except SafetensorError as error:  # what a full disk gives
+                size = sum(value.nbytes for value in tensors.values())
+                raise OSError(f"{size} bytes of {path.name}: {error}") from error
             files[path.name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
         write_json(
             folder / "manifest.json",
@@ -154,8 +158,7 @@ def prune(checkpoints: Path, keep: set[int], newest: int = 2) -> None:
     for step in steps[: max(len(steps) - newest, 0)]:
         if step not in keep:
             shutil.rmtree(folder_of(checkpoints, step), ignore_errors=True)
-    for leftover in checkpoints.glob(f"{TEMPORARY_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    remove_temporaries(checkpoints)
 
 
 def _set_aside(folder: Path) -> Path:

@@ -32,6 +32,7 @@ def claim_folder(folder: Path, spec: RunSpec) -> None:
                 if key not in spec.NOT_IDENTITY and ours[key] != theirs[key]
             ]
             raise ConfigError(f"{folder}: holds another run ({'; '.join(differ)}); choose another folder")
+    atomic.remove_temporaries(folder)
     atomic.write_json(path, spec.model_dump(mode="json"))
 
 
@@ -40,6 +41,7 @@ def read_spec(folder: Path) -> RunSpec:
 
     Raises:
         StorageError: no ``spec.json``, or it cannot be read.
+        ConfigError: it is of another version, or was edited.
     """
     path = folder / "spec.json"
     try:
@@ -52,7 +54,10 @@ def read_spec(folder: Path) -> RunSpec:
         ) from None
     if not isinstance(values, dict):
         raise StorageError(f"{path}: expected an object; delete the folder to train the run again")
-    return RunSpec.parse(values)
+    try:
+        return RunSpec.parse(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def latest_step(folder: Path) -> int:
@@ -104,4 +109,5 @@ def load_model(
     path = Path(folder)
     spec = read_spec(path)
     chosen = weights or (spec.ema[0] if spec.ema else "raw")
-    return load_weights(path, spec, step or latest_step(path), chosen, resolve_device(device))
+    step = latest_step(path) if step is None else step
+    return load_weights(path, spec, step, chosen, resolve_device(device))

@@ -1,0 +1,23 @@
+"""Every test works in a folder of its own; nothing reaches the repository's runs and figures."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store with the repository's notebooks."""
+    folder = tmp_path / "home"
+    shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
+    monkeypatch.setenv("DISPERSE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)

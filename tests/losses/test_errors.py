@@ -1,0 +1,151 @@
+"""Typed errors: one line that says what was got and what to do."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+
+from disperse.errors import ConfigError, NonFiniteError
+from disperse.losses import DispersiveLoss, bounds
+
+from .cases import NAMES, features, function
+
+
+def error_of(call: Callable[[], object], kind: type[Exception] = ConfigError) -> str:
+    """The message of the error that a call raises, checked to be one line."""
+    with pytest.raises(kind) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+BAD_NUMBERS = [
+    (0.0, "must be > 0"),
+    (-1.0, "must be > 0"),
+    (math.nan, "nan: must be > 0"),
+    (math.inf, "inf: must be > 0 and finite"),
+    ("0.5", "'0.5': expected a number > 0, got str"),
+    (None, "None: expected a number > 0, got NoneType"),
+    (True, "expected a number > 0, got bool"),
+]
+
+
+@pytest.mark.parametrize(("value", "message"), BAD_NUMBERS)
+@pytest.mark.parametrize("own", ["tau", "eps"])
+def test_tau_and_eps_out_of_range(own: str, value: object, message: str) -> None:
+    got = error_of(lambda: DispersiveLoss(**{own: value}))  # type: ignore[arg-type]
+    assert got.startswith(f"loss.{own} = ")
+    assert message in got
+    names = ["infonce-l2", "infonce-cosine"] if own == "tau" else ["hinge"]
+    for name in names:
+        call = partial(function(name), features(3, 4), **{own: value})
+        assert error_of(call) == got
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        ("infonce_l2", "infonce-l2"),
+        ("infonce-cos", "infonce-cosine"),
+        ("hing", "hinge"),
+        ("covariances", "covariance"),
+    ],
+)
+def test_unknown_variant_names_the_nearest(given: str, nearest: str) -> None:
+    for call in (lambda: DispersiveLoss(given), lambda: bounds(given, 4, 5)):
+        got = error_of(call)
+        assert got.startswith(f"loss.variant = '{given}': expected one of infonce-l2, ")
+        assert got.endswith(f'did you mean "{nearest}"?')
+    assert "did you mean" not in error_of(lambda: DispersiveLoss("zzzz"))
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "nearest"),
+    [("diagonal", "masked", "mask"), ("scale", "dims", "dim"), ("tokens", "flat", "flatten")],
+)
+def test_unknown_option_names_the_nearest(option: str, given: str, nearest: str) -> None:
+    got = error_of(lambda: DispersiveLoss(**{option: given}))  # type: ignore[arg-type]
+    assert got.startswith(f"loss.{option} = '{given}'")
+    assert got.endswith(f'did you mean "{nearest}"?')
+    if option != "tokens":
+        for name in NAMES:
+            assert error_of(partial(function(name), features(3, 4), **{option: given})) == got
+
+
+def test_unknown_preset() -> None:
+    assert 'did you mean "paper"?' in error_of(lambda: DispersiveLoss.from_preset("papers"))
+
+
+@pytest.mark.parametrize("value", [0, -4, 2.0, "4", True])
+def test_local_batch_out_of_range(value: object) -> None:
+    got = error_of(lambda: DispersiveLoss(local_batch=value))  # type: ignore[arg-type]
+    assert got == f"loss.local_batch = {value!r}: expected an integer ≥ 1 or None"
+
+
+def test_local_batch_that_does_not_divide() -> None:
+    loss = DispersiveLoss(local_batch=4)
+    assert loss(features(8, 3)).ndim == 0
+    got = error_of(lambda: loss(features(10, 3)))
+    assert got.startswith("loss.local_batch = 4: does not divide the batch of 10 rows")
+
+
+@pytest.mark.parametrize("group", [None, 4])
+@pytest.mark.parametrize("tokens", ["flatten", "mean"])
+@pytest.mark.parametrize("shape", [(0, 3, 5), (4, 0, 5), (4, 3, 0)])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_rows_or_columns(name: str, shape: tuple[int, int, int], tokens: str, group: int | None) -> None:
+    loss = DispersiveLoss(name, local_batch=group, tokens=tokens)  # type: ignore[arg-type]
+    message = f"features: expected at least one row and one column, got {shape}"
+    assert error_of(lambda: loss(torch.zeros(shape))) == message
+    assert error_of(lambda: loss.report(torch.zeros(shape))) == message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_and_dtypes(name: str) -> None:
+    loss, pure = DispersiveLoss(name), function(name)
+    assert "got (5,)" in error_of(lambda: loss(torch.zeros(5)))
+    assert "expected features of shape (b, d), got (5,)" in error_of(lambda: pure(torch.zeros(5)))
+    assert "got (0, 5)" in error_of(lambda: pure(torch.zeros(0, 5)))
+    whole = torch.zeros(4, 5, dtype=torch.int64)
+    for call in (loss, pure):
+        assert "expected a float dtype, got torch.int64" in error_of(partial(call, whole))
+    mean = DispersiveLoss(name, tokens="mean")
+    assert "expected features of shape (b, n, d)" in error_of(lambda: mean(torch.zeros(4, 5)))
+    assert "expected a float dtype" in error_of(lambda: mean(whole[:, None]))
+
+
+@pytest.mark.parametrize("group", [None, 3])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("diagonal", ["keep", "mask"])
+@pytest.mark.parametrize("name", NAMES)
+def test_non_finite_features(name: str, diagonal: str, bad: float, group: int | None) -> None:
+    loss = DispersiveLoss(name, diagonal=diagonal, local_batch=group)  # type: ignore[arg-type]
+    for where in ((4, 2), (0, 0), (5, slice(None)), (slice(None), 1)):
+        z = features(6, 7)
+        z[where] = bad
+        got = error_of(partial(loss, z), NonFiniteError)
+        rows = [4] if where == (4, 2) else [0] if where == (0, 0) else [5]
+        rows = list(range(6)) if where[0] == slice(None) else rows
+        assert got.startswith(f"dispersive loss ({name}) = nan")
+        assert f"NaN or infinity in rows {rows};" in got
+        loss.validate = False
+        assert math.isnan(loss(z).item())
+        loss.validate = True
+
+
+def test_non_finite_rows_are_listed_up_to_eight() -> None:
+    z = features(20, 3)
+    z[3:15] = math.nan
+    got = error_of(lambda: DispersiveLoss()(z), NonFiniteError)
+    assert "rows [3, 4, 5, 6, 7, 8, 9, 10] ...;" in got
+
+
+def test_overflow_is_told_from_bad_features() -> None:
+    got = error_of(lambda: DispersiveLoss()(1e30 * features(4, 5).float()), NonFiniteError)
+    assert "(none: an overflow)" in got
+
+
+def test_exit_codes() -> None:
+    assert (ConfigError.exit_code, NonFiniteError.exit_code) == (2, 4)

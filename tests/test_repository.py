@@ -1,0 +1,143 @@
+"""Imports go one way, files stay small, and what is said twice agrees."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = REPOSITORY / "disperse"
+# Each line may import from itself and from the lines above.
+ORDER = [
+    ["errors"], ["atomic", "rng", "device"], ["spec"], ["losses"], ["taps"], ["models"], ["objectives"],
+    ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["analysis"], ["experiments"],
+    ["figures", "reproduce"], ["widgets"], ["cli", "__init__"],
+]  # fmt: skip
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+ONLY_IN = {
+    "matplotlib": {"figures", "widgets"}, "seaborn": {"figures", "widgets"}, "papermill": {"reproduce"},
+    "nbformat": {"reproduce"}, "IPython": {"widgets"}, "pandas": {"experiments", "figures"},
+}  # fmt: skip
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[bool, str]]:
+    """(whether it is ours, top name) of each import statement."""
+    found = []
+    depth = len(path.relative_to(PACKAGE).parts) - 1
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(False, alias.name.split(".")[0]) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.append((False, (node.module or "").split(".")[0]))
+        elif isinstance(node, ast.ImportFrom) and node.level == depth + 1:
+            names = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+            found += [(True, name) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    for ours, name in imports(path):
+        if ours:
+            assert RANK[name] <= RANK[room(path)], f"{room(path)} imports {name}"
+        elif name in ONLY_IN:
+            assert room(path) in ONLY_IN[name]
+
+
+def test_every_room_has_a_rank() -> None:
+    assert {room(path) for path in SOURCES} <= RANK.keys()
+
+
+@pytest.mark.parametrize(
+    "path", [*SOURCES, *sorted((REPOSITORY / "tests").rglob("*.py"))], ids=lambda p: p.name
+)
+def test_files_are_short_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    assert path.stem not in ("utils", "misc", "helpers")
+    if path.is_relative_to(PACKAGE):
+        assert ast.get_docstring(ast.parse(text))
+
+
+def test_importing_the_library_is_light() -> None:
+    code = "import sys, disperse; print(*[m for m in sys.modules if '.' not in m])"
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+    assert "disperse" in loaded
+    heavy = {"matplotlib", "seaborn", "pandas", "umap", "numba", "papermill", "sklearn", "scipy", "IPython"}
+    assert not loaded & heavy
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+def pins() -> dict[str, str]:
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_constraints_fit_the_requirements(project: dict) -> None:
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    named = {}
+    for line in [*project["dependencies"], *extras]:
+        requirement = Requirement(line)
+        named[requirement.name] = requirement
+        if requirement.name in pins():
+            assert requirement.specifier.contains(pins()[requirement.name]), line
+    assert {
+        "torch",
+        "jupyterlab",
+        "ipywidgets",
+        "matplotlib",
+        "seaborn",
+        "umap-learn",
+        "papermill",
+    } <= named.keys()
+
+
+def test_conda_environment_agrees_with_the_project(project: dict) -> None:
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
+    plain = [line for line in environment["dependencies"] if isinstance(line, str)]
+    (pip,) = [line["pip"] for line in environment["dependencies"] if isinstance(line, dict)]
+    assert environment["name"] == project["name"]
+    assert pip == ["-c constraints.txt", "-e .[all]"]
+    (python,) = [line for line in plain if line.startswith("python")]
+    assert python.startswith("python" + project["requires-python"])
+    assert "-c constraints.txt -e '.[all]'" in (REPOSITORY / "Makefile").read_text()
+
+
+def test_the_version_is_said_once_and_the_same(project: dict) -> None:
+    import disperse
+
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert project["version"] == disperse.__version__ == citation["version"]
+    assert f"## {project['version']}" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    for page in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "figures/README.md",
+        "docs/verified.md",
+        "papermill_runs/README.md",
+    ):
+        path = REPOSITORY / page
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{page}: {target}"
