@@ -66,6 +66,8 @@ def complete_all(
                     bar.set_postfix_str(f"{len(specs) - len(pending)} of {len(specs)} runs", refresh=False)
                     bar.update(sum(map(_seen_images, specs)) - bar.n)
         except KeyboardInterrupt:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # SIGTERM: saves the last step if it is training
             pool.shutdown(wait=True, cancel_futures=True)
             raise Interrupted(
                 signal.SIGINT, "stopped; runs are saved, type the same command to go on"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .. import atomic
 from ..errors import StorageError
-from ..experiments import Profile, home, item, profile, published, select
+from ..experiments import ITEMS, Profile, home, item, profile, published, select
 from ..experiments.store import Record
 from ..experiments.tables import variants_markdown, variants_table
 from .norm_cost import draw_norm_cost
@@ -35,12 +35,8 @@ def draw_published(profile_name: str) -> list[Path]:
     folder = home() / "figures" / profile_name
     cells = item("variants", profile_name, seeds)
     paths: list[Path] = [*draw_variants(pool, cells, row, folder)]
-    paths += draw_norm_cost(
-        pool,
-        [*cells, *item("norm_cost", profile_name, seeds), *item("longer", profile_name, seeds)],
-        row,
-        folder,
-    )
+    every = [cell for name in ITEMS for cell in item(name, profile_name, seeds)]
+    paths += draw_norm_cost(pool, every, row, folder)
     measured = convergence_records(pool, row, seeds)
     paths += [draw_convergence(measured, row, folder)] if measured else []
     index = home() / "figures" / "README.md"
