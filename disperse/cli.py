@@ -213,10 +213,6 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(f"  {record['card']}")
 
 
-def _interval(*, value: float, low: float, high: float, method: str, **_: Any) -> str:
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]  ({method})"
-
-
 def _reproduce(options: argparse.Namespace) -> None:
     from .reproduce import plan, reproduce
 

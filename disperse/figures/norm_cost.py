@@ -13,7 +13,7 @@ from ..experiments import paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
-from .theme import ACCENT, COLORS, log_axis, new_figure, save
+from .theme import ACCENT, COLORS, log_axis, new_figure, save, student_band
 
 
 def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
@@ -26,7 +26,7 @@ def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     figure, (curves, early, late) = new_figure(14, 4.3, columns=3)
     pair = ["baseline", "infonce-l2"]
     sns.lineplot(frame[frame.label.isin(pair)], x="step", y="fd", hue="label", hue_order=pair, palette=COLORS,
-                 marker="o", errorbar=("ci", 95), seed=0, ax=curves)  # fmt: skip
+                 marker="o", errorbar=student_band, ax=curves)  # fmt: skip
     curves.set(xscale="log", yscale="log", xlabel="training step", ylabel="Fréchet distance",
                title="Four times as long")  # fmt: skip
     log_axis(curves.yaxis)

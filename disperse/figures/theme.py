@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from .. import atomic
+from ..evaluation import mean_over_seeds
 from ..experiments.store import commit
 
 # Okabe and Ito's colours, told apart by colour-blind readers too. Baseline and the paper's own
@@ -57,6 +58,12 @@ def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> 
     theme()
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, np.atleast_1d(figure.subplots(rows, columns)).ravel()
+
+
+def student_band(values: Any) -> tuple[float, float]:
+    """95% interval of the mean over seeds, for seaborn's ``errorbar``; none for one seed."""
+    estimate = mean_over_seeds([float(value) for value in values])
+    return estimate.low, estimate.high
 
 
 def log_axis(axis: Axis) -> None:

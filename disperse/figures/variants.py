@@ -15,7 +15,7 @@ from ..experiments import paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record, select
-from .theme import ACCENT, COLORS, log_axis, new_figure, save
+from .theme import ACCENT, COLORS, log_axis, new_figure, save, student_band
 
 
 def variants_figure(rows: list[tables.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
@@ -69,7 +69,7 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
     labels = [label for label in COLORS if label in set(frame.label)]
     for ax, (column, ylabel, title) in zip(axes, panels, strict=True):
         sns.lineplot(frame, x="step", y=column, hue="label", hue_order=labels, palette=COLORS, marker="o",
-                     errorbar=("ci", 95), seed=0, ax=ax, legend=ax is axes[0])  # fmt: skip
+                     errorbar=student_band, ax=ax, legend=ax is axes[0])  # fmt: skip
         ax.set(xlabel="training step", ylabel=ylabel, title=title)
     axes[0].set_yscale("log")
     log_axis(axes[0].yaxis)

@@ -21,6 +21,7 @@ import torch
 from .. import atomic
 from ..device import resolve_device
 from ..errors import ConfigError, RunFailedError
+from ..experiments import profile as check_profile
 from ..experiments.store import commit, device_name, home
 
 TOKEN = "DISPERSE_NOTEBOOK_TOKEN"
@@ -129,6 +130,7 @@ def execute(name: str, parameters: dict[str, Any], *, timeout_s: int = 7200) -> 
     path = notebook_path(name)
     check_parameters(path, parameters)
     profile = parameters.get("profile", parameters_of(path)["profile"])
+    check_profile(profile)  # before it becomes the name of a folder
     folder = output_folder(profile)
     folder.mkdir(parents=True, exist_ok=True)
     receipt, failed = folder / f"{name}.receipt.json", folder / f"{name}.failed.ipynb"

@@ -179,6 +179,16 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dic
     }
 
 
+def expected_optimizer(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What ``flatten_optimizer`` gives for AdamW after a step: names, shapes and dtypes, on ``meta``."""
+    moments = {
+        f"{entry}.{name}": torch.empty_like(value, device="meta")
+        for name, value in parameters.items()
+        for entry in ("exp_avg", "exp_avg_sq")
+    }
+    return moments | {f"step.{name}": torch.empty((), device="meta") for name in parameters}
+
+
 def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: dict[str, Tensor]) -> None:
     """Put back what ``flatten_optimizer`` gave."""
     state: dict[int, dict[str, Tensor]] = {}

@@ -67,16 +67,28 @@ class TrainState:
         return checkpoints.Checkpoint(self.step, self.spec.fingerprint, tensors, progress)
 
     def restore(self, saved: checkpoints.Checkpoint) -> None:
-        """Continue from a checkpoint; the same bits as if training had never stopped."""
-        load_strictly(self.model, saved.tensors["model"])
+        """Continue from a checkpoint; the same bits as if training had never stopped.
+
+        Raises:
+            CheckpointError: names what doesn't fit; nothing is changed.
+        """
+        own, trainable = self.model.state_dict(), _trainable(self.model)
+        expected = {"model": own, **{f"ema.{name}": own for name in self.averages}}
+        expected["optimizer"] = checkpoints.expected_optimizer(trainable)
+        for part, tensors in expected.items():
+            if part not in saved.tensors:
+                raise CheckpointError(f"step {saved.step}: the checkpoint has no {part}")
+            check_tensors(part, saved.tensors[part], tensors)
+        elapsed_s = saved.progress.get("elapsed_s")
+        if not isinstance(elapsed_s, (int, float)):
+            raise CheckpointError(f"step {saved.step}: progress has no elapsed_s")
+        self.model.load_state_dict(saved.tensors["model"])
         for name, average in self.averages.items():
             for key, value in saved.tensors[f"ema.{name}"].items():
                 average[key].copy_(value)
-        checkpoints.restore_optimizer(
-            self.optimizer, list(_trainable(self.model)), saved.tensors["optimizer"]
-        )
+        checkpoints.restore_optimizer(self.optimizer, list(trainable), saved.tensors["optimizer"])
         self.step = saved.step
-        self.elapsed_s = float(saved.progress["elapsed_s"])
+        self.elapsed_s = float(elapsed_s)
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:
@@ -89,19 +101,28 @@ def load_strictly(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     Raises:
         CheckpointError: names the first tensor that doesn't fit; the model is unchanged.
     """
-    own = model.state_dict()
+    check_tensors("weights", tensors, model.state_dict())
+    model.load_state_dict(tensors)
+
+
+def check_tensors(what: str, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Compare names, shapes and dtypes with those of ``expected``; every value must be finite.
+
+    Raises:
+        CheckpointError: names the first tensor that doesn't fit.
+    """
     for problem, names in (
-        ("missing", own.keys() - tensors.keys()),
-        ("unexpected", tensors.keys() - own.keys()),
+        ("missing", expected.keys() - tensors.keys()),
+        ("unexpected", tensors.keys() - expected.keys()),
     ):
         if names:
-            raise CheckpointError(f"weights: {problem} {', '.join(sorted(names)[:5])}")
+            raise CheckpointError(f"{what}: {problem} {', '.join(sorted(names)[:5])}")
     for name, value in tensors.items():
-        if value.shape != own[name].shape or value.dtype != own[name].dtype:
+        own = expected[name]
+        if value.shape != own.shape or value.dtype != own.dtype:
             raise CheckpointError(
-                f"weights: {name} is {value.dtype} {tuple(value.shape)}, expected "
-                f"{own[name].dtype} {tuple(own[name].shape)}"
+                f"{what}: {name} is {value.dtype} {tuple(value.shape)}, expected "
+                f"{own.dtype} {tuple(own.shape)}"
             )
         if not torch.isfinite(value).all():
-            raise CheckpointError(f"weights: {name} holds NaN or infinity")
-    model.load_state_dict(tensors)
+            raise CheckpointError(f"{what}: {name} holds NaN or infinity")

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from .. import atomic
 from ..data import ImageSet, batch_indices, load_data
 from ..device import autocast, resolve_device
-from ..errors import ConfigError, Interrupted, NonFiniteError
+from ..errors import ConfigError, Interrupted, NonFiniteError, StorageError
 from ..models import TransformerConfig
 from ..objectives import FlowMatching
 from ..regularizers import block_indices
@@ -100,6 +100,7 @@ def _loop(
         loss.backward()
         grad_norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         if not torch.isfinite(loss + grad_norm):
+            log.flush()
             raise _nonfinite(state, forward.losses, diffusion, terms)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(spec, state.step)
@@ -161,7 +162,7 @@ class MetricsLog:
         self.path = path
         self.on_log = on_log
         self.pending: list[tuple[int, list[str], Tensor]] = []
-        rows = [row for row in atomic.read_jsonl(path) if row["step"] <= step]
+        rows = [row for row in atomic.read_jsonl(path) if row.get("step", 0) <= step]
         if path.exists():  # lines after the checkpoint would stand twice
             atomic.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
@@ -178,8 +179,13 @@ class MetricsLog:
             {"step": step, **dict(zip(names, values.tolist(), strict=True))}
             for step, names, values in self.pending
         ]
-        with open(self.path, "a", encoding="utf-8") as handle:
-            handle.writelines(json.dumps(row) + "\n" for row in rows)
+        try:
+            with open(self.path, "a", encoding="utf-8") as handle:
+                handle.writelines(json.dumps(row) + "\n" for row in rows)
+        except OSError as error:
+            raise StorageError(
+                f"{self.path}: cannot be written ({error.strerror}); free space, then go on"
+            ) from error
         self.pending = []
         if self.on_log and rows:
             self.on_log(rows)
