@@ -10,12 +10,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty store with the repository's notebooks."""
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store."""
     folder = tmp_path / "home"
-    shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
     monkeypatch.setenv("DISPERSE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def home(store: Path) -> Path:
+    """A store with the repository's notebooks."""
+    shutil.copytree(REPOSITORY / "notebooks", store / "notebooks")
+    return store
 
 
 @pytest.fixture(autouse=True, scope="session")

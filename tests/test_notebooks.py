@@ -107,6 +107,6 @@ def test_a_notebook_that_ends_early_has_failed(home: Path) -> None:
         execute("toy", {"profile": "smoke"})
 
 
-def test_unknown_notebook() -> None:
+def test_unknown_notebook(home: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean variants"):
         execute("variant", {})

@@ -27,7 +27,7 @@ COLORS = {
     "l2-lam0.05": "#cc79a7",
     "l2-tau0.05": "#332288",
     "l2-tau0.005": "#882255",
-    "l2-group-whole": "#88ccee",
+    "l2-group-whole": "#999933",
 }
 ACCENT = "#d55e00"
 
