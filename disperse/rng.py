@@ -23,10 +23,21 @@ def stream(*key: str | int) -> np.random.Generator:
 
     Args:
         key: words and integers; ``1`` and ``"1"`` are different keys.
+
+    Raises:
+        ConfigError: a part is neither a word nor an integer.
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
+    text = "\x1f".join(_tagged(part) for part in key)
     words = hashlib.sha256(text.encode()).digest()[:16]
     return np.random.Generator(np.random.Philox(key=int.from_bytes(words, "little")))
+
+
+def _tagged(part: object) -> str:
+    if isinstance(part, str):
+        return f"str:{part}"
+    if isinstance(part, (int, np.integer)) and not isinstance(part, bool):
+        return f"int:{int(part)}"
+    raise ConfigError(f"random key: {part!r}: expected a word or an integer, got {type(part).__name__}")
 
 
 def normal(shape: Sequence[int], *key: str | int) -> Tensor:
@@ -39,19 +50,22 @@ def uniform(shape: Sequence[int], *key: str | int) -> Tensor:
     return torch.from_numpy(stream(*key).random(tuple(shape), dtype=np.float32))
 
 
+def check_seed(seed: object, name: str = "seed") -> int:
+    """Return ``seed`` as an integer ≥ 0, of any size, or raise ConfigError naming it."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise ConfigError(f"{name} = {seed!r}: expected an integer")
+    if seed < 0:
+        raise ConfigError(f"{name} = {seed}: must be ≥ 0")
+    return int(seed)
+
+
 def check_seeds(seeds: Sequence[int]) -> list[int]:
     """Return ``seeds`` as a list of distinct integers ≥ 0, of any size.
 
     Raises:
         ConfigError: a seed is not an integer, is negative, or stands twice.
     """
-    checked: list[int] = []
-    for position, seed in enumerate(seeds):
-        if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
-            raise ConfigError(f"seeds[{position}] = {seed!r}: expected an integer")
-        if seed < 0:
-            raise ConfigError(f"seeds[{position}] = {seed}: must be ≥ 0")
-        checked.append(int(seed))
+    checked = [check_seed(seed, f"seeds[{position}]") for position, seed in enumerate(seeds)]
     if len(set(checked)) != len(checked):
         twice = next(seed for seed in checked if checked.count(seed) > 1)
         raise ConfigError(f"seeds: {twice} stands twice; each sample needs its own seed")

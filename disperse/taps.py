@@ -66,19 +66,6 @@ def _in_backward() -> bool:
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
-def _free_slot(root: nn.Module, layer: nn.Module) -> _Slot:
-    """A slot of this layer that no tap uses; hooks are registered only when there is none."""
-    ours = [hook.slot for hook in root._forward_pre_hooks.values() if isinstance(hook, _Hook)]
-    for hook in layer._forward_hooks.values():
-        if isinstance(hook, _Hook) and hook.slot in ours and not hook.slot.active:
-            return hook.slot
-    slot = _Slot()
-    root.register_forward_pre_hook(_Hook(slot, slot.start))
-    layer.register_forward_hook(_Hook(slot, slot.record))
-    root.register_forward_hook(_Hook(slot, slot.stop), always_call=True)
-    return slot
-
-
 class Tap:
     """The output of one layer in the model's last forward; made by :func:`tap`.
 
@@ -90,9 +77,18 @@ class Tap:
         self._open()
 
     def _open(self) -> None:
-        self._slot: _Slot | None = _free_slot(self._root, self._layer)
-        self._slot.reset(active=True)  # until the block ends, remove(), or the tap is dropped
-        self._release: Any = weakref.finalize(self, self._slot.reset, active=False)
+        """Take a slot of this layer that no tap uses; register hooks only when there is none."""
+        root, layer = self._root, self._layer
+        ours = [hook.slot for hook in root._forward_pre_hooks.values() if isinstance(hook, _Hook)]
+        here = [hook.slot for hook in layer._forward_hooks.values() if isinstance(hook, _Hook)]
+        slot = next((slot for slot in here if slot in ours and not slot.active), _Slot())
+        if slot not in here:
+            root.register_forward_pre_hook(_Hook(slot, slot.start))
+            layer.register_forward_hook(_Hook(slot, slot.record))
+            root.register_forward_hook(_Hook(slot, slot.stop), always_call=True)
+        slot.reset(active=True)  # until the block ends, remove(), or the tap is dropped
+        self._slot: _Slot | None = slot
+        self._release: Any = weakref.finalize(self, slot.reset, active=False)
 
     def __enter__(self) -> "Tap":
         if not getattr(self._release, "alive", False):
@@ -150,17 +146,17 @@ def _pick(output: Any, select: Select | None, name: str) -> Tensor:
     elif not isinstance(output, Tensor):
         fields = getattr(output, "__dataclass_fields__", None) or getattr(output, "__dict__", {})
         parts = {key: getattr(output, key) for key in fields}
-    value: Any = select(output) if callable(select) else parts.get(select)
-    value = output if select is None else value
+    picked = select(output) if callable(select) else parts.get(select)
+    value: Any = output if select is None else picked
     if isinstance(value, Tensor):
         return value
     inside = ", ".join(f"{key!r}: {_what(part)}" for key, part in parts.items())
     was = f"its output is {_what(output)}" + (f" of ({inside})" if inside else "")
     was += "" if select is None else f" and select={select!r} gave {_what(value)}"
+    if isinstance(output, Tensor):
+        raise TapError(f"{name}: {was}; leave select out")
     first = [f"{key!r} or " for key, part in parts.items() if isinstance(part, Tensor)][:1]
-    cure = f"not a tensor; pass select={''.join(first)}a function of it"
-    cure = "a tensor; leave select out" if isinstance(output, Tensor) else cure
-    raise TapError(f"{name}: {was}, {cure}")
+    raise TapError(f"{name}: {was}, not a tensor; pass select={''.join(first)}a function of it")
 
 
 def _what(value: Any) -> str:

@@ -45,7 +45,13 @@ def complete_all(
         return
     if processes is None:
         processes = 1 if torch.cuda.is_available() or torch.backends.mps.is_available() else cores()
-    total = sum(spec.num_steps * spec.batch_size for spec in specs)
+    # Specs of one run, of several lengths, share its folder: one worker takes them in turn.
+    runs: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        runs.setdefault(spec.run_id, []).append(spec)
+    lengths = [sorted(same, key=lambda spec: spec.num_steps) for same in runs.values()]
+    longest = [same[-1] for same in lengths]
+    total = sum(spec.num_steps * spec.batch_size for spec in longest)
     # spawn: a forked PyTorch may hang on the thread pools of its parent.
     context = multiprocessing.get_context("spawn")
     failures: dict[str, str] = {}
@@ -53,7 +59,7 @@ def complete_all(
         ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool,
         tqdm(total=total, unit="img", unit_scale=True, desc="runs", disable=not progress) as bar,
     ):
-        jobs = {pool.submit(_work, spec, protocol): spec for spec in specs}
+        jobs = {pool.submit(_work, same, protocol): same[-1] for same in lengths}
         pending: set[Future[None]] = set(jobs)
         try:
             while pending:
@@ -63,8 +69,8 @@ def complete_all(
                     if error is not None:
                         failures[jobs[job].run_id] = _reason(error)
                 if progress:
-                    bar.set_postfix_str(f"{len(specs) - len(pending)} of {len(specs)} runs", refresh=False)
-                    bar.update(sum(map(_seen_images, specs)) - bar.n)
+                    bar.set_postfix_str(f"{len(jobs) - len(pending)} of {len(jobs)} runs", refresh=False)
+                    bar.update(sum(map(_seen_images, longest)) - bar.n)
         except KeyboardInterrupt:
             for worker in multiprocessing.active_children():
                 worker.terminate()  # SIGTERM: saves the last step if it is training
@@ -74,7 +80,7 @@ def complete_all(
             ) from None
     if failures:
         reasons = "; ".join(f"{run}: {reason}" for run, reason in failures.items())
-        raise RunFailedError(f"{len(failures)} of {len(specs)} runs failed: {reasons}")
+        raise RunFailedError(f"{len(failures)} of {len(runs)} runs failed: {reasons}")
 
 
 def results(
@@ -146,12 +152,13 @@ def published_seeds(item_name: str, profile_name: str) -> int:
 _interrupted: list[BaseException] = []
 
 
-def _work(spec: RunSpec, protocol: Protocol) -> None:
+def _work(lengths: list[RunSpec], protocol: Protocol) -> None:
     """``complete`` in a worker; after a signal, jobs that were queued already are not begun."""
     if _interrupted:
         raise _interrupted[0]
     try:
-        complete(spec, protocol)
+        for spec in lengths:
+            complete(spec, protocol)
     except (Interrupted, KeyboardInterrupt) as error:
         _interrupted.append(error)
         raise

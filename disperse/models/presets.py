@@ -6,6 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from ..errors import ConfigError, unknown
+from ..rng import check_seed
 from .transformer import DiffusionTransformer, TransformerConfig
 
 
@@ -70,8 +71,11 @@ def model_config(name: str, **overrides: int | bool) -> TransformerConfig:
         return TransformerConfig(**{**MODELS[name].model_dump(), **overrides})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"model {name}: {where} {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if first["loc"]:
+            field = ".".join(str(part) for part in first["loc"])
+            message = f"{field} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+        raise ConfigError(f"model {name}: {message}") from None
 
 
 def build_model(
@@ -92,6 +96,7 @@ def from_config(
     config: TransformerConfig, *, seed: int = 0, device: torch.device | str = "cpu"
 ) -> DiffusionTransformer:
     """As ``build_model``, from a configuration."""
+    seed = check_seed(seed)
     with torch.device("meta"):
         model = DiffusionTransformer(config)
     if torch.device(device).type == "meta":

@@ -154,6 +154,12 @@ class DiffusionTransformer(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor, *, taps: tuple[int, ...] = ()) -> Tensor | Output:
         """See the class."""
+        if x.shape[1:] != self.config.image_shape or not x.is_floating_point():
+            # Some wrong sizes would pass: one patch is broadcast over the whole position table.
+            expected = ", ".join(map(str, self.config.image_shape))
+            raise ConfigError(
+                f"x: expected a float tensor of shape (b, {expected}), got {x.dtype} {tuple(x.shape)}"
+            )
         tokens = self.x_embedder(x) + self.pos_embed
         c = self.t_embedder(t) + self.y_embedder(y)
         features: dict[int, Tensor] = {}

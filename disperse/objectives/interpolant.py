@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..rng import normal, uniform
 
 
@@ -63,9 +64,15 @@ class FlowMatching:
     Args:
         num_classes: index of the null class.
         label_drop: probability in [0, 1] that a label is replaced by the null class.
+
+    Raises:
+        ConfigError: label_drop is out of range.
     """
 
     def __init__(self, num_classes: int, *, label_drop: float = 0.1):
+        number = isinstance(label_drop, (int, float)) and not isinstance(label_drop, bool)
+        if not number or not 0 <= label_drop <= 1:
+            raise ConfigError(f"label_drop = {label_drop!r}: expected a number from 0 to 1")
         self.num_classes = num_classes
         self.label_drop = label_drop
 
@@ -81,13 +88,26 @@ class FlowMatching:
     def __call__(
         self, model: Callable[..., Any], x: Tensor, y: Tensor, draws: Draws, *, taps: tuple[int, ...] = ()
     ) -> ForwardPass:
-        """Losses ``ℓ_i = mean_chw (model(x_t, t, y) − (x − ε))²`` and the tapped features."""
+        """Losses ``ℓ_i = mean_chw (model(x_t, t, y) − (x − ε))²`` and the tapped features.
+
+        Raises:
+            ConfigError: x is not of a float dtype, or noise or prediction have another shape.
+        """
+        if not x.is_floating_point():
+            raise ConfigError(f"x: expected a float dtype, got {x.dtype}; convert to the data range, [−1, 1]")
+        _check_shape("draws.eps", draws.eps, x)
         y = torch.where(draws.dropped, self.num_classes, y)
         x_t = interpolate(x, draws.eps, draws.t)
         output = model(x_t, draws.t, y, taps=taps)
         prediction, features = (output.prediction, output.features) if taps else (output, {})
+        _check_shape("prediction", prediction, x)
         losses = (prediction.float() - (x - draws.eps)).square().flatten(1).mean(dim=1)
         return ForwardPass(x, x_t, draws.eps, draws.t, y, prediction, losses, features)
+
+
+def _check_shape(name: str, value: Tensor, x: Tensor) -> None:
+    if value.shape != x.shape:  # would be broadcast, or fail far from here
+        raise ConfigError(f"{name}: expected shape {tuple(x.shape)}, that of x, got {tuple(value.shape)}")
 
 
 def interpolate(x: Tensor, eps: Tensor, t: Tensor) -> Tensor:

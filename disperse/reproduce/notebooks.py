@@ -147,6 +147,7 @@ def execute(name: str, parameters: dict[str, Any], *, timeout_s: int = 7200) -> 
             progress_bar=False,
             execution_timeout=timeout_s,
             log_output=False,
+            extra_arguments=["--log-level=ERROR"],  # the kernel's own notices are not ours
         )
         if not receipt.exists() or json.loads(receipt.read_text(encoding="utf-8"))["token"] != token:
             raise RunFailedError(f"{name}: ended without its last cell; see {failed}")

@@ -95,6 +95,8 @@ def load(checkpoints: Path, step: int, fingerprint: str, only: set[str] | None =
     """
     folder = folder_of(checkpoints, step)
     try:
+        if (folder / "manifest.json").is_symlink():
+            raise CheckpointError(f"{folder}: the manifest is a link, not a plain file")
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         files = manifest["files"]
         if manifest["format"] != FORMAT:
