@@ -68,6 +68,13 @@ class Interrupted(DisperseError):
         return type(self), (self.signal_number, str(self))  # crosses from a worker process
 
 
+def check_count(name: str, value: object, least: int) -> int:
+    """Return ``value`` if it is an integer ≥ ``least`` (True and 3.0 are none), or raise ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} = {value!r}: expected an integer ≥ {least}")
+    return value
+
+
 def unknown(what: str, got: object, options: Iterable[str]) -> ConfigError:
     """One-line error for a name that is not in ``options``, with the nearest one suggested."""
     options = list(options)

@@ -35,7 +35,7 @@ class _Slot:
     def start(self, *_: Any) -> None:  # the model is called: what the last forward left is old
         if not _in_backward():
             self.started = self.running = True
-            self.fired, self.cut, self.output = False, False, None
+            self.fired, self.output = False, None
             self.grad = torch.is_grad_enabled()
 
     def record(self, module: nn.Module, args: Any, output: Any) -> None:  # first of a forward
@@ -44,8 +44,7 @@ class _Slot:
             self.cut = self.running and self.grad and not torch.is_grad_enabled()
 
     def stop(self, *_: Any) -> None:  # from here a call of the layer is a forward of its own
-        if not _in_backward():
-            self.running = False
+        self.running = False
 
 
 class _Hook:
@@ -201,14 +200,17 @@ def tap(model: nn.Module, name: str, select: Select | None = None) -> Tap:
         got = f"{_what(model)}, {_what(name)}"
         raise TapError(f"tap(model, name): expected a torch.nn.Module and a layer's name, got {got}")
     layers = dict(model.named_modules(remove_duplicate=False))
-    plain = {_plain(key): layers[key] for key in reversed(layers)}  # the outermost wrapper wins
-    root = model
-    while type(root).__module__.startswith("torch.") and (inner := _WRAPPERS & {*root._modules}):
-        root = root.get_submodule(inner.pop())
-    layer = layers.get(name, plain.get(_plain(name)))
-    if layer is None or layer is root or not _plain(name):
+    chain = [model]  # DistributedDataParallel, torch.compile, ..., and the model inside
+    while type(chain[-1]).__module__.startswith("torch."):
+        inner = [child for key, child in chain[-1].named_children() if key in _WRAPPERS]
+        if not inner:
+            break
+        chain += inner[:1]
+    same = [key for key in layers if key and name and _plain(key) == _plain(name)]
+    key = min(same, key=lambda key: (key != name, not key.endswith("." + name)), default="")
+    if layers[key] in chain:
         names = sorted(filter(None, dict.fromkeys(map(_plain, layers))), key=lambda n: n.count("."))
         hint = "".join(f" did you mean {near}?" for near in difflib.get_close_matches(name, names, 1))
         some = ", ".join(names[:16]) + (f", ... ({len(names)} in all)" if names[16:] else "")
         raise TapError(f"{name}: no such layer;{hint} layers are {some}")
-    return Tap(root, layer, name, select)
+    return Tap(chain[-1], layers[key], name, select)

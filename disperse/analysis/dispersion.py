@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data import ImageSet
+from ..errors import ConfigError, NonFiniteError
 from ..losses import DispersiveLoss
 from ..losses.distances import at_least_float32, cosine_similarities
 from ..models import DiffusionTransformer
@@ -40,10 +41,18 @@ class Dispersion:
 def measure(z: Tensor) -> Dispersion:
     """Spread of features (b, ...), b ≥ 2, read as (b, d).
 
+    Raises:
+        ConfigError: fewer than two rows.
+        NonFiniteError: NaN or infinity.
+
     Source: effective rank: Roy & Vetterli 2007 (RankMe: Garrido et al. 2023).
     """
     z = at_least_float32(z.flatten(1)).double()
     b = len(z)
+    if b < 2:
+        raise ConfigError(f"features: expected at least two rows, got shape {tuple(z.shape)}")
+    if not torch.isfinite(z).all():
+        raise NonFiniteError("features hold NaN or infinity; their spread is undefined")
     centred = z - z.mean(dim=0)
     # The singular values come from the b×b Gram matrix; d may be huge.
     singular = torch.linalg.eigvalsh(centred @ centred.mT).clamp_min(0).sqrt()

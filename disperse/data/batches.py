@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, unknown
+from ..errors import ConfigError, check_count, unknown
 from ..rng import stream
 from .digits import ImageSet, digits
 
@@ -38,7 +38,9 @@ def batch_indices(size: int, batch_size: int, seed: int, step: int) -> Tensor:
     Raises:
         ConfigError: an empty data set, or a batch that would show a sample twice.
     """
-    if not 1 <= batch_size <= size:
+    check_count("batch_size", batch_size, 1)
+    check_count("step", step, 0)
+    if batch_size > size:
         raise ConfigError(f"batch_size = {batch_size}: must be from 1 to the {size} samples there are")
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs = positions // size

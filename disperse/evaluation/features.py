@@ -50,14 +50,18 @@ def digits_classifier() -> DigitsClassifier:
     """
     try:
         record = json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
-        found = sha256_file(WEIGHTS)
+        expected, found = str(record["sha256"]), sha256_file(WEIGHTS)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{WEIGHTS.with_suffix('.json')}: not the record of a classifier ({error}); reinstall the package"
+        ) from None
     except OSError as error:
         raise CheckpointError(
             f"{error.filename}: missing; reinstall the package, or run "
             "python -m disperse.evaluation.train_classifier"
         ) from None
-    if found != record["sha256"]:
-        raise CheckpointError(f"{WEIGHTS}: SHA-256 {found[:12]}, the record says {record['sha256'][:12]}")
+    if found != expected:
+        raise CheckpointError(f"{WEIGHTS}: SHA-256 {found[:12]}, the record says {expected[:12]}")
     model = DigitsClassifier()
     model.load_state_dict(load_file(WEIGHTS))
     return model.eval().requires_grad_(False)
@@ -73,9 +77,14 @@ def classify(images: Tensor, batch_size: int = 500) -> tuple[Tensor, Tensor]:
 
     Returns:
         Features (n, 64) and scores (n, 10), float32.
+
+    Raises:
+        ConfigError: another shape, or not a float dtype.
     """
-    if images.ndim != 4 or tuple(images.shape[1:]) != (1, 8, 8):
-        raise ConfigError(f"images: expected shape (n, 1, 8, 8), got {tuple(images.shape)}")
+    if images.ndim != 4 or tuple(images.shape[1:]) != (1, 8, 8) or not images.is_floating_point():
+        raise ConfigError(
+            f"images: expected a float tensor of shape (n, 1, 8, 8), got {images.dtype} {tuple(images.shape)}"
+        )
     model = digits_classifier()
     features = [model.features(part) for part in images.clamp(-1, 1).split(batch_size)]
     stacked = torch.cat(features) if features else torch.empty(0, FEATURES)

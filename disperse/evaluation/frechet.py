@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ..errors import ConfigError, NonFiniteError
+from ..errors import ConfigError, NonFiniteError, check_count
 
 Array = np.ndarray
 
@@ -77,10 +77,17 @@ def frechet_with_interval(features: Array, reference: Gaussian, groups: int = 20
     contain the bias of a finite n, which every system compared at the same n shares.
 
     Args:
-        features: shape (n, d).
+        features: shape (n, d), n ≥ 3.
         reference: fitted to the reference images.
-        groups: how many equal groups are left out in turn.
+        groups: how many equal groups are left out in turn; with fewer samples, each is a group.
+
+    Raises:
+        ConfigError: fewer than three samples, or than two groups.
     """
+    features = np.asarray(features, dtype=np.float64)
+    if features.ndim != 2 or len(features) < 3:
+        raise ConfigError(f"features: expected (n, d) with n ≥ 3 for an interval, got {features.shape}")
+    groups = min(check_count("groups", groups, 2), len(features))
     value = frechet_distance(fit_gaussian(features), reference)
     parts = np.array_split(np.arange(len(features)), groups)
     left_out = np.array(
@@ -99,14 +106,20 @@ def frechet_with_interval(features: Array, reference: Gaussian, groups: int = 20
 
 def proportion(successes: int, n: int) -> Estimate:
     """Share of n independent trials, with Wilson's 95% interval."""
-    if n < 1:
-        raise ConfigError(f"proportion of n = {n}: expected n ≥ 1")
+    if n < 1 or not 0 <= successes <= n:
+        raise ConfigError(f"proportion: {successes} of {n}: expected n ≥ 1 and 0 to n successes")
     interval = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
     return Estimate(successes / n, float(interval.low), float(interval.high), n, "Wilson")
 
 
 def mean_over_seeds(values: list[float]) -> Estimate:
-    """Mean over training seeds with Student's 95% interval; one seed has none (bounds are NaN)."""
+    """Mean over training seeds with Student's 95% interval; one seed has none (bounds are NaN).
+
+    Raises:
+        ConfigError: no values.
+    """
+    if len(values) == 0:
+        raise ConfigError("mean_over_seeds: no values; train at least one seed")
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return Estimate(mean, float("nan"), float("nan"), n, "none: one seed")
@@ -120,9 +133,14 @@ def log_ratio(values: dict[int, float], baseline: dict[int, float]) -> Estimate:
     Seeds share initial weights, order of the data and noise, so pairing removes what they share.
 
     Raises:
-        ConfigError: no seed in common.
+        ConfigError: no seed in common, or a value that has no logarithm.
     """
     shared = sorted(values.keys() & baseline.keys())
     if not shared:
         raise ConfigError("log_ratio: no seed in common; train both with the same seeds")
+    for seed in shared:
+        if not (values[seed] > 0 and baseline[seed] > 0):
+            raise ConfigError(
+                f"log_ratio: seed {seed}: {values[seed]} over {baseline[seed]}; both must be > 0"
+            )
     return mean_over_seeds([float(np.log(values[s] / baseline[s])) for s in shared])

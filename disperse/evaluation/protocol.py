@@ -16,7 +16,15 @@ from ..rng import stream
 from ..sampling import SamplerConfig, sample
 from ..spec import Strict
 from .features import classify
-from .frechet import Array, Estimate, Gaussian, fit_gaussian, frechet_with_interval, proportion
+from .frechet import (
+    Array,
+    Estimate,
+    Gaussian,
+    fit_gaussian,
+    frechet_distance,
+    frechet_with_interval,
+    proportion,
+)
 from .neighbours import precision_recall
 
 EVALUATOR = "digits-classifier, 64 features"
@@ -106,8 +114,12 @@ def noise_floor(protocol: Protocol, repeats: int = 20) -> Estimate:
     values = []
     for repeat in range(repeats):
         draw = stream("noise floor", repeat)
-        rows = np.concatenate([draw.permutation(np.flatnonzero(labels == c))[:each] for c in range(classes)])
-        values.append(frechet_with_interval(features[rows], reference, groups=2).value)
+        # As many of class c as ``evaluate`` samples: label i mod classes.
+        counts = np.bincount(np.arange(protocol.num_samples) % classes, minlength=classes)
+        rows = np.concatenate(
+            [draw.permutation(np.flatnonzero(labels == c))[:n] for c, n in enumerate(counts)]
+        )
+        values.append(frechet_distance(fit_gaussian(features[rows]), reference))
     return Estimate(
         float(np.mean(values)),
         float(np.quantile(values, 0.025)),

@@ -164,13 +164,13 @@ def published(profile: str) -> list[Record]:
 def publish(profile: str, new: list[Record]) -> int:
     """Append evaluations to the committed results unless they stand there; returns how many were new."""
     old = published(profile)
-    known = {_key(record) for record in old}
-    by_key = {_key(record): seal(record) for record in new}
-    fresh = [record for key, record in by_key.items() if key not in known]
-    lines = [atomic.canonical_json(record) for record in [*old, *fresh]]
-    if fresh:
+    pool = {_key(record): record for record in old}
+    for record in new:
+        pool.setdefault(_key(record), seal(record))
+    if len(pool) > len(old):
+        lines = map(atomic.canonical_json, pool.values())
         atomic.write_text(published_path(profile), "\n".join(lines) + "\n")
-    return len(fresh)
+    return len(pool) - len(old)
 
 
 def _key(record: Record) -> tuple[str, int, str]:

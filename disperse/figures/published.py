@@ -26,7 +26,7 @@ def draw_published(profile_name: str) -> list[Path]:
     """Redraw every published figure and table of a profile, and the index of all.
 
     Raises:
-        StorageError: nothing is published for that profile, or a result was edited.
+        StorageError: too little is published for that profile, or a result was edited.
     """
     row, pool = profile(profile_name), published(profile_name)
     if not pool:
@@ -34,6 +34,13 @@ def draw_published(profile_name: str) -> list[Path]:
     seeds = tuple(sorted({record["seed"] for record in pool}))
     folder = home() / "figures" / profile_name
     cells = item("variants", profile_name, seeds)
+    finished = {entry.label for entry in variants_table(pool, cells, row)}
+    if not {"baseline"} < finished:
+        raise StorageError(
+            f"figures/{profile_name}/results.jsonl: expected the baseline and a variant at the profile's "
+            f"length and protocol, found {', '.join(sorted(finished)) or 'none'}; run `disperse reproduce`, "
+            "then `disperse publish`"
+        )
     paths: list[Path] = [*draw_variants(pool, cells, row, folder)]
     every = [cell for name in ITEMS for cell in item(name, profile_name, seeds)]
     paths += draw_norm_cost(pool, every, row, folder)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, unknown
 from ..losses import DispersiveLoss
 from ..objectives import ForwardPass
 from ..spec import DispersiveSpec
@@ -24,13 +24,15 @@ def block_indices(blocks: str | tuple[int, ...], depth: int) -> tuple[int, ...]:
     A quarter is ⌊depth/4⌋ blocks done, so index ⌊depth/4⌋ − 1 (at least 0).
 
     Raises:
-        ConfigError: an index outside 0..depth−1, or none at all.
+        ConfigError: an unknown name, an index outside 0..depth−1, or none at all.
     """
     named = {"quarter": (max(depth // 4 - 1, 0),), "last": (depth - 1,), "all": tuple(range(depth))}
+    if isinstance(blocks, str) and blocks not in named:
+        raise unknown("regularizer.blocks", blocks, named)
     chosen = named[blocks] if isinstance(blocks, str) else blocks
     for index in chosen:
-        if not 0 <= index < depth:
-            raise ConfigError(f"regularizer.blocks: {index} is not a block; expected 0 to {depth - 1}")
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < depth:
+            raise ConfigError(f"regularizer.blocks: {index!r} is not a block; expected 0 to {depth - 1}")
     if not chosen:
         raise ConfigError("regularizer.blocks: empty; name at least one block")
     return chosen

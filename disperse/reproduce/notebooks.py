@@ -80,10 +80,17 @@ def parameters_of(path: Path) -> dict[str, Any]:
     if len(cells) != 1:
         raise ConfigError(f"{path.name}: expected one cell tagged parameters, found {len(cells)}")
     defaults = {}
-    for node in ast.parse(cells[0].source).body:
-        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
-            raise ConfigError(f"{path.name}: the parameters cell may hold assignments of literals only")
-        defaults[node.targets[0].id] = ast.literal_eval(node.value)
+    try:
+        for node in ast.parse(cells[0].source).body:
+            if (
+                not isinstance(node, ast.Assign)
+                or not isinstance(node.targets[0], ast.Name)
+                or node.targets[1:]
+            ):
+                raise ValueError
+            defaults[node.targets[0].id] = ast.literal_eval(node.value)
+    except (ValueError, SyntaxError):
+        raise ConfigError(f"{path.name}: the parameters cell may hold assignments of literals only") from None
     return defaults
 
 
@@ -158,10 +165,17 @@ def execute(name: str, parameters: dict[str, Any], *, timeout_s: int = 7200) -> 
             os.replace(running, failed)
         if isinstance(error, RunFailedError):
             raise
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = lines[-1] if lines else type(error).__name__
-        raise RunFailedError(f"{name}: {reason}; see {failed}") from None
+        raise RunFailedError(f"{name}: {_reason(error)}; see {failed}") from None
     finally:
         running.unlink(missing_ok=True)
         del os.environ[TOKEN]
     return time.monotonic() - started
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong and in which cell, in one line."""
+    if hasattr(error, "ename"):  # papermill's report of an error in a cell; str() of it is a traceback
+        text = " ".join(f"{error.ename}: {getattr(error, 'evalue', '')}".split())[:300]
+        return f"{text} in cell [{getattr(error, 'exec_count', '?')}]"
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import atomic
-from ..errors import ConfigError, StorageError
+from ..errors import ConfigError, StorageError, check_count
 from ..models import DiffusionTransformer
-from .sampler import SamplerConfig, labels_for_seeds, prepare, sample_batch
+from .sampler import SamplerConfig, check_labels, prepare, sample_batch
 
 
 def shard_path(folder: Path, first: int, last: int) -> Path:
@@ -53,9 +54,30 @@ def sample_to_folder(
         How many images were made now.
 
     Raises:
-        ConfigError: the folder holds samples of other weights or settings.
+        ConfigError: the folder holds samples of other weights or settings, or one is out of range.
+        LockedError: another process samples into the folder.
     """
-    facts = {"source": source, "sampler": asdict(config), "label": label}
+    check_count("num", num, 0)
+    check_count("batch_size", batch_size, 1)
+    check_labels(label, [0], model.config.num_classes)
+    network = prepare(model, config, device)
+    with atomic.locked(folder / "lock"):
+        _claim(folder, {"source": source, "sampler": asdict(config), "label": label})
+        done = finished_seeds(folder)
+        missing = [seed for seed in range(num) if seed not in done]
+        with tqdm(total=num, initial=num - len(missing), unit="img", disable=not progress) as bar:
+            for seeds in _consecutive(missing, batch_size):
+                y = check_labels(label, seeds, model.config.num_classes)
+                images = sample_batch(network, seeds, y, config=config)
+                shard = {"images": images, "labels": y, "seeds": torch.tensor(seeds)}
+                path = shard_path(folder, seeds[0], seeds[-1])
+                atomic.write_file(path, functools.partial(save_file, shard))
+                bar.update(len(seeds))
+    return len(missing)
+
+
+def _claim(folder: Path, facts: dict[str, Any]) -> None:
+    """Record what the folder holds, or check that it holds the same."""
     record = folder / "samples.json"
     if record.exists():
         try:
@@ -69,35 +91,25 @@ def sample_to_folder(
             )
     else:
         atomic.write_json(record, facts)
-    done = finished_seeds(folder)
-    missing = [seed for seed in range(num) if seed not in done]
-    network = prepare(model, config, device)
-    with (
-        atomic.locked(folder / "lock"),
-        tqdm(total=num, initial=num - len(missing), unit="img", disable=not progress) as bar,
-    ):
-        for seeds in _consecutive(missing, batch_size):
-            y = labels_for_seeds(seeds, model.config.num_classes)
-            if label is not None:
-                y = torch.full_like(y, label)
-            images = sample_batch(network, seeds, y, config=config)
-            shard = {"images": images, "labels": y, "seeds": torch.tensor(seeds)}
-            path = shard_path(folder, seeds[0], seeds[-1])
-            atomic.write_file(path, functools.partial(save_file, shard))
-            bar.update(len(seeds))
-    return len(missing)
 
 
 def read_samples(folder: Path) -> dict[str, Tensor]:
     """All samples of a folder, ordered by seed: ``images``, ``labels``, ``seeds``.
 
     Raises:
-        StorageError: there are none.
+        StorageError: there are none, or a shard is damaged.
     """
-    shards = [load_file(path) for path in sorted(folder.glob("seeds_*.safetensors"))]
+    shards = [_read_shard(path) for path in sorted(folder.glob("seeds_*.safetensors"))]
     if not shards:
         raise StorageError(f"{folder}: no samples; make some with `disperse sample`")
     return {key: torch.cat([shard[key] for shard in shards]) for key in ("images", "labels", "seeds")}
+
+
+def _read_shard(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise StorageError(f"{path}: cannot be read ({error}); delete it and sample again") from None
 
 
 def _consecutive(seeds: list[int], longest: int) -> Iterator[list[int]]:

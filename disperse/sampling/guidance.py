@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import check_count
 from .solvers import Velocity
 
 
@@ -27,8 +27,8 @@ def guided_velocity(
 
     Source: Ho & Salimans 2022.
     """
-    if guided_channels is not None and guided_channels < 1:
-        raise ConfigError(f"guided_channels = {guided_channels}: must be ≥ 1, or None for all")
+    if guided_channels is not None:
+        check_count("guided_channels", guided_channels, 1)
 
     def plain(x: Tensor, t: float) -> Tensor:
         return model(x, torch.full((len(x),), t, device=x.device, dtype=x.dtype), y)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..device import autocast, resolve_device
-from ..errors import ConfigError, NonFiniteError, unknown
+from ..errors import ConfigError, NonFiniteError, check_count, unknown
 from ..models import DiffusionTransformer
 from ..rng import check_seeds, normal, stream
 from .guidance import guided_velocity
@@ -36,14 +37,18 @@ class SamplerConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
+        if self.solver not in list(SOLVERS):
             raise unknown("sampler.solver", self.solver, SOLVERS)
-        if isinstance(self.num_steps, bool) or not isinstance(self.num_steps, int) or self.num_steps < 1:
-            raise ConfigError(f"sampler.num_steps = {self.num_steps!r}: expected an integer ≥ 1")
-        if not isinstance(self.guidance, (int, float)) or not 0 <= self.guidance < 1e3:
+        check_count("sampler.num_steps", self.num_steps, 1)
+        number = isinstance(self.guidance, (int, float)) and not isinstance(self.guidance, bool)
+        if not number or not 0 <= self.guidance < 1e3:
             raise ConfigError(f"sampler.guidance = {self.guidance!r}: expected a number from 0 to 1000")
+        if self.guided_channels is not None:
+            check_count("sampler.guided_channels", self.guided_channels, 1)
         if self.precision not in ("fp32", "bf16"):
             raise unknown("sampler.precision", self.precision, ("fp32", "bf16"))
+        if not isinstance(self.compile, bool):
+            raise ConfigError(f"sampler.compile = {self.compile!r}: expected True or False")
 
     @property
     def nfe(self) -> int:
@@ -59,7 +64,8 @@ class SamplerConfig:
 
 def noise_for_seeds(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
     """Starting noise, one stream per seed: (len(seeds), *shape), float32, on the CPU."""
-    return torch.stack([normal(shape, "sample noise", seed) for seed in seeds])
+    rows = [normal(shape, "sample noise", seed) for seed in seeds]
+    return torch.stack(rows) if rows else torch.empty(0, *shape)
 
 
 def labels_for_seeds(seeds: Sequence[int], num_classes: int) -> Tensor:
@@ -71,7 +77,13 @@ def labels_for_seeds(seeds: Sequence[int], num_classes: int) -> Tensor:
 def prepare(
     model: DiffusionTransformer, config: SamplerConfig, device: str | torch.device | None = None
 ) -> DiffusionTransformer:
-    """The model in eval mode on its device (None: where it is), compiled if the sampler says so."""
+    """The model in eval mode on its device (None: where it is), compiled if the sampler says so.
+
+    Raises:
+        ConfigError: the model does not predict a velocity.
+    """
+    if model.config.keep_sigma:
+        raise ConfigError("model: returns noise and variance (DiT); the solvers need a velocity (SiT)")
     if device is not None:
         model = model.to(resolve_device(str(device)))
     model = model.eval()
@@ -145,9 +157,8 @@ def sample(
     """
     config = SamplerConfig(solver, num_steps, guidance, guided_channels, precision, compile)
     checked = check_seeds(seeds)
-    y = _check_labels(labels, checked, model.config.num_classes)
-    if batch_size < 1:
-        raise ConfigError(f"batch_size = {batch_size}: must be ≥ 1")
+    y = check_labels(labels, checked, model.config.num_classes)
+    check_count("batch_size", batch_size, 1)
     network = prepare(model, config, device)
     images = torch.empty(len(checked), *model.config.image_shape)
     with tqdm(total=len(checked), unit="img", desc="sampling", disable=not progress) as bar:
@@ -158,13 +169,25 @@ def sample(
     return images
 
 
-def _check_labels(labels: Tensor | Sequence[int] | int | None, seeds: list[int], num_classes: int) -> Tensor:
+def check_labels(
+    labels: Tensor | Sequence[int] | int | None, seeds: Sequence[int], num_classes: int
+) -> Tensor:
+    """One label per seed, (len(seeds),), int64, from what ``sample`` accepts.
+
+    Raises:
+        ConfigError: another number of labels, not integers, or out of range.
+    """
     if labels is None:
         return labels_for_seeds(seeds, num_classes)
-    if isinstance(labels, int):
-        labels = [labels] * len(seeds)
-    y = torch.as_tensor(labels)
-    if y.shape != (len(seeds),) or y.is_floating_point():
+    if isinstance(labels, (int, np.integer)) and not isinstance(labels, bool):
+        labels = [int(labels)] * len(seeds)
+    try:
+        y = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"labels: expected {len(seeds)} integers, one per seed ({reason})") from None
+    integers = not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
+    if y.shape != (len(seeds),) or (len(y) and not integers):
         raise ConfigError(
             f"labels: expected {len(seeds)} integers, one per seed, got {y.dtype} {tuple(y.shape)}"
         )

@@ -1,0 +1,184 @@
+"""The runs of an item, and its table by hand."""
+
+import math
+
+import pytest
+
+from disperse.evaluation import Estimate
+from disperse.experiments import ITEMS, PROFILES, Cell, item, paper, tables
+from disperse.losses import VARIANTS
+from disperse.models import model_config
+from disperse.regularizers import block_indices
+from disperse.spec import DispersiveSpec, RunSpec
+
+from .cases import TOY, record
+
+PROTOCOL = TOY.protocol
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_variants_are_the_papers_and_share_everything_else(name: str) -> None:
+    cells = item("variants", name, (0, 3))
+    assert [(cell.label, cell.spec.seed) for cell in cells] == [
+        (label, seed) for seed in (0, 3) for label in ("baseline", *VARIANTS)
+    ]
+    for cell in cells:
+        baseline = PROFILES[name].spec("baseline", cell.spec.seed)
+        assert cell.spec.replace(regularizers=(), name="baseline") == baseline
+        if cell.label == "baseline":
+            assert cell.spec.regularizers == ()
+            continue
+        (term,) = cell.spec.regularizers
+        assert (term.variant, term.lam, term.tau, term.eps) == (cell.label, 0.5, 0.5, 1.0)
+        assert (term.blocks, term.local_batch) == ("quarter", 16)
+        assert (term.diagonal, term.scale, term.tokens) == ("keep", "dim", "flatten")
+        assert cell.spec.batch_size % 16 == 0
+        assert block_indices(term.blocks, model_config(cell.spec.model).depth) == (0,)
+    assert len({cell.spec.run_id for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_norm_cost_changes_one_thing_at_a_time(name: str) -> None:
+    shared = {cell.label: cell.spec for cell in item("variants", name, (0,))}
+    (own,) = shared["infonce-l2"].regularizers
+    found = {}
+    for cell in item("norm_cost", name, (0,)):
+        (term,) = cell.spec.regularizers
+        (found[cell.label],) = {(k, v) for k, v in dict(term).items() if v != getattr(own, k)}
+        assert cell.spec.replace(regularizers=(), name="baseline") == shared["baseline"]
+    assert found == {
+        "l2-lam0.05": ("lam", 0.05), "l2-tau0.05": ("tau", 0.05), "l2-tau0.005": ("tau", 0.005),
+        "l2-group-whole": ("local_batch", None),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_longer_runs_are_those_of_the_table_gone_on(name: str) -> None:
+    shared = {cell.label: cell.spec for cell in item("variants", name, (0,))}
+    for cell in item("longer", name, (0,)):
+        short = shared[cell.label]
+        assert cell.spec.run_id == short.run_id
+        assert cell.spec.num_steps == 4 * short.num_steps
+        assert {*short.milestones, short.num_steps} <= {*cell.spec.milestones}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_run_of_the_ladder_is_a_valid_spec(name: str) -> None:
+    for entry in ITEMS:
+        for cell in item(entry, name, (0,)):
+            assert RunSpec.parse(cell.spec.model_dump(mode="json")) == cell.spec
+            assert cell.spec.milestones == tuple(sorted(set(cell.spec.milestones)))
+            assert max((0, *cell.spec.milestones)) < cell.spec.num_steps
+            assert cell.label in paper.NAMES
+    protocol = PROFILES[name].protocol
+    assert protocol.weights in RunSpec().ema
+    assert len({p.hash for p in PROFILES[name].convergence_protocols}) == 10
+
+
+def test_published_numbers() -> None:
+    assert paper.BASELINE_FID.value == 36.49
+    best = {name: row[2].value for name, row in paper.VARIANTS_FID.items()}
+    assert best == {"infonce-l2": 32.35, "infonce-cosine": 34.33, "hinge": 33.93, "covariance": 35.82}
+    for independent, restricted, dispersive in paper.VARIANTS_FID.values():
+        assert dispersive.value < restricted.value < independent.value
+    assert paper.relative_change(32.35, 36.49) == pytest.approx(-0.11345574)
+
+
+def made(values: dict[str, tuple[float, ...]], step: int = 4) -> tuple[list[Cell], list[dict]]:
+    """Cells and final evaluations with these distances, one for each seed; NaN is not finished."""
+    cells, pool = [], []
+    for label, distances in values.items():
+        terms = () if label == "baseline" else (DispersiveSpec(variant=label),)  # type: ignore[arg-type]
+        for seed, fd in enumerate(distances):
+            cells.append(Cell(label, TOY.spec(label, seed, *terms)))
+            if math.isfinite(fd):
+                pool.append(record(cells[-1].spec, step, PROTOCOL, fd=fd, rms=1.0 + seed))
+    return cells, pool
+
+
+def test_the_table_by_hand() -> None:
+    nan = math.nan
+    cells, pool = made({
+        "baseline": (2.0, 4.0, 8.0), "infonce-l2": (1.0, 2.0, 4.0), "hinge": (4.0, 2.0, nan),
+        "infonce-cosine": (nan, nan, 16.1), "covariance": (nan, nan, nan),
+    })  # fmt: skip
+    rows = {row.label: row for row in tables.variants_table(pool, cells, TOY)}
+    assert list(rows) == ["baseline", "infonce-l2", "hinge", "infonce-cosine"]  # unfinished is left out
+
+    base = rows["baseline"]
+    assert (base.seeds, base.change, base.verdict, base.paper_change) == ([0, 1, 2], None, "", None)
+    assert base.metrics["fd"].value == pytest.approx(14 / 3)
+    half = 4.302652729911275 * math.sqrt(28 / 3) / math.sqrt(3)  # Student's t, 2 degrees of freedom
+    assert base.metrics["fd"].high - base.metrics["fd"].value == pytest.approx(half)
+    assert base.block["rms"].value == pytest.approx(2.5)  # block 0 of 4, noise level 0.5, seeds 0 to 2
+
+    l2 = rows["infonce-l2"]  # half the distance in every seed: no spread
+    assert l2.change is not None
+    assert (l2.change.value, l2.change.low, l2.change.high) == pytest.approx((-math.log(2),) * 3)
+    assert (l2.verdict, l2.paper_fid) == ("improves", 32.35)
+    assert l2.paper_change == pytest.approx(32.35 / 36.49 - 1)
+
+    hinge = rows["hinge"]  # +log 2 and -log 2
+    assert hinge.seeds == [0, 1]
+    assert hinge.change is not None
+    assert hinge.change.value == pytest.approx(0)
+    assert hinge.change.high == pytest.approx(12.706204736 * math.log(2))
+    assert hinge.verdict == "can't tell"
+
+    cosine = rows["infonce-cosine"]  # one seed: a value, no interval, no verdict
+    assert cosine.change is not None
+    assert cosine.change.value == pytest.approx(math.log(16.1 / 8))
+    assert math.isnan(cosine.change.high)
+    assert cosine.verdict == "can't tell"
+
+
+def test_the_step_of_the_spec_counts_and_no_other() -> None:
+    cells, pool = made({"baseline": (2.0,), "hinge": (1.0,)})
+    longer = [record(cell.spec, 8, PROTOCOL, fd=0.1) for cell in cells]
+    early = [record(cell.spec, 2, PROTOCOL, fd=9.0) for cell in cells]
+    rows = tables.variants_table([*longer, *pool, *early], cells, TOY)
+    assert [row.metrics["fd"].value for row in rows] == [2.0, 1.0]
+    assert tables.variants_table(early, cells, TOY) == []
+    curve = tables.curves([*longer, *pool, *early, *pool], [*cells, *cells], TOY)
+    assert [(row["label"], row["step"], row["fd"]) for row in curve] == [
+        ("baseline", 2, 9.0), ("baseline", 4, 2.0), ("hinge", 2, 9.0), ("hinge", 4, 1.0),
+    ]  # fmt: skip
+    assert [row["rms"] for row in curve] == [1.5] * 4
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [(-2.0, -0.1, "improves"), (0.1, 2.0, "worse"), (-0.1, 0.1, "can't tell"), (-1.0, 0.0, "can't tell"),
+     (0.0, 1.0, "can't tell"), (math.nan, math.nan, "can't tell")],
+)  # fmt: skip
+def test_verdicts(low: float, high: float, says: str) -> None:
+    assert tables.verdict(Estimate(-0.5, low, high, 3, "")) == says
+
+
+def test_numbers_as_text() -> None:
+    wide, alone = Estimate(1.234, 1.0, 1.5, 3, ""), Estimate(1.234, math.nan, math.nan, 1, "")
+    assert tables.with_interval(wide) == "1.23 ± 0.25"
+    assert tables.with_interval(wide, 1) == "1.2 ± 0.2"
+    assert tables.with_interval(alone) == "1.23"
+    change = Estimate(math.log(1.12), math.log(1.05), math.log(1.2), 3, "")
+    assert tables.percent_interval(change) == "+12% [+5%, +20%]"
+    assert tables.percent_interval(Estimate(math.log(0.5), math.nan, math.nan, 1, "")) == "-50% (one seed)"
+    assert tables.percent_interval(None) == ""
+
+
+def test_the_markdown_says_how_and_how_many() -> None:
+    cells, pool = made({"baseline": (2.0, 4.0), "infonce-l2": (1.0, 2.0)})
+    rows = tables.variants_table(pool, cells, TOY)
+    text = tables.variants_markdown(rows, TOY)
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert "| InfoNCE, ℓ2 | 32.35 | -11.35% | 1.50 ± 6.35 | -50% [-50%, -50%] | improves |" in table[3]
+    for part in (PROTOCOL.card(), "n = 30", "Noise floor", "Student's t", "only the sign"):
+        assert part in text
+
+
+def test_tables_as_json_have_no_nan() -> None:
+    cells, pool = made({"baseline": (2.0,), "hinge": (1.0,)})
+    plain = tables.as_json(tables.variants_table(pool, cells, TOY))
+    assert plain[1]["change"]["low"] is None
+    assert plain[1]["change"]["value"] == pytest.approx(-math.log(2))

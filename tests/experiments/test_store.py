@@ -1,0 +1,215 @@
+"""Results live by specification: computed once, found again, sealed, published once."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from disperse import atomic
+from disperse.errors import ConfigError, RunFailedError, StorageError
+from disperse.evaluation import Protocol
+from disperse.experiments import (
+    ITEMS,
+    complete_all,
+    evaluate_run,
+    find_run,
+    finished,
+    home,
+    item,
+    profile,
+    publish,
+    published,
+    published_seeds,
+    records,
+    results,
+    run_folder,
+    runner,
+    select,
+    store,
+)
+from disperse.experiments.profiles import Profile
+from disperse.spec import DispersiveSpec, RunSpec
+from disperse.training import checkpoint as checkpoints
+
+from .cases import TOY, record, toy
+
+__all__ = ["toy"]
+SPEC = TOY.spec("baseline", 0)
+PROTOCOL = TOY.protocol
+
+
+def test_complete_trains_and_evaluates_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_module = runner.complete.__globals__
+    assert records(SPEC, PROTOCOL) == []
+    runner.complete(SPEC, PROTOCOL)
+    found = records(SPEC, PROTOCOL)
+    assert [entry["step"] for entry in found] == [2, 4]
+    assert [entry["seen_images"] for entry in found] == [32, 64]
+    assert {entry["fingerprint"] for entry in found} == {SPEC.fingerprint}
+    assert found[0]["metrics"]["fd"]["value"] != found[1]["metrics"]["fd"]["value"]
+    assert {"rms", "effective_rank", "mean_cosine"} <= found[0]["blocks"][0].keys()
+    assert found[0]["card"] == PROTOCOL.card()
+    assert found[0]["spec"] == SPEC.identity
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("done again")
+
+    for name in ("train", "evaluate", "load_weights"):
+        monkeypatch.setitem(store_module, name, fail)
+    runner.complete(SPEC, PROTOCOL)
+    complete_all([SPEC], PROTOCOL)  # not even a worker
+    assert evaluate_run(run_folder(SPEC), 4, PROTOCOL) == found[1]
+    with pytest.raises(AssertionError, match="done again"):  # another protocol is another result
+        evaluate_run(run_folder(SPEC), 4, PROTOCOL.model_copy(update={"num_steps": 3}))
+
+
+@pytest.mark.parametrize("damage", ["edited", "sealed as before", "cut", "list", "no seal"])
+def test_a_stored_evaluation_that_was_changed_is_refused(damage: str) -> None:
+    folder = run_folder(SPEC)
+    atomic.write_json(folder / "spec.json", SPEC.model_dump(mode="json"))
+    path = store.evaluation_path(folder, 4, PROTOCOL)
+    good = record(SPEC, 4, PROTOCOL)
+    atomic.write_json(path, good)
+    assert evaluate_run(folder, 4, PROTOCOL) == good
+    text = path.read_text()
+    bad = {
+        "edited": text.replace('"value": 1.0', '"value": 0.9'),
+        "sealed as before": text.replace('"seed": 0', '"seed": 0, "note": "better"'),
+        "cut": text[:-9],
+        "list": "[]",
+        "no seal": json.dumps({key: value for key, value in good.items() if key != "sha256"}),
+    }[damage]
+    assert bad != text
+    path.write_text(bad)
+    for read in (lambda: evaluate_run(folder, 4, PROTOCOL), lambda: records(SPEC, PROTOCOL)):
+        with pytest.raises(StorageError, match="delete it to evaluate again") as caught:
+            read()
+        assert path.name in str(caught.value)
+
+
+def test_publishing_is_idempotent_and_checks_what_is_there(store: Path) -> None:
+    new = [record(SPEC, 2, PROTOCOL), record(SPEC, 4, PROTOCOL)]
+    assert publish("toy", [*new, record(SPEC, 2, PROTOCOL, fd=9.0)]) == 2  # of two in one go, the first
+    path = store / "figures" / "toy" / "results.jsonl"
+    before = path.read_bytes()
+    assert published("toy") == new
+    assert publish("toy", new) == 0
+    assert path.read_bytes() == before
+    assert publish("toy", [record(SPEC, 4, PROTOCOL, fd=9.0)]) == 0  # the first result stands
+    other = PROTOCOL.model_copy(update={"num_steps": 3})
+    assert publish("toy", [record(SPEC, 4, other), record(TOY.spec("baseline", 1), 4, PROTOCOL)]) == 2
+    assert path.read_bytes().startswith(before)
+    path.write_bytes(path.read_bytes().replace(b'"seed":1', b'"seed":2'))
+    for read in (lambda: published("toy"), lambda: publish("toy", [])):
+        with pytest.raises(StorageError, match=r"results\.jsonl:4: content does not fit"):
+            read()
+
+
+def test_select_takes_the_run_the_protocol_and_the_steps_of_the_spec() -> None:
+    other = PROTOCOL.model_copy(update={"guidance": 2.0})
+    pool = [
+        record(SPEC, 8, PROTOCOL),
+        record(SPEC, 4, PROTOCOL, fd=4.0),
+        record(SPEC, 2, PROTOCOL, fd=2.0),
+        record(SPEC, 4, other),
+        record(TOY.spec("baseline", 1), 4, PROTOCOL),
+    ]
+    assert select(pool, SPEC, PROTOCOL) == [pool[2], pool[1]]
+    assert select(pool, SPEC.replace(num_steps=8, milestones=()), PROTOCOL) == [pool[0]]
+    assert select(pool, SPEC.replace(name="renamed"), PROTOCOL) == [pool[2], pool[1]]
+    assert select(pool, SPEC, other) == [pool[3]]
+    assert select([], SPEC, PROTOCOL) == []
+
+
+def test_results_take_what_is_published_and_make_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = [TOY.spec("baseline", seed) for seed in (0, 1, 2)]
+    publish("toy", [record(specs[0], step, PROTOCOL) for step in (2, 4)] + [record(specs[1], 4, PROTOCOL)])
+    asked: list[list[RunSpec]] = []
+
+    def pretend(missing: list[RunSpec], protocol: Protocol) -> None:
+        asked.append(missing)
+        for spec in missing:
+            for step in (2, 4):
+                path = store.evaluation_path(run_folder(spec), step, protocol)
+                atomic.write_json(path, record(spec, step, protocol, fd=7.0))
+
+    monkeypatch.setattr(runner, "complete_all", pretend)
+    pool = results(specs, PROTOCOL, profile_name="toy", source="published")
+    assert asked == [specs[1:]]  # a run that is half published is made
+    assert [len(select(pool, spec, PROTOCOL)) for spec in specs] == [2, 2, 2]
+    results(specs, PROTOCOL, profile_name="toy", source="runs")
+    assert asked[1] == specs
+    with pytest.raises(ConfigError, match='did you mean "published"'):
+        results(specs, PROTOCOL, profile_name="toy", source="publishd")
+
+
+class Threads:
+    """A pool whose workers start at the same moment, in this process."""
+
+    def __new__(cls, processes: int, **_: object) -> object:
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(processes)
+
+
+def test_one_run_at_two_lengths_is_not_trained_twice_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", Threads)
+    short, long = SPEC, SPEC.replace(num_steps=12, milestones=(2, 4, 8))
+    complete_all([short, long, long], PROTOCOL, processes=3, progress=False)
+    assert len(records(short, PROTOCOL)) == 2
+    assert len(records(long, PROTOCOL)) == 4
+
+
+def test_a_run_that_fails_is_named_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", Threads)
+    bad = TOY.spec("hinge", 0, DispersiveSpec(variant="hinge", lam=1e300))
+    with pytest.raises(RunFailedError, match=r"1 of 2 runs failed: hinge-.*not finite") as caught:
+        complete_all([bad, SPEC], PROTOCOL, processes=1, progress=True)
+    assert caught.value.exit_code == 5
+    assert len(records(SPEC, PROTOCOL)) == 2
+    assert not checkpoints.saved_steps(run_folder(bad) / "checkpoints")
+
+
+def test_home_is_the_variable_or_the_repository(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home() == store
+    assert run_folder(SPEC) == store / "runs" / SPEC.run_id
+    monkeypatch.delenv("DISPERSE_HOME")
+    assert home() == Path(__file__).parents[2]
+
+
+def test_a_run_is_found_by_path_name_or_part(store: Path, tmp_path: Path) -> None:
+    folders = [store / "runs" / TOY.spec(name, 0).run_id for name in ("hinge", "baseline")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for name in ("hinge", folders[0].name, folders[0].name[2:-4], str(folders[0])):
+        assert find_run(name) == folders[0]
+    for name, found in (("cov", "none"), ("e", f"{folders[1].name}, {folders[0].name}")):
+        with pytest.raises(StorageError, match=f"found {found}"):
+            find_run(name)
+
+
+def test_finished_evaluations_of_every_item_stand_once(toy: Profile) -> None:
+    for name in ITEMS:
+        for cell in item(name, "toy", (0, 1)):
+            for step in {*cell.spec.milestones, cell.spec.num_steps}:
+                for protocol in (PROTOCOL, *TOY.convergence_protocols[:1]):
+                    path = store.evaluation_path(run_folder(cell.spec), step, protocol)
+                    atomic.write_json(path, record(cell.spec, step, protocol))
+    found = finished("toy", 2)
+    keys = [(r["fingerprint"], r["step"], atomic.canonical_json(r["protocol"])) for r in found]
+    assert len(keys) == len(set(keys))
+    on_disk = list((home() / "runs").glob("*/evaluations/*.json"))
+    assert len(found) == len(on_disk)
+    assert publish("toy", found) == len(found)
+    assert published_seeds("variants", "toy") == published_seeds("norm_cost", "toy") == 2
+    shutil.rmtree(home() / "runs")
+    assert results([c.spec for c in item("variants", "toy", (0, 1))], PROTOCOL,
+                   profile_name="toy", source="published") == published("toy")  # fmt: skip
+
+
+def test_unknown_names_come_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match='did you mean "smoke"'):
+        profile("smok")
+    with pytest.raises(ConfigError, match='did you mean "variants"'):
+        item("variant", "smoke", (0,))

@@ -1,0 +1,147 @@
+"""Pictures and tables are a function of the published results, and say where they come from."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from disperse import atomic
+from disperse.errors import StorageError
+from disperse.experiments import ITEMS, PROFILES, item, publish
+from disperse.experiments.store import Record
+from disperse.figures import draw_published, read_sidecar, save
+
+from ..experiments.cases import record
+
+ROW = PROFILES["smoke"]
+PROTOCOL = ROW.protocol
+
+
+def evaluations(*names: str, seeds: tuple[int, ...] = (0, 1)) -> list[Record]:
+    """Evaluations of these items with numbers that differ from run to run and fall with the step."""
+    found = []
+    for number, cell in enumerate(cell for name in names for cell in item(name, "smoke", seeds)):
+        for step in sorted({*cell.spec.milestones, cell.spec.num_steps}):
+            fd = 20 * (1 + number / 10) / step
+            found.append(record(cell.spec, step, PROTOCOL, fd=fd, rms=1 + number / 5))
+    return found
+
+
+def convergence(seeds: tuple[int, ...] = (0, 1)) -> list[Record]:
+    return [
+        record(ROW.spec("baseline", seed), ROW.num_steps, protocol, fd=5 + 1 / protocol.num_steps)
+        for seed in seeds
+        for protocol in ROW.convergence_protocols
+    ]
+
+
+def test_everything_is_drawn_from_the_published_results_alone(store: Path) -> None:
+    publish("smoke", [*evaluations(*ITEMS), *convergence()])
+    paths = draw_published("smoke")
+    folder = store / "figures" / "smoke"
+    pictures = [path for path in paths if path.suffix == ".png"]
+    assert {path.stem for path in pictures} >= {"variants", "learning_curves", "norm_cost", "sampler"}
+    for path in pictures:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        facts = read_sidecar(path)
+        assert facts["picture"] == path.name
+        assert facts["commit"]
+        assert facts["date"] <= "9999"
+    assert not (store / "runs").exists()  # nothing was trained
+    assert not list(store.rglob(".tmp-*"))
+
+    facts = read_sidecar(folder / "variants")
+    rows = {row["label"]: row for row in facts["rows"]}
+    assert rows["baseline"]["metrics"]["fd"]["value"] == pytest.approx((20 / 40 + 30 / 40) / 2)
+    assert len(facts["runs"]) == 10
+    table = (folder / "variants.md").read_text()
+    value = rows["hinge"]["metrics"]["fd"]["value"]
+    assert f"| hinge | 33.93 | -7.02% | {value:.2f} ±" in table
+
+    index = (store / "figures" / "README.md").read_text()
+    assert table in index
+    for target in re.findall(r"\]\((smoke/[^)]+)\)", index):
+        assert (store / "figures" / target).is_file()
+
+    sidecars = {path: path.read_text() for path in folder.glob("*.json")}
+    draw_published("smoke")
+    for path, text in sidecars.items():
+        assert {**json.loads(text), "date": 0} == {**read_sidecar(path), "date": 0}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "baseline",
+        "no baseline",
+        "milestones",
+        "one seed",
+        "variants",
+        "another protocol",
+        "half a convergence",
+    ],
+)
+def test_a_part_of_the_results_is_drawn_or_refused_in_one_line(part: str) -> None:
+    whole = [*evaluations(*ITEMS), *convergence()]
+    kept = {
+        "baseline": [r for r in whole if r["name"] == "baseline"],
+        "no baseline": [r for r in whole if r["name"] != "baseline"],
+        "milestones": [r for r in whole if r["step"] < ROW.num_steps],
+        "one seed": [r for r in whole if r["seed"] == 1],
+        "variants": evaluations("variants"),
+        "another protocol": [
+            record(ROW.spec("baseline", 0), 40, PROTOCOL.model_copy(update={"num_steps": 99}))
+        ],
+        "half a convergence": [*evaluations(*ITEMS), *convergence()[:-3], *convergence()[:2]],
+    }[part]
+    assert kept
+    publish("smoke", kept)
+    paths, message = [], ""
+    try:
+        paths = draw_published("smoke")
+    except StorageError as error:
+        message = str(error)
+    assert "\n" not in message
+    assert paths or "publish" in message
+    assert (not paths) == (part in ("baseline", "no baseline", "milestones", "another protocol"))
+
+
+def test_nothing_published_is_one_line() -> None:
+    with pytest.raises(StorageError, match="nothing published; run `disperse publish`"):
+        draw_published("smoke")
+
+
+def test_an_edited_result_is_not_drawn(store: Path) -> None:
+    publish("smoke", evaluations("variants"))
+    path = store / "figures" / "smoke" / "results.jsonl"
+    path.write_text(path.read_text().replace('"seed":1', '"seed":3', 1))
+    with pytest.raises(StorageError, match="edited or damaged"):
+        draw_published("smoke")
+    assert [entry.name for entry in path.parent.iterdir()] == ["results.jsonl"]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = save(Figure(), tmp_path / "a", {"value": 1})
+    before = picture.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(StorageError, match="No space left"):
+        save(Figure(), tmp_path / "a", {"value": 2})
+    assert picture.read_bytes() == before
+    assert read_sidecar(picture)["value"] == 1
+
+
+def test_a_stamp_is_printed_across(tmp_path: Path) -> None:
+    plain, stamped = Figure(), Figure()
+    save(plain, tmp_path / "plain", {})
+    save(stamped, tmp_path / "stamped", {}, stamp="SMOKE")
+    assert [text.get_text() for text in stamped.texts] == ["SMOKE"]
+    assert not plain.texts
+    assert atomic.sha256_file(tmp_path / "plain.png") != atomic.sha256_file(tmp_path / "stamped.png")
