@@ -52,6 +52,13 @@ def test_noise_and_labels_are_bit_equal_alone_and_together() -> None:
     assert torch.equal(labels_for_seeds(np.array(SEEDS), 10), labels)
 
 
+def test_noise_and_labels_never_move() -> None:
+    assert labels_for_seeds(range(12), 10).tolist() == [8, 1, 5, 5, 9, 6, 2, 5, 3, 2, 6, 9]
+    noise = noise_for_seeds([0, 2**63], (3,))
+    assert noise[0].tolist() == pytest.approx([0.7363281846, 1.5934044123, -0.7428230047], rel=1e-6)
+    assert noise[1].tolist() == pytest.approx([0.1552855670, 1.1728428602, 1.4211859703], rel=1e-6)
+
+
 def test_labels_are_uniform() -> None:
     counts = labels_for_seeds(range(4000), 10).bincount(minlength=10)
     assert counts.min() > 400 - 5 * 19
