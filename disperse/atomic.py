@@ -40,6 +40,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _finish(path: Path) -> None:
+    """Flush a file to the disk, readable for whom the umask lets (safetensors: its owner alone)."""
+    umask = os.umask(0)
+    os.umask(umask)
+    with open(path, "rb") as handle:
+        os.fchmod(handle.fileno(), 0o666 & ~umask)
+        os.fsync(handle.fileno())
+
+
 def write_file(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it, then rename it onto ``path``.
 
@@ -50,8 +59,7 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
+        _finish(temporary)
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -85,8 +93,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         for file in temporary.iterdir():
-            with open(file, "rb") as handle:
-                os.fsync(handle.fileno())
+            _finish(file)
         _sync_folder(temporary)
         os.rename(temporary, path)
         _sync_folder(path.parent)

@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--lam", type=float, default=0.5, help="weight of the dispersive term")
     train.add_argument("--tau", type=float, default=0.5, help="temperature of the InfoNCE variants")
     train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--name", default=None, help="what to call the run; the variant by default")
     train.add_argument("--steps", type=int, default=None, help="length; the profile's by default")
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     train.add_argument("--precision", default="fp32", help="fp32 or bf16")
@@ -131,7 +132,8 @@ def _train(options: argparse.Namespace) -> None:
         values = {"variant": options.variant, "lam": options.lam, "tau": options.tau}
         terms = (DispersiveSpec.parse(values, "regularizer"),)
     label = "baseline" if options.variant == "none" else options.variant
-    values = profile(options.profile).spec(label, options.seed, *terms).model_dump(mode="json")
+    spec = profile(options.profile).spec(options.name or label, options.seed, *terms)
+    values = spec.model_dump(mode="json")
     values |= {"device": options.device, "precision": options.precision, "compile": options.compile}
     if options.steps is not None:
         values |= {"num_steps": options.steps, "milestones": []}

@@ -178,3 +178,21 @@ def test_a_lock_names_its_holder_and_frees_itself_when_that_is_killed(tmp_path: 
         holder.wait()
     with atomic.locked(path):
         assert path.read_text() == str(os.getpid())
+
+
+@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o027, 0o640)])
+def test_files_are_readable_for_whom_the_umask_lets(tmp_path: Path, umask: int, expected: int) -> None:
+    """A colleague on the same cluster must be able to read a run."""
+
+    def private(path: Path) -> None:
+        path.touch(mode=0o600)
+
+    before = os.umask(umask)
+    try:
+        atomic.write_file(tmp_path / "file", private)
+        with atomic.new_folder(tmp_path / "folder") as folder:
+            private(folder / "inside")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "file", tmp_path / "folder" / "inside"):
+        assert path.stat().st_mode & 0o777 == expected

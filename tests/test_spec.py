@@ -10,9 +10,9 @@ from disperse.spec import NUMERICS, DispersiveSpec, OptimizerSpec, RunSpec, Vari
 
 
 def test_fingerprints_of_published_runs_do_not_move() -> None:
-    assert NUMERICS == 1
-    assert RunSpec().fingerprint == "0b00c4344247"
-    assert RunSpec(regularizers=(DispersiveSpec(variant="hinge", lam=0.25),)).fingerprint == "86ff095a93ac"
+    assert NUMERICS == 2
+    assert RunSpec().fingerprint == "9021ec7a4e6f"
+    assert RunSpec(regularizers=(DispersiveSpec(variant="hinge", lam=0.25),)).fingerprint == "c7b4eab8f278"
 
 
 @pytest.mark.parametrize(

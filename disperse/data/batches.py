@@ -32,8 +32,8 @@ def _order(size: int, seed: int, epoch: int) -> np.ndarray:
 def batch_indices(size: int, batch_size: int, seed: int, step: int) -> Tensor:
     """Indices of the samples of one step, shape (b,), int64.
 
-    The samples of all epochs stand in one row, each epoch in an order of its own; step k reads
-    positions k·b to (k+1)·b − 1. So each epoch shows every sample once, and nothing is dropped.
+    An epoch is ⌊n/b⌋ steps, in an order of its own; the n mod b samples left over are others in each
+    epoch. So no batch holds a sample twice, which a batch loss would see as a pair at distance 0.
 
     Raises:
         ConfigError: an empty data set, or a batch that would show a sample twice.
@@ -42,7 +42,6 @@ def batch_indices(size: int, batch_size: int, seed: int, step: int) -> Tensor:
     check_count("step", step, 0)
     if batch_size > size:
         raise ConfigError(f"batch_size = {batch_size}: must be from 1 to the {size} samples there are")
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs = positions // size
-    picks = [_order(size, seed, int(epoch))[positions[epochs == epoch] % size] for epoch in np.unique(epochs)]
-    return torch.from_numpy(np.concatenate(picks)).long()
+    epoch, position = divmod(step, size // batch_size)
+    first = position * batch_size
+    return torch.from_numpy(_order(size, seed, epoch)[first : first + batch_size].copy()).long()

@@ -62,7 +62,8 @@ class Protocol(Strict):
         weights = "raw weights" if self.weights == "raw" else f"EMA {self.weights}"
         return (
             f"{EVALUATOR}; n = {self.num_samples} against {self.reference} images; "
-            f"{self.sampler.describe()}; {weights}; sample seeds 0–{self.num_samples - 1}"
+            f"{self.sampler.describe()}; {weights}; sample seeds 0–{self.num_samples - 1}; "
+            f"precision and recall by {self.neighbours} neighbours"
         )
 
 

@@ -1,9 +1,10 @@
 """Items of the paper as lists of runs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import unknown
-from ..spec import DispersiveSpec, RunSpec, Variant
+from ..spec import DispersiveSpec, OptimizerSpec, RunSpec, Variant
 from .profiles import profile
 
 DISPERSIVE: tuple[Variant, ...] = ("infonce-l2", "infonce-cosine", "hinge", "covariance")
@@ -42,19 +43,30 @@ def variants(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
 
 
 def norm_cost(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
-    """Why the paper's setting slows small models at first: weight, length scale and group, one at a time.
+    """Why the paper's setting slows small models at first: one thing changed at a time.
 
     The ℓ2 loss is satisfied once rows are a few √τ apart, so a smaller τ asks for the same repulsion at
-    shorter features. To stand beside the runs of ``variants``.
+    shorter features; ``long`` is the counter-check, a baseline whose tokens are four times as long from
+    the start, without any dispersive term. To stand beside the runs of ``variants``.
     """
     row, term = profile(profile_name), paper_term("infonce-l2")
-    changed = {
-        "l2-lam0.05": term.model_copy(update={"lam": 0.05}),
-        "l2-tau0.05": term.model_copy(update={"tau": 0.05}),
-        "l2-tau0.005": term.model_copy(update={"tau": 0.005}),
-        "l2-group-whole": term.model_copy(update={"local_batch": None}),
+    changed_terms: dict[str, dict[str, Any]] = {
+        "l2-lam0.05": {"lam": 0.05},
+        "l2-tau0.05": {"tau": 0.05},
+        "l2-tau0.005": {"tau": 0.005},
+        "l2-group-whole": {"local_batch": None},
     }
-    return [Cell(name, row.spec(name, seed, changed[name])) for seed in seeds for name in changed]
+    double = OptimizerSpec(lr=2 * row.lr, warmup_steps=row.warmup_steps)
+    return [
+        cell
+        for seed in seeds
+        for cell in [
+            *(Cell(k, row.spec(k, seed, term.model_copy(update=v))) for k, v in changed_terms.items()),
+            Cell("l2-lr-double", row.spec("l2-lr-double", seed, term).replace(optimizer=double)),
+            Cell("baseline-lr-double", row.spec("baseline-lr-double", seed).replace(optimizer=double)),
+            Cell("baseline-long", row.spec("baseline-long", seed).replace(overrides={"token_scale": 4})),
+        ]
+    ]
 
 
 def longer(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:

@@ -20,7 +20,7 @@ from ..data import load_data
 from ..device import resolve_device
 from ..errors import StorageError
 from ..evaluation import Protocol, evaluate
-from ..spec import RunSpec
+from ..spec import NUMERICS, RunSpec
 from ..training import load_weights, read_spec, train
 
 Record = dict[str, Any]
@@ -162,14 +162,18 @@ def published(profile: str) -> list[Record]:
 
 
 def publish(profile: str, new: list[Record]) -> int:
-    """Append evaluations to the committed results unless they stand there; returns how many were new."""
-    old = published(profile)
+    """Append evaluations to the committed results unless they stand there; returns how many were new.
+
+    Those of an older numerics stamp, which no run of this version can stand beside, are dropped.
+    """
+    everything = published(profile)
+    old = [record for record in everything if record["spec"]["numerics"] == NUMERICS]
     pool = {_key(record): record for record in old}
     for record in new:
         pool.setdefault(_key(record), seal(record))
-    if len(pool) > len(old):
-        lines = map(atomic.canonical_json, pool.values())
-        atomic.write_text(published_path(profile), "\n".join(lines) + "\n")
+    if list(pool.values()) != everything:
+        lines = [atomic.canonical_json(record) + "\n" for record in pool.values()]
+        atomic.write_text(published_path(profile), "".join(lines))
     return len(pool) - len(old)
 
 

@@ -28,6 +28,9 @@ COLORS = {
     "l2-tau0.05": "#332288",
     "l2-tau0.005": "#882255",
     "l2-group-whole": "#999933",
+    "l2-lr-double": "#88ccee",
+    "baseline-lr-double": "#bbbbbb",
+    "baseline-long": "#000000",
 }
 ACCENT = "#d55e00"
 

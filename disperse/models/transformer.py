@@ -16,7 +16,8 @@ class TransformerConfig(BaseModel):
     """Everything that decides the shape of the network.
 
     ``learn_sigma`` doubles the output channels (prediction and variance); ``keep_sigma`` returns
-    both halves, as DiT does, where SiT returns the first only.
+    both halves, as DiT does, where SiT returns the first only. ``token_scale`` multiplies the embedded
+    tokens, patches and positions, before the first block; 1 in every published model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -30,6 +31,7 @@ class TransformerConfig(BaseModel):
     num_classes: int = Field(default=1000, ge=1)
     learn_sigma: bool = True
     keep_sigma: bool = False
+    token_scale: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _divisible(self) -> "TransformerConfig":
@@ -161,6 +163,8 @@ class DiffusionTransformer(nn.Module):
                 f"x: expected a float tensor of shape (b, {expected}), got {x.dtype} {tuple(x.shape)}"
             )
         tokens = self.x_embedder(x) + self.pos_embed
+        if self.config.token_scale != 1:
+            tokens = tokens * self.config.token_scale
         c = self.t_embedder(t) + self.y_embedder(y)
         features: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks):

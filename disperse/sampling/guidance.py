@@ -25,18 +25,20 @@ def guided_velocity(
         guided_channels: guide only the first so many channels, as the published DiT and SiT code
             does with 3 (the others follow v_y); None guides all.
 
+    The two outputs are mixed in float32, also where the network computes in half precision.
+
     Source: Ho & Salimans 2022.
     """
     if guided_channels is not None:
         check_count("guided_channels", guided_channels, 1)
 
     def plain(x: Tensor, t: float) -> Tensor:
-        return model(x, torch.full((len(x),), t, device=x.device, dtype=x.dtype), y)
+        return model(x, torch.full((len(x),), t, device=x.device, dtype=x.dtype), y).to(x.dtype)
 
     def guided(x: Tensor, t: float) -> Tensor:
         both = torch.cat([y, torch.full_like(y, null_class)])
         times = torch.full((2 * len(x),), t, device=x.device, dtype=x.dtype)
-        with_label, without = model(torch.cat([x, x]), times, both).chunk(2)
+        with_label, without = model(torch.cat([x, x]), times, both).to(x.dtype).chunk(2)
         mixed = without + scale * (with_label - without)
         if guided_channels is None:
             return mixed

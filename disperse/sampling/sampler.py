@@ -143,9 +143,11 @@ def sample(
     """Sample one image per seed.
 
     Args:
-        model: a class-conditional model; it is moved to ``device`` if one is given.
+        model: a class-conditional model; it is moved to ``device`` if one is given, sampled in eval mode
+            and left in the mode it was in.
         seeds: distinct integers ≥ 0; the noise of image i is a function of ``seeds[i]`` alone.
-        labels: one label per seed, one label for all, or None for a random one keyed by the seed.
+        labels: one label per seed, one label for all, or None for a random one keyed by the seed. (For
+            samples without a label, ``guidance=0``: what is left is the velocity of the null class.)
         solver, num_steps, guidance, guided_channels, precision, compile: see ``SamplerConfig``.
         batch_size: images on the device at a time; results agree across sizes to rounding (1e-5).
         device: ``"auto"``, ``"cuda"``...; None leaves the model where it is.
@@ -159,13 +161,17 @@ def sample(
     checked = check_seeds(seeds)
     y = check_labels(labels, checked, model.config.num_classes)
     check_count("batch_size", batch_size, 1)
+    was_training = model.training
     network = prepare(model, config, device)
     images = torch.empty(len(checked), *model.config.image_shape)
-    with tqdm(total=len(checked), unit="img", desc="sampling", disable=not progress) as bar:
-        for start in range(0, len(checked), batch_size):
-            rows = slice(start, start + batch_size)
-            images[rows] = sample_batch(network, checked[rows], y[rows], config=config, on_step=on_step)
-            bar.update(len(checked[rows]))
+    try:
+        with tqdm(total=len(checked), unit="img", desc="sampling", disable=not progress) as bar:
+            for start in range(0, len(checked), batch_size):
+                rows = slice(start, start + batch_size)
+                images[rows] = sample_batch(network, checked[rows], y[rows], config=config, on_step=on_step)
+                bar.update(len(checked[rows]))
+    finally:
+        model.train(was_training)
     return images
 
 
@@ -191,9 +197,9 @@ def check_labels(
         raise ConfigError(
             f"labels: expected {len(seeds)} integers, one per seed, got {y.dtype} {tuple(y.shape)}"
         )
-    if len(y) and not (int(y.min()) >= 0 and int(y.max()) <= num_classes):
+    if len(y) and not (int(y.min()) >= 0 and int(y.max()) < num_classes):
         raise ConfigError(
-            f"labels: expected 0 to {num_classes - 1} (or {num_classes}, the null class), "
-            f"got {int(y.min())} to {int(y.max())}"
+            f"labels: expected 0 to {num_classes - 1}, got {int(y.min())} to {int(y.max())}; "
+            "for samples without a label, guidance = 0"
         )
     return y.long()

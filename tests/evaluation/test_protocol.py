@@ -178,10 +178,10 @@ def test_diverged_weights_are_an_error() -> None:
 def test_the_card_changes_with_every_part_of_the_sampler_and_the_weights() -> None:
     base = Protocol(num_samples=40, num_steps=7, solver="heun", guidance=1.0, weights="power-0.1")
     for part in ("digits-classifier, 64 features", "n = 40", "held-out", "heun", "7 steps", "14 NFE",
-                 "no guidance", "EMA power-0.1", "seeds 0–39"):  # fmt: skip
+                 "no guidance", "EMA power-0.1", "seeds 0–39", "by 3 neighbours"):  # fmt: skip
         assert part in base.card()
     changes = ({"num_samples": 50}, {"num_steps": 8}, {"solver": "euler"}, {"guidance": 1.5},
-               {"weights": "raw"}, {"reference": "train"})  # fmt: skip
+               {"weights": "raw"}, {"reference": "train"}, {"neighbours": 5})  # fmt: skip
     cards = {base.model_copy(update=change).card() for change in changes}
     assert len(cards | {base.card()}) == len(changes) + 1
 

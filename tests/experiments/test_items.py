@@ -41,14 +41,20 @@ def test_variants_are_the_papers_and_share_everything_else(name: str) -> None:
 def test_norm_cost_changes_one_thing_at_a_time(name: str) -> None:
     shared = {cell.label: cell.spec for cell in item("variants", name, (0,))}
     (own,) = shared["infonce-l2"].regularizers
+    lr = shared["baseline"].optimizer.lr
     found = {}
     for cell in item("norm_cost", name, (0,)):
-        (term,) = cell.spec.regularizers
-        (found[cell.label],) = {(k, v) for k, v in dict(term).items() if v != getattr(own, k)}
-        assert cell.spec.replace(regularizers=(), name="baseline") == shared["baseline"]
+        spec, origin = cell.spec, shared["baseline" if cell.label.startswith("baseline") else "infonce-l2"]
+        differ = {
+            **{k: v for k, v in dict(spec).items() if v != getattr(origin, k)},
+            **{k: v for term in spec.regularizers for k, v in dict(term).items() if v != getattr(own, k)},
+        }
+        differ |= {"optimizer": differ["optimizer"].lr / lr} if "optimizer" in differ else {}
+        found[cell.label] = {k: v for k, v in differ.items() if k not in ("name", "regularizers")}
     assert found == {
-        "l2-lam0.05": ("lam", 0.05), "l2-tau0.05": ("tau", 0.05), "l2-tau0.005": ("tau", 0.005),
-        "l2-group-whole": ("local_batch", None),
+        "l2-lam0.05": {"lam": 0.05}, "l2-tau0.05": {"tau": 0.05}, "l2-tau0.005": {"tau": 0.005},
+        "l2-group-whole": {"local_batch": None}, "l2-lr-double": {"optimizer": 2.0},
+        "baseline-lr-double": {"optimizer": 2.0}, "baseline-long": {"overrides": {"token_scale": 4}},
     }  # fmt: skip
 
 

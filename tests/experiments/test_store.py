@@ -29,6 +29,7 @@ from disperse.experiments import (
     store,
 )
 from disperse.experiments.profiles import Profile
+from disperse.experiments.store import seal
 from disperse.spec import DispersiveSpec, RunSpec
 from disperse.training import checkpoint as checkpoints
 
@@ -104,6 +105,17 @@ def test_publishing_is_idempotent_and_checks_what_is_there(store: Path) -> None:
     for read in (lambda: published("toy"), lambda: publish("toy", [])):
         with pytest.raises(StorageError, match=r"results\.jsonl:4: content does not fit"):
             read()
+
+
+def test_results_of_an_older_stamp_are_dropped(store: Path) -> None:
+    old, new = record(SPEC, 2, PROTOCOL), record(SPEC, 4, PROTOCOL)
+    old = seal({**old, "spec": {**old["spec"], "numerics": 0}})
+    path = store / "figures" / "toy" / "results.jsonl"
+    atomic.write_text(path, atomic.canonical_json(old) + "\n")
+    assert publish("toy", []) == 0
+    assert published("toy") == []
+    assert publish("toy", [new]) == 1
+    assert published("toy") == [new]
 
 
 def test_select_takes_the_run_the_protocol_and_the_steps_of_the_spec() -> None:

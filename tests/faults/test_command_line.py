@@ -32,7 +32,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, l
         ("--set optimizer.lr=-1", "optimizer.lr = -1: input should be greater than 0"),
         ("--set optimizer.lr=NaN", "optimizer.lr = nan"),
         ("--set seed=true", "seed = True"),
-        ("--set numerics=2", "numerics = 2: this version computes numerics 1"),
+        ("--set numerics=1", "numerics = 1: this version computes numerics 2"),
         ("--variant hinge --lam nan", "regularizer.lam = nan"),
         ("--variant hinge --lam=-1", "regularizer.lam = -1.0"),
         ("--variant hinge --set regularizers.0.blocks=[9]", "9 is not a block; expected 0 to 3"),

@@ -163,3 +163,11 @@ def test_images_that_would_be_misread_are_refused(x: Tensor) -> None:
     with pytest.raises(ConfigError, match=r"^x: expected .*\(b, 4, 8, 8\)") as caught:
         model(x, torch.zeros(len(x)), torch.zeros(len(x), dtype=torch.int64))
     assert "\n" not in str(caught.value)
+
+
+def test_token_scale_multiplies_what_the_first_block_reads() -> None:
+    plain, long = (build_model("SiT-Nano/2", token_scale=scale) for scale in (1, 4))
+    x, t, y = torch.linspace(-1, 1, 64).view(1, 1, 8, 8), torch.tensor([0.3]), torch.tensor([2])
+    # A new block is the identity, so its output is the embedded tokens.
+    first = [model(x, t, y, taps=(0,)).features[0] for model in (plain, long)]
+    assert torch.equal(first[1], 4 * first[0])

@@ -121,3 +121,13 @@ def test_time_reaches_the_model_as_it_is() -> None:
     heun(guided_velocity(model, torch.zeros(2).long(), null_class=1), torch.zeros(2, 1), uniform_times(2))
     assert times == [[0.0, 0.0], [0.5, 0.5], [0.5, 0.5], [1.0, 1.0]]
     assert math.isclose(sum(map(sum, times)), 4.0)
+
+
+def test_guidance_is_mixed_in_float32() -> None:
+    """In bfloat16, 100 + 0.01·(100.5 − 100) would round back to 100."""
+
+    def model(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return torch.where(y == 1, 100.5, 100.0).bfloat16()[:, None].expand_as(x)
+
+    field = guided_velocity(model, torch.ones(1).long(), null_class=0, scale=0.01)
+    assert field(torch.zeros(1, 1), 0.5).item() == pytest.approx(100.005)

@@ -97,7 +97,7 @@ def test_one_label_for_all_is_that_label_for_each(small: DiffusionTransformer) -
 
 @pytest.mark.parametrize(
     "labels",
-    [True, [True, False], ["3", "4"], "34", 2**70, [2**70, 0], [0.0, 1.0], [0], [0, 1, 2], [0, 11], -1, [None] * 2,
+    [True, [True, False], ["3", "4"], "34", 2**70, [2**70, 0], [0.0, 1.0], [0], [0, 1, 2], [0, 10], -1, [None] * 2,
      torch.zeros(2, 1).long(), torch.zeros(2, dtype=torch.complex64), torch.zeros(2, dtype=torch.bool)],
     ids=repr,
 )  # fmt: skip
@@ -149,3 +149,19 @@ def test_bf16_is_near_fp32_also_under_guidance(small: DiffusionTransformer) -> N
     assert half.dtype == torch.float32
     error = ((half - exact).square().mean() / exact.square().mean()).sqrt().item()
     assert 1e-4 < error < 0.02
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_in_the_mode_it_was_in(small: DiffusionTransformer, training: bool) -> None:
+    small.train(training)
+    try:
+        sample(small, range(2), num_steps=1)
+        assert small.training is training
+    finally:
+        small.eval()
+
+
+def test_guidance_zero_is_the_model_without_a_label(small: DiffusionTransformer) -> None:
+    images = sample(small, range(3), [0, 1, 2], num_steps=2, guidance=0)
+    assert torch.equal(images, sample(small, range(3), [5, 5, 5], num_steps=2, guidance=0))
+    assert not torch.equal(images, sample(small, range(3), [5, 5, 5], num_steps=2))
