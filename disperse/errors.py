@@ -68,11 +68,17 @@ class Interrupted(DisperseError):
         return type(self), (self.signal_number, str(self))  # crosses from a worker process
 
 
-def check_count(name: str, value: object, least: int) -> int:
-    """Return ``value`` if it is an integer ≥ ``least`` (True and 3.0 are none), or raise ConfigError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} = {value!r}: expected an integer ≥ {least}")
-    return value
+def check_count(name: str, value: object, least: int, most: int | None = None) -> int:
+    """Return ``value`` if it is an integer from ``least`` to ``most`` (True and 3.0 are none).
+
+    Raises:
+        ConfigError: it is not.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
+        expected = f"≥ {least}" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{name} = {value!r}: expected an integer {expected}")
+    return value  # type: ignore[return-value]
 
 
 def unknown(what: str, got: object, options: Iterable[str]) -> ConfigError:

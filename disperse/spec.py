@@ -1,9 +1,18 @@
 """What a run is: a strict, frozen specification, its canonical text and its fingerprint."""
 
 import re
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from .atomic import digest
 from .errors import ConfigError, unknown
@@ -43,22 +52,151 @@ class Strict(BaseModel):
             raise ConfigError(f"{where}.{error}" if where else str(error)) from None
 
 
-class DispersiveSpec(Strict):
-    """A dispersive term: ``lam`` times the mean over ``blocks`` of the loss of that block's output.
+class _Tagged(Strict):
+    """A choice that is not the default one: its kind stays in its plain data when defaults are left out."""
 
-    ``blocks`` counts from 0; ``"quarter"`` is the block that completes a quarter of the depth,
-    ⌊depth/4⌋ − 1, and ``"all"`` is every block.
+    @model_serializer(mode="wrap")
+    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"kind": self.kind, **handler(self)}  # type: ignore[attr-defined]
+
+
+class SiTSpec(Strict):
+    """Stochastic interpolant: path, what the network predicts, and the weight of its error.
+
+    ``reversed_time``: the network counts from data (0) to noise (1), as in REPA; SiT counts the other way.
+    """
+
+    kind: Literal["sit"] = "sit"
+    path: Literal["linear", "gvp", "vp"] = "linear"
+    prediction: Literal["velocity", "noise", "score"] = "velocity"
+    weighting: Literal["none", "velocity", "likelihood"] = "none"
+    reversed_time: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.prediction == "velocity" and self.weighting != "none":
+            raise ValueError(f'weighting = "{self.weighting}": a velocity is not weighted; expected "none"')
+        if self.reversed_time and self.prediction != "velocity":
+            raise ValueError("reversed_time = True: only for velocity prediction")
+        return self
+
+
+class DiTSpec(_Tagged):
+    """Gaussian diffusion with learned variance; nothing to choose."""
+
+    kind: Literal["dit"] = "dit"
+
+
+class MeanFlowSpec(_Tagged):
+    """Average velocity between two times.
+
+    Attributes:
+        omega, kappa: guidance of the target; the effective scale is ω/(1 − κ). 1 and 0 are none.
+        interval: times between which the target is guided.
+        equal_share: share of the batch with r = t.
+        time_mean, time_std: of the logit-normal times.
+        adaptive_power, adaptive_c: p and c of the weight ``1/(ℓ + c)^p``.
+        derivative: ``"exact"`` (forward mode) or ``"difference"``, where forward mode can't go.
+    """
+
+    kind: Literal["meanflow"] = "meanflow"
+    omega: float = Field(default=1.0, ge=0)
+    kappa: float = Field(default=0.0, ge=0, lt=1)
+    interval: tuple[float, float] = (0.0, 1.0)
+    equal_share: float = Field(default=0.75, ge=0, le=1)
+    time_mean: float = -0.4
+    time_std: float = Field(default=1.0, gt=0)
+    adaptive_power: float = Field(default=1.0, ge=0)
+    adaptive_c: float = Field(default=0.01, gt=0)
+    derivative: Literal["exact", "difference"] = "exact"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not 0 <= self.interval[0] <= self.interval[1] <= 1:
+            raise ValueError(f"interval = {self.interval}: expected 0 ≤ start ≤ end ≤ 1")
+        return self
+
+
+ObjectiveSpec = Annotated[SiTSpec | DiTSpec | MeanFlowSpec, Field(discriminator="kind")]
+OBJECTIVES = {"sit": SiTSpec, "dit": DiTSpec, "meanflow": MeanFlowSpec}
+
+
+KINDS = {*OBJECTIVES, "dispersive", "contrastive"}
+
+
+class RegularizerSpec(Strict):
+    """What the dispersive and the contrastive term share: which loss, how much, and where.
+
+    Attributes:
+        lam: λ, the weight of the term.
+        lam_schedule: (step, factor) knots; λ is multiplied by the factor, linear between knots and
+            constant beyond them. Empty: constant.
+        tau: temperature of the InfoNCE variants.
+        eps: margin of the hinge.
+        blocks: indices from 0; a fraction f of the depth, the block ⌊f · depth⌋ − 1; ``"quarter"`` is ¼;
+            ``"last"``; or ``"all"``. Over several blocks the term is the mean of their losses.
+        scale: distances divided by the dimension, or not.
+        tokens: flattened, or averaged.
+        local_batch: rows that see each other; None is the whole batch.
     """
 
     variant: Variant = "infonce-l2"
     lam: float = Field(default=0.5, ge=0)
+    lam_schedule: tuple[tuple[int, float], ...] = ()
     tau: float = Field(default=0.5, gt=0)
     eps: float = Field(default=1.0, gt=0)
-    blocks: Literal["quarter", "last", "all"] | tuple[int, ...] = "quarter"
-    diagonal: Literal["keep", "mask"] = "keep"
+    blocks: Literal["quarter", "last", "all"] | float | tuple[int, ...] = "quarter"
     scale: Literal["dim", "none"] = "dim"
     tokens: Literal["flatten", "mean"] = "flatten"
     local_batch: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _knots(self) -> Self:
+        steps = [step for step, _ in self.lam_schedule]
+        if steps != sorted(set(steps)) or any(s < 0 or f < 0 for s, f in self.lam_schedule):
+            raise ValueError(
+                f"lam_schedule = {self.lam_schedule}: expected (step, factor), steps growing, both ≥ 0"
+            )
+        if isinstance(self.blocks, float) and not 0 < self.blocks <= 1:
+            raise ValueError(f"blocks = {self.blocks}: a fraction of the depth must be above 0 and at most 1")
+        return self
+
+
+class DispersiveSpec(RegularizerSpec):
+    """A dispersive term: ``lam`` times the mean over ``blocks`` of the loss of that block's output.
+
+    Attributes:
+        diagonal: the pairs i = j, kept or masked.
+        time_weight: weight w of a sample in the pair means, by its noise level: 1, ``1 − level``
+            (``"clean"``) or ``level`` (``"noisy"``).
+    """
+
+    kind: Literal["dispersive"] = "dispersive"
+    diagonal: Literal["keep", "mask"] = "keep"
+    time_weight: Literal["none", "clean", "noisy"] = "none"
+
+
+class ContrastiveSpec(RegularizerSpec, _Tagged):
+    """A contrastive term, on two views of each sample.
+
+    Attributes:
+        view: noise of the second view: ``"independent"`` (level and noise of its own) or
+            ``"restricted"`` (noise of its own at nearly the same level).
+        max_dt: largest difference of the restricted level, as a share of its range.
+        candidates: which rows a row is pushed from: the second view's or those of its own.
+        offdiagonal_weight: w of the covariance variant.
+        diagonal: the pairs i = j among the candidates; None is the variant's own choice.
+    """
+
+    kind: Literal["contrastive"] = "contrastive"
+    view: Literal["independent", "restricted"] = "restricted"
+    max_dt: float = Field(default=0.005, ge=0, le=1)
+    candidates: Literal["second", "own"] = "second"
+    offdiagonal_weight: float = Field(default=1.0, ge=0)
+    diagonal: Literal["keep", "mask"] | None = None
+
+
+TermSpec = Annotated[DispersiveSpec | ContrastiveSpec, Field(discriminator="kind")]
 
 
 class OptimizerSpec(Strict):
@@ -86,8 +224,8 @@ class RunSpec(Strict):
     model: str = "SiT-Mini/2"
     overrides: dict[str, int | bool] = {}
     data: str = "digits"
-    objective: Literal["sit"] = "sit"
-    regularizers: tuple[DispersiveSpec, ...] = ()
+    objective: ObjectiveSpec = SiTSpec()
+    regularizers: tuple[TermSpec, ...] = ()
     optimizer: OptimizerSpec = OptimizerSpec()
     batch_size: int = Field(default=128, ge=1)
     label_drop: float = Field(default=0.1, ge=0, le=1)
@@ -103,6 +241,20 @@ class RunSpec(Strict):
     log_interval: int = Field(default=10, ge=1)
     device: str = "auto"
     compile: bool = False
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _objective_by_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in OBJECTIVES:
+                raise unknown("objective", value, OBJECTIVES)
+            return OBJECTIVES[value]()
+        return _with_kind(value, "sit")
+
+    @field_validator("regularizers", mode="before")
+    @classmethod
+    def _terms_are_dispersive_unless_said(cls, values: Any) -> Any:
+        return tuple(_with_kind(value, "dispersive") for value in values)
 
     @field_validator("ema")
     @classmethod
@@ -150,9 +302,15 @@ class RunSpec(Strict):
         return RunSpec(**{**dict(self), **changes})
 
 
+def _with_kind(value: Any, kind: str) -> Any:
+    """Plain data without a kind is of the default one: it was left out as every default is."""
+    return {"kind": kind, **value} if isinstance(value, dict) else value
+
+
 def _one_line(cls: type[BaseModel], error: ValidationError) -> ConfigError:
     first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
+    # The kind of a nested choice stands in the location, but is no field.
+    path = ".".join(str(part) for part in first["loc"] if part not in KINDS)
     if first["type"] == "extra_forbidden":
         return unknown("field", path, cls.model_fields)
     message = first["msg"].removeprefix("Value error, ")

@@ -12,7 +12,7 @@ from torch import Tensor
 from disperse.errors import ConfigError
 from disperse.models import MODELS, DiffusionTransformer, TransformerConfig, build_model, from_config
 from disperse.models.embed import position_table
-from disperse.sampling import SOLVERS, guided_velocity, uniform_times
+from disperse.sampling import SOLVERS, guided_prediction, uniform_times
 
 REFERENCE = Path(__file__).parent / "reference"
 ARCHITECTURES = json.loads((REFERENCE / "architectures.json").read_text())
@@ -50,7 +50,7 @@ def test_guidance_on_three_channels_equals_the_published_one(
 ) -> None:
     half = len(reference["cfg_y"]) // 2
     for row in range(half):
-        velocity = guided_velocity(
+        velocity = guided_prediction(
             published, reference["cfg_y"][row : row + 1], null_class=10,
             scale=reference["cfg_scale"].item(), guided_channels=3,
         )  # fmt: skip
@@ -62,7 +62,7 @@ def test_guidance_on_three_channels_equals_the_published_one(
 def test_ode_end_states_equal_the_published_ones(
     published: DiffusionTransformer, reference: dict[str, Tensor], solver: str, entry: str
 ) -> None:
-    velocity = guided_velocity(published, reference["y"], null_class=10)
+    velocity = guided_prediction(published, reference["y"], null_class=10)
     got = SOLVERS[solver](velocity, reference["ode.noise"], uniform_times(10))
     assert relative(got, reference[f"ode.{entry}.11points"]) < 1e-4
 

@@ -14,7 +14,7 @@ from disperse.models import DiffusionTransformer, build_model
 from disperse.sampling import (
     SOLVERS,
     SamplerConfig,
-    guided_velocity,
+    guided_prediction,
     noise_for_seeds,
     read_samples,
     sample_to_folder,
@@ -120,10 +120,10 @@ def test_bad_settings(small: DiffusionTransformer, options: dict[str, object]) -
 def test_guidance_algebra(small: DiffusionTransformer) -> None:
     x, y = torch.randn(3, 1, 8, 8), torch.tensor([0, 1, 2])
     with torch.no_grad():
-        plain = guided_velocity(small, y, null_class=10)(x, 0.3)
-        null = guided_velocity(small, torch.full_like(y, 10), null_class=10)(x, 0.3)
-        guided = guided_velocity(small, y, null_class=10, scale=2.5)(x, 0.3)
-        zero = guided_velocity(small, y, null_class=10, scale=0.0)(x, 0.3)
+        plain = guided_prediction(small, y, null_class=10)(x, 0.3)
+        null = guided_prediction(small, torch.full_like(y, 10), null_class=10)(x, 0.3)
+        guided = guided_prediction(small, y, null_class=10, scale=2.5)(x, 0.3)
+        zero = guided_prediction(small, y, null_class=10, scale=0.0)(x, 0.3)
     assert (plain - null).abs().max() > 1e-3
     torch.testing.assert_close(guided, null + 2.5 * (plain - null), rtol=0, atol=1e-5)
     torch.testing.assert_close(zero, null, rtol=0, atol=1e-5)

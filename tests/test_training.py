@@ -16,6 +16,7 @@ import torch
 
 from disperse import atomic, load_model
 from disperse.errors import CheckpointError, ConfigError, Interrupted, LockedError, NonFiniteError
+from disperse.objectives import Interpolant
 from disperse.spec import DispersiveSpec, OptimizerSpec, RunSpec
 from disperse.training import checkpoint as checkpoints
 from disperse.training import ema, train, trainer
@@ -276,7 +277,7 @@ def test_a_checkpoint_of_another_run_is_refused(undisturbed: Path) -> None:
 
 
 def test_nonfinite_loss_stops_before_the_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = trainer.FlowMatching.draw
+    original = Interpolant.draw
 
     def poisoned(self, shape, *key):
         draws = original(self, shape, *key)
@@ -285,7 +286,7 @@ def test_nonfinite_loss_stops_before_the_update(tmp_path: Path, monkeypatch: pyt
         return draws
 
     clean = run(tmp_path / "clean", TINY.replace(num_steps=7))
-    monkeypatch.setattr(trainer.FlowMatching, "draw", poisoned)
+    monkeypatch.setattr(Interpolant, "draw", poisoned)
     states: list[TrainState] = []
     update = TrainState.update_averages
     monkeypatch.setattr(TrainState, "update_averages", lambda self: (states.append(self), update(self))[1])

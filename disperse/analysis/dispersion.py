@@ -14,7 +14,7 @@ from ..errors import ConfigError, NonFiniteError
 from ..losses import DispersiveLoss
 from ..losses.distances import at_least_float32, cosine_similarities
 from ..models import DiffusionTransformer
-from ..objectives import interpolate, time_of_noise_level
+from ..objectives import Draws, build_objective
 from ..rng import normal
 
 
@@ -81,10 +81,12 @@ def block_features(
     """
     device = next(model.parameters()).device
     x = data.images.to(device)
-    t = time_of_noise_level(torch.full((len(x),), level, device=device))
+    objective = build_objective(model.objective, model.config.num_classes)
+    t = objective.time_of_noise_level(torch.full((len(x),), level, device=device))
     eps = normal(tuple(x.shape), "analysis noise", seed).to(device)
+    draws = Draws(t, eps, torch.zeros(len(x), dtype=torch.bool, device=device), objective.second_time(t))
     taps = tuple(range(model.config.depth))
-    return model(interpolate(x, eps, t), t, data.labels.to(device), taps=taps).features
+    return objective.forward(model, x, data.labels.to(device), draws, taps=taps).features
 
 
 def descend(points: Tensor, loss: DispersiveLoss, *, num_steps: int, lr: float = 0.01) -> Tensor:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
-from ..sampling import nfe
+from ..sampling import SamplerConfig
 from .theme import ACCENT, COLORS, log_axis, new_figure, save
 
 
@@ -18,7 +18,7 @@ def convergence_frame(pool: list[Record]) -> pd.DataFrame:
         {
             "seed": record["seed"],
             "solver": record["protocol"]["solver"],
-            "nfe": nfe(record["protocol"]["solver"], record["protocol"]["num_steps"]),
+            "nfe": SamplerConfig(record["protocol"]["solver"], record["protocol"]["num_steps"]).nfe,
             "fd": record["metrics"]["fd"]["value"],
         }
         for record in pool

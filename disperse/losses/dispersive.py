@@ -13,6 +13,9 @@ diagonal
 scale
     ``"dim"`` divides squared distances by d (and the covariance sum by d²), so that a setting means
     the same at every width; ``"none"`` takes the printed formula literally.
+weights
+    w ≥ 0 of each row, shape (..., g): means over pairs become ``Σ w_i w_j · / Σ w_i w_j``, means over
+    rows ``Σ w_i · / Σ w_i``. w = 1 is the plain loss bit for bit.
 
 With fewer than two rows there are no pairs: the value is 0 with zero gradient, and a
 ``NoPairsWarning`` says so.
@@ -39,7 +42,14 @@ class NoPairsWarning(UserWarning):
     """A batch or group of one row has no pairs to disperse."""
 
 
-def infonce_l2(z: Tensor, *, tau: float = 0.5, diagonal: Diagonal = "keep", scale: Scale = "dim") -> Tensor:
+def infonce_l2(
+    z: Tensor,
+    *,
+    tau: float = 0.5,
+    diagonal: Diagonal = "keep",
+    scale: Scale = "dim",
+    weights: Tensor | None = None,
+) -> Tensor:
     """InfoNCE with squared ℓ2 distance: ``log E_{i,j}[exp(−D_ij/τ)]``, ``D_ij = ‖z_i − z_j‖²/d``.
 
     Args:
@@ -56,15 +66,20 @@ def infonce_l2(z: Tensor, *, tau: float = 0.5, diagonal: Diagonal = "keep", scal
 
     Source: paper, table of objectives (InfoNCE) and Algorithm 1; the division by d: released code.
     """
-    _check(z, diagonal, scale, tau=tau)
+    _check(z, diagonal, scale, weights, tau=tau)
     z = at_least_float32(z)
     if z.shape[-2] < 2:
-        return _no_pairs(z)
-    return _log_mean_exp(-_scaled_distances(z, scale) / tau, diagonal)
+        return no_pairs(z)
+    return _log_mean_exp(-scaled_distances(z, scale) / tau, diagonal, weights)
 
 
 def infonce_cosine(
-    z: Tensor, *, tau: float = 0.5, diagonal: Diagonal = "keep", scale: Scale = "dim"
+    z: Tensor,
+    *,
+    tau: float = 0.5,
+    diagonal: Diagonal = "keep",
+    scale: Scale = "dim",
+    weights: Tensor | None = None,
 ) -> Tensor:
     """InfoNCE with negative cosine: ``log E_{i,j}[exp(−D_ij/τ)]``, ``D_ij = −cos(z_i, z_j)``.
 
@@ -79,14 +94,21 @@ def infonce_cosine(
 
     Source: paper, table of objectives (InfoNCE, cosine dissimilarity).
     """
-    _check(z, diagonal, scale, tau=tau)
+    _check(z, diagonal, scale, weights, tau=tau)
     z = at_least_float32(z)
     if z.shape[-2] < 2:
-        return _no_pairs(z)
-    return _log_mean_exp(cosine_similarities(z) / tau, diagonal)
+        return no_pairs(z)
+    return _log_mean_exp(cosine_similarities(z) / tau, diagonal, weights)
 
 
-def hinge(z: Tensor, *, eps: float = 1.0, diagonal: Diagonal = "keep", scale: Scale = "dim") -> Tensor:
+def hinge(
+    z: Tensor,
+    *,
+    eps: float = 1.0,
+    diagonal: Diagonal = "keep",
+    scale: Scale = "dim",
+    weights: Tensor | None = None,
+) -> Tensor:
     """Hinge: ``E_{i,j}[max(0, ε − D_ij)²]``, ``D_ij = ‖z_i − z_j‖²/d``.
 
     Args:
@@ -100,19 +122,22 @@ def hinge(z: Tensor, *, eps: float = 1.0, diagonal: Diagonal = "keep", scale: Sc
 
     Source: paper, table of objectives (hinge).
     """
-    _check(z, diagonal, scale, eps=eps)
+    _check(z, diagonal, scale, weights, eps=eps)
     z = at_least_float32(z)
     if z.shape[-2] < 2:
-        return _no_pairs(z)
-    violation = (eps - _scaled_distances(z, scale)).clamp_min(0).square()
-    if diagonal == "keep":
-        return violation.mean(dim=(-2, -1))
-    rows = z.shape[-2]
-    masked = violation.masked_fill(diagonal_mask(violation), 0.0)
-    return masked.sum(dim=(-2, -1)) / (rows * (rows - 1))
+        return no_pairs(z)
+    violation = (eps - scaled_distances(z, scale)).clamp_min(0).square()
+    if diagonal == "mask":
+        violation = violation.masked_fill(diagonal_mask(violation), 0.0)
+    if weights is not None:
+        violation = violation * weights[..., :, None] * weights[..., None, :]
+    total = _total_weight(z.shape[-2], diagonal, weights)
+    return violation.sum(dim=(-2, -1)) / (total.to(z.dtype) if isinstance(total, Tensor) else total)
 
 
-def covariance(z: Tensor, *, diagonal: Diagonal = "keep", scale: Scale = "dim") -> Tensor:
+def covariance(
+    z: Tensor, *, diagonal: Diagonal = "keep", scale: Scale = "dim", weights: Tensor | None = None
+) -> Tensor:
     """Covariance: ``Σ_{m,n} Cov_mn²`` of features standardised per dimension, divided by d².
 
     Standardised (batch mean 0, std 1), the diagonal of Cov is constant; without that the sum would
@@ -132,22 +157,14 @@ def covariance(z: Tensor, *, diagonal: Diagonal = "keep", scale: Scale = "dim") 
 
     Source: paper, table of objectives (covariance); the division by d² is this library's.
     """
-    _check(z, diagonal, scale)
+    _check(z, diagonal, scale, weights)
     z = at_least_float32(z)
-    rows = z.shape[-2]
-    if rows < 2:
-        return _no_pairs(z)
-    centred = z - z.mean(dim=-2, keepdim=True)
-    # Twice: the rounding of the first mean is small beside the offset, but not beside the spread.
-    centred = centred - centred.mean(dim=-2, keepdim=True)
-    spread = centred.detach().abs().amax(dim=-2, keepdim=True)
-    # A dimension whose spread is the rounding of its own mean is constant; NaN is not.
-    rounding = 8 * torch.finfo(z.dtype).eps * z.detach().abs().amax(dim=-2, keepdim=True)
-    alive = ~(spread <= rounding)
-    scaled = torch.where(alive, centred, 0.0) / torch.where(alive, spread, 1.0)
-    variance = scaled.square().mean(dim=-2, keepdim=True)
-    standardised = scaled / torch.where(alive, variance, 1.0).sqrt()
-    total = (gram(standardised) / rows).square().sum(dim=(-2, -1))
+    if z.shape[-2] < 2:
+        return no_pairs(z)
+    standardised, alive = standardise(z, weights)
+    if weights is not None:
+        standardised = standardised * weights.to(z.dtype).sqrt()[..., None]
+    total = (gram(standardised) / _row_weight(z, weights)[..., None]).square().sum(dim=(-2, -1))
     # Counts of live dimensions; the diagonal of a standardised covariance is their number.
     count = alive.sum(dim=(-2, -1)).to(z.dtype)
     entries = count.square()
@@ -160,25 +177,73 @@ def covariance(z: Tensor, *, diagonal: Diagonal = "keep", scale: Scale = "dim") 
     return mean if scale == "dim" else mean * all_entries
 
 
-def _scaled_distances(z: Tensor, scale: Scale) -> Tensor:
+def standardise(z: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Each dimension to mean 0 and standard deviation 1 over the rows; constant ones become 0.
+
+    Args:
+        z (Tensor): shape (..., g, d), float32 or float64.
+        weights (Tensor): of the rows in mean and deviation, shape (..., g); None weighs all alike.
+
+    Returns:
+        Standardised z, and which dimensions are alive (not constant), shape (..., 1, d), bool.
+    """
+
+    def mean(values: Tensor) -> Tensor:
+        if weights is None:
+            return values.mean(dim=-2, keepdim=True)
+        return (values * weights[..., None]).sum(dim=-2, keepdim=True) / _row_weight(z, weights)[..., None]
+
+    centred = z - mean(z)
+    # Twice: the rounding of the first mean is small beside the offset, but not beside the spread.
+    centred = centred - mean(centred)
+    spread = centred.detach().abs().amax(dim=-2, keepdim=True)
+    # A dimension whose spread is the rounding of its own mean is constant; NaN is not.
+    rounding = 8 * torch.finfo(z.dtype).eps * z.detach().abs().amax(dim=-2, keepdim=True)
+    alive = ~(spread <= rounding)
+    scaled = torch.where(alive, centred, 0.0) / torch.where(alive, spread, 1.0)
+    variance = mean(scaled.square())
+    return scaled / torch.where(alive, variance, 1.0).sqrt(), alive
+
+
+def _row_weight(z: Tensor, weights: Tensor | None) -> Tensor:
+    """Σ w over the rows, shape (..., 1); their number without weights."""
+    if weights is None:
+        return torch.full((1,), float(z.shape[-2]), dtype=z.dtype, device=z.device)
+    return weights.to(z.dtype).sum(dim=-1, keepdim=True)
+
+
+def _total_weight(rows: int, diagonal: Diagonal, weights: Tensor | None) -> Tensor | float:
+    """Σ w_i w_j over the pairs that count, shape (...), summed in float64; their number without weights."""
+    if weights is None:
+        return float(rows * rows if diagonal == "keep" else rows * (rows - 1))
+    w = weights.double()
+    total = w.sum(dim=-1).square()
+    return total if diagonal == "keep" else total - w.square().sum(dim=-1)
+
+
+def scaled_distances(z: Tensor, scale: Scale) -> Tensor:
+    """``‖z_i − z_j‖²``, divided by d for ``"dim"``: shape (..., g, g)."""
     distances = squared_distances(z)
     return distances / z.shape[-1] if scale == "dim" else distances
 
 
-def _log_mean_exp(logits: Tensor, diagonal: Diagonal) -> Tensor:
-    rows = logits.shape[-1]
-    pairs = rows * rows
+def _log_mean_exp(logits: Tensor, diagonal: Diagonal, weights: Tensor | None) -> Tensor:
     if diagonal == "mask":
         logits = logits.masked_fill(diagonal_mask(logits), -math.inf)
-        pairs -= rows
+    if weights is not None:
+        log_weights = weights.to(logits.dtype).log()
+        logits = logits + log_weights[..., :, None] + log_weights[..., None, :]
+    total = _total_weight(logits.shape[-1], diagonal, weights)
+    log_total = total.log().to(logits.dtype) if isinstance(total, Tensor) else math.log(total)
     logits = logits.flatten(-2)
     # The largest is taken out here, though logsumexp does so too: its gradient, exp(logits − result),
     # has no digits left where the result is -1e8.
     top = logits.detach().amax(dim=-1, keepdim=True)
-    return (logits - top).logsumexp(dim=-1) - math.log(pairs) + top.squeeze(-1)
+    return (logits - top).logsumexp(dim=-1) - log_total + top.squeeze(-1)
 
 
-def _no_pairs(z: Tensor) -> Tensor:
+def no_pairs(z: Tensor) -> Tensor:
+    """0 with zero gradient for groups of one row, and one warning that says why."""
     warnings.warn(
         f"dispersive loss on features of shape {tuple(z.shape)}: one row has no pairs, so the loss "
         "and its gradient are 0; use a batch (or local_batch) of at least 2",
@@ -188,7 +253,7 @@ def _no_pairs(z: Tensor) -> Tensor:
     return (z * 0).sum(dim=(-2, -1))
 
 
-def _check(z: Tensor, diagonal: Diagonal, scale: Scale, **positive: float) -> None:
+def _check(z: Tensor, diagonal: Diagonal, scale: Scale, weights: Tensor | None, **positive: float) -> None:
     check_choice("loss.diagonal", diagonal, DIAGONALS)
     check_choice("loss.scale", scale, SCALES)
     if z.ndim < 2:
@@ -197,6 +262,10 @@ def _check(z: Tensor, diagonal: Diagonal, scale: Scale, **positive: float) -> No
         raise ConfigError(f"z: expected a float dtype, got {z.dtype}; convert with z.float()")
     if z.shape[-2] == 0 or z.shape[-1] == 0:
         raise ConfigError(f"z: expected at least one row and one column, got {tuple(z.shape)}")
+    if weights is not None and weights.shape != z.shape[:-1]:
+        raise ConfigError(
+            f"weights: expected one per row, shape {tuple(z.shape[:-1])}, got {tuple(weights.shape)}"
+        )
     for name, value in positive.items():
         check_positive(f"loss.{name}", value)
 

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, NonFiniteError
+from .contrastive import CANDIDATES, CONTRASTIVE, Candidates
 from .dispersive import (
     DIAGONALS,
     SCALES,
@@ -23,9 +24,7 @@ from .dispersive import (
     infonce_cosine,
     infonce_l2,
 )
-from .distances import at_least_float32
-
-Tokens = Literal["flatten", "mean"]
+from .groups import Tokens, grouped, in_groups
 
 # Variant -> its function and the option that is its own.
 VARIANTS: dict[str, tuple[Callable[..., Tensor], str | None]] = {
@@ -125,10 +124,7 @@ class DispersiveLoss(nn.Module):
         check_choice("loss.diagonal", diagonal, DIAGONALS)
         check_choice("loss.scale", scale, SCALES)
         check_choice("loss.tokens", tokens, get_args(Tokens))
-        if local_batch is not None and (
-            isinstance(local_batch, bool) or not isinstance(local_batch, int) or local_batch < 1
-        ):
-            raise ConfigError(f"loss.local_batch = {local_batch!r}: expected an integer ≥ 1 or None")
+        _check_local_batch(local_batch)
         self.variant = variant
         self.tau = check_positive("loss.tau", tau)
         self.eps = check_positive("loss.eps", eps)
@@ -149,21 +145,22 @@ class DispersiveLoss(nn.Module):
         preset = PRESETS[name]
         return cls(preset.variant, tau=preset.tau, local_batch=local_batch)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Scalar loss of features (b, ...): the mean over groups of ``local_batch`` rows."""
-        loss = self._values(features, self.diagonal).mean()
-        if self.validate and not torch.compiler.is_compiling() and not torch.isfinite(loss):
-            raise NonFiniteError(
-                f"dispersive loss ({self.variant}) = {loss.item()}: the features hold NaN or "
-                f"infinity in rows {_bad_rows(features)}; lower the learning rate or lam"
-            )
+    def forward(self, features: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Scalar loss of features (b, ...): the mean over groups of ``local_batch`` rows.
+
+        Args:
+            features (Tensor): one entry per sample.
+            weights (Tensor): w ≥ 0 of each sample in the means, shape (b,); None weighs all alike.
+        """
+        loss = self._values(features, self.diagonal, weights).mean()
+        if self.validate:
+            _check_finite(f"dispersive loss ({self.variant})", loss, features)
         return loss
 
     @torch.no_grad()
     def report(self, features: Tensor) -> DispersionReport:
         """Value, floor, saturation and off-diagonal share of features (b, ...)."""
-        grouped = self._grouped(features)
-        rows, width = grouped.shape[-2:]
+        rows, width = grouped(features, self.tokens, self.local_batch).shape[-2:]
         limits = self._bounds(rows, width, self.diagonal)
         kept = self._values(features, "keep").double()
         masked = kept if rows < 2 else self._values(features, "mask").double()
@@ -193,44 +190,21 @@ class DispersiveLoss(nn.Module):
             + [f"local_batch={self.local_batch}"]
         )
 
-    def _values(self, features: Tensor, diagonal: Diagonal) -> Tensor:
+    def _values(self, features: Tensor, diagonal: Diagonal, weights: Tensor | None = None) -> Tensor:
         function, own = VARIANTS[self.variant]
         options = {own: getattr(self, own)} if own else {}
-        return function(self._grouped(features), diagonal=diagonal, scale=self.scale, **options)
+        z = grouped(features, self.tokens, self.local_batch)
+        if weights is not None:
+            if weights.shape != features.shape[:1]:
+                raise ConfigError(
+                    f"weights: expected one per sample, ({len(features)},), got {tuple(weights.shape)}"
+                )
+            weights = in_groups(weights, self.local_batch)
+        return function(z, diagonal=diagonal, scale=self.scale, weights=weights, **options)
 
     def _bounds(self, rows: int, width: int, diagonal: Diagonal) -> Bounds:
         return bounds(self.variant, rows, width, tau=self.tau, eps=self.eps,
                       diagonal=diagonal, scale=self.scale)  # fmt: skip
-
-    def _grouped(self, features: Tensor) -> Tensor:
-        if features.ndim < 2:
-            raise ConfigError(f"features: expected shape (b, d) or (b, n, d), got {tuple(features.shape)}")
-        if 0 in features.shape:
-            raise ConfigError(
-                f"features: expected at least one row and one column, got {tuple(features.shape)}"
-            )
-        if not features.is_floating_point():
-            raise ConfigError(
-                f"features: expected a float dtype, got {features.dtype}; convert with .float()"
-            )
-        if self.tokens == "mean":
-            if features.ndim != 3:
-                raise ConfigError(
-                    f'tokens = "mean": expected features of shape (b, n, d), got '
-                    f'{tuple(features.shape)}; reshape them, or use tokens="flatten"'
-                )
-            # Converted first: a mean rounded to half precision moves every distance.
-            features = at_least_float32(features).mean(dim=1)
-        flat = features.flatten(start_dim=1)
-        group = self.local_batch
-        if group is None:
-            return flat[None]
-        if flat.shape[0] % group:
-            raise ConfigError(
-                f"loss.local_batch = {group}: does not divide the batch of {flat.shape[0]} rows; "
-                "choose a divisor, or drop the last incomplete batch"
-            )
-        return flat.unflatten(0, (-1, group))
 
     def _off_diagonal_weight(self, kept: Tensor, masked: Tensor, rows: int, width: int) -> Tensor:
         if rows < 2:
@@ -242,6 +216,91 @@ class DispersiveLoss(nn.Module):
         else:
             share = masked / kept * ((width - 1) / width if self.scale == "dim" else 1)
         return torch.where(kept > 0, share, 0.0)
+
+
+class ContrastiveLoss(nn.Module):
+    """The contrastive parent of a dispersive loss, on the features of two views of a batch.
+
+    ``loss = diffusion_loss + lam * ContrastiveLoss("infonce-l2")(features, features_of_second_view)``
+
+    Args:
+        variant, tau, eps, scale, tokens, local_batch, validate: as in ``DispersiveLoss``.
+        offdiagonal_weight: w ≥ 0 of the covariance variant.
+        candidates: ``"second"`` or ``"own"``: which rows a row is pushed from.
+        diagonal: ``"keep"`` or ``"mask"`` the pairs j = i among them; None is the variant's own choice.
+
+    Raises:
+        ConfigError: an unknown variant or option out of range; views of different shapes.
+        NonFiniteError: the features hold NaN or infinity (with ``validate``).
+
+    Source: *Diffuse and Disperse*, table of objectives, contrastive column.
+    """
+
+    def __init__(
+        self,
+        variant: str = "infonce-l2",
+        *,
+        tau: float = 0.5,
+        eps: float = 1.0,
+        offdiagonal_weight: float = 1.0,
+        candidates: Candidates = "second",
+        diagonal: Diagonal | None = None,
+        scale: Scale = "dim",
+        tokens: Tokens = "flatten",
+        local_batch: int | None = None,
+        validate: bool = True,
+    ):
+        super().__init__()
+        check_choice("loss.variant", variant, CONTRASTIVE)
+        check_choice("loss.candidates", candidates, CANDIDATES)
+        if diagonal is not None:
+            check_choice("loss.diagonal", diagonal, DIAGONALS)
+        check_choice("loss.scale", scale, SCALES)
+        check_choice("loss.tokens", tokens, get_args(Tokens))
+        _check_local_batch(local_batch)
+        self.variant = variant
+        self.tokens: Tokens = tokens
+        self.local_batch = local_batch
+        self.validate = validate
+        function, own = CONTRASTIVE[variant]
+        own_values = {"tau": tau, "eps": eps, "offdiagonal_weight": offdiagonal_weight}
+        if own != "offdiagonal_weight":
+            check_positive(f"loss.{own}", own_values[own])
+        self.options: dict[str, Any] = {own: own_values[own], "scale": scale}
+        if variant != "covariance":
+            self.options |= {"candidates": candidates} | ({"diagonal": diagonal} if diagonal else {})
+        self.function = function
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Scalar loss of the features (b, ...) of two views: the mean over groups of rows."""
+        views = (grouped(view, self.tokens, self.local_batch) for view in (first, second))
+        loss = self.function(*views, **self.options).mean()
+        if self.validate:
+            _check_finite(f"contrastive loss ({self.variant})", loss, first, second)
+        return loss
+
+    def extra_repr(self) -> str:
+        """The options, as in the constructor."""
+        options = [f"{name}={value!r}" for name, value in self.options.items()]
+        return ", ".join(
+            [repr(self.variant), *options, f"tokens={self.tokens!r}", f"local_batch={self.local_batch}"]
+        )
+
+
+def _check_local_batch(local_batch: object) -> None:
+    if local_batch is not None and (
+        isinstance(local_batch, bool) or not isinstance(local_batch, int) or local_batch < 1
+    ):
+        raise ConfigError(f"loss.local_batch = {local_batch!r}: expected an integer ≥ 1 or None")
+
+
+def _check_finite(what: str, loss: Tensor, *features: Tensor) -> None:
+    if not torch.compiler.is_compiling() and not torch.isfinite(loss):
+        rows = "; ".join(_bad_rows(view) for view in features)
+        raise NonFiniteError(
+            f"{what} = {loss.item()}: the features hold NaN or infinity in rows {rows}; "
+            "lower the learning rate or lam"
+        )
 
 
 def _bad_rows(features: Tensor) -> str:

@@ -1,14 +1,16 @@
 """One backbone for every system, and the table of its published sizes."""
 
-from .presets import MODELS, build_model, from_config, model_config
+from .presets import MODELS, Preset, build_model, from_config, model_config, preset
 from .transformer import DiffusionTransformer, Output, TransformerConfig
 
 __all__ = [
     "MODELS",
     "DiffusionTransformer",
     "Output",
+    "Preset",
     "TransformerConfig",
     "build_model",
     "from_config",
     "model_config",
+    "preset",
 ]

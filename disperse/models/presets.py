@@ -1,59 +1,133 @@
 """One row per published model, and the small ones of the ladder."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 
 from ..errors import ConfigError, unknown
 from ..rng import check_seed
+from ..spec import DiTSpec, MeanFlowSpec, SiTSpec
 from .transformer import DiffusionTransformer, TransformerConfig
 
 
 @dataclass(frozen=True)
-class Size:
-    """Depth, width and heads of a row of the table."""
+class Preset:
+    """A model: its network, what it learns, and what was published of it.
 
-    depth: int
-    hidden_size: int
-    num_heads: int
+    Attributes:
+        config: shape of the network.
+        objective: what it learns, with the published settings.
+        fid: FID-50k on ImageNet 256² as its authors report it; None where our sources have none.
+        setting: of that number: epochs, sampler, guidance.
+    """
+
+    config: TransformerConfig
+    objective: SiTSpec | DiTSpec | MeanFlowSpec
+    fid: float | None = None
+    setting: str = ""
 
 
 # fmt: off
 SIZES = {
-    #            depth  width  heads
-    "S":   Size(    12,   384,     6),
-    "B":   Size(    12,   768,    12),
-    "L":   Size(    24,  1024,    16),
-    "XL":  Size(    28,  1152,    16),
-}
-# Small images in pixels; not published, ours. Same architecture, C_out without variance.
-TINY_SIZES = {
-    "Nano": Size(    4,    64,     4),   # tests and the smoke profile
-    "Tiny": Size(    8,    64,     4),
-    "Mini": Size(    4,    96,     4),
+    #        depth  width  heads
+    "S":   (    12,   384,     6),
+    "B":   (    12,   768,    12),
+    "M":   (    16,  1024,    16),   # MeanFlow only
+    "L":   (    24,  1024,    16),
+    "XL":  (    28,  1152,    16),
+    # Small images in pixels; not published, ours.
+    "Nano": (    4,    64,     4),   # tests, the smoke and cpu profiles
+    "Tiny": (    8,    64,     4),
+    "Mini": (    4,    96,     4),
 }
 # fmt: on
-PATCHES = (2, 4, 8)
-SYSTEMS = {"DiT": True, "SiT": False}  # whether the variance half of the output is returned
 
 
-def _table() -> dict[str, TransformerConfig]:
+def _config(system: str, size: str, patch: int, **changes: int | bool) -> TransformerConfig:
+    depth, width, heads = SIZES[size]
+    shape: dict[str, Any] = {"depth": depth, "hidden_size": width, "num_heads": heads, "patch_size": patch}
+    kind = {"keep_sigma": system == "DiT", "learn_sigma": system != "MF", "second_time": system == "MF"}
+    return TransformerConfig(**{**shape, **kind, **changes})
+
+
+def dit(size: str, patch: int, fid: float | None = None, setting: str = "") -> Preset:
+    """A row of DiT."""
+    return Preset(_config("DiT", size, patch), DiTSpec(), fid, setting)
+
+
+def sit(size: str, patch: int, fid: float | None = None, setting: str = "") -> Preset:
+    """A row of SiT: linear path, velocity."""
+    return Preset(_config("SiT", size, patch), SiTSpec(), fid, setting)
+
+
+def meanflow(
+    size: str, patch: int, omega: float, kappa: float, end: float, fid: float | None, setting: str
+) -> Preset:
+    """A row of MeanFlow, its target guided for t in [0, end]."""
+    objective = MeanFlowSpec(omega=omega, kappa=kappa, interval=(0.0, end))
+    return Preset(_config("MF", size, patch), objective, fid, setting)
+
+
+def _small() -> dict[str, Preset]:
     table = {}
-    for system, keep_sigma in SYSTEMS.items():
-        for name, size in SIZES.items():
-            for patch in PATCHES:
-                table[f"{system}-{name}/{patch}"] = TransformerConfig(
-                    patch_size=patch, keep_sigma=keep_sigma, **vars(size)
-                )
-    for name, size in TINY_SIZES.items():
-        table[f"SiT-{name}/2"] = TransformerConfig(
-            input_size=8, in_channels=1, num_classes=10, learn_sigma=False, **vars(size)
-        )
+    shape = {"input_size": 8, "in_channels": 1, "num_classes": 10}
+    for size in ("Nano", "Tiny", "Mini"):
+        table[f"SiT-{size}/2"] = Preset(_config("SiT", size, 2, **shape, learn_sigma=False), SiTSpec())
+        table[f"DiT-{size}/2"] = Preset(_config("DiT", size, 2, **shape), DiTSpec())
+        table[f"MF-{size}/2"] = Preset(_config("MF", size, 2, **shape), MeanFlowSpec())
     return table
 
 
-MODELS = _table()
+# All are trained with AdamW, lr 1e-4 constant, batch 256, EMA .9999, label drop 0.1.
+# fmt: off
+MODELS: dict[str, Preset] = {
+    #                   size patch  FID    of
+    "DiT-S/2":  dit(    "S",  2),
+    "DiT-S/4":  dit(    "S",  4),
+    "DiT-S/8":  dit(    "S",  8),
+    "DiT-B/2":  dit(    "B",  2),
+    "DiT-B/4":  dit(    "B",  4),
+    "DiT-B/8":  dit(    "B",  8),
+    "DiT-L/2":  dit(    "L",  2),
+    "DiT-L/4":  dit(    "L",  4),
+    "DiT-L/8":  dit(    "L",  8),
+    "DiT-XL/2": dit(    "XL", 2,   2.27,  "250 DDPM steps, guidance 1.5"),
+    "DiT-XL/4": dit(    "XL", 4),
+    "DiT-XL/8": dit(    "XL", 8),
+    "SiT-S/2":  sit(    "S",  2),
+    "SiT-S/4":  sit(    "S",  4),
+    "SiT-S/8":  sit(    "S",  8),
+    "SiT-B/2":  sit(    "B",  2,   36.49, "80 epochs, Heun ODE, no guidance"),
+    "SiT-B/4":  sit(    "B",  4),
+    "SiT-B/8":  sit(    "B",  8),
+    "SiT-L/2":  sit(    "L",  2),
+    "SiT-L/4":  sit(    "L",  4),
+    "SiT-L/8":  sit(    "L",  8),
+    "SiT-XL/2": sit(    "XL", 2,   2.06,  "SDE, guidance 1.5"),
+    "SiT-XL/4": sit(    "XL", 4),
+    "SiT-XL/8": sit(    "XL", 8),
+    #                   size patch omega kappa end    FID    of
+    "MF-B/4":   meanflow("B",  4,   1.0,  0.5,  1.0,   19.15, "80 epochs, 1 step"),
+    "MF-B/2":   meanflow("B",  2,   1.0,  0.5,  1.0,   6.17,  "240 epochs, 1 step"),
+    "MF-M/2":   meanflow("M",  2,   1.0,  0.5,  1.0,   None,  "its guidance is unknown to us: that of B/2"),
+    "MF-L/2":   meanflow("L",  2,   0.2,  0.92, 0.8,   3.84,  "1 step"),
+    "MF-XL/2":  meanflow("XL", 2,   0.2,  0.92, 0.75,  3.43,  "240 epochs, 1 step"),
+    **_small(),
+}
+# fmt: on
+
+
+def preset(name: str) -> Preset:
+    """A row of the table.
+
+    Raises:
+        ConfigError: unknown name; the nearest is suggested.
+    """
+    if name not in MODELS:
+        raise unknown("model", name, MODELS)
+    return MODELS[name]
 
 
 def model_config(name: str, **overrides: int | bool) -> TransformerConfig:
@@ -62,13 +136,12 @@ def model_config(name: str, **overrides: int | bool) -> TransformerConfig:
     Raises:
         ConfigError: unknown preset or field, or a value out of range.
     """
-    if name not in MODELS:
-        raise unknown("model", name, MODELS)
+    row = preset(name)
     for field in overrides:
         if field not in TransformerConfig.model_fields:
             raise unknown(f"model {name}: override", field, TransformerConfig.model_fields)
     try:
-        return TransformerConfig(**{**MODELS[name].model_dump(), **overrides})
+        return TransformerConfig(**{**row.config.model_dump(), **overrides})
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
@@ -89,16 +162,21 @@ def build_model(
         device: where the weights go; ``"meta"`` gives shapes only.
         overrides: fields of ``TransformerConfig``, e.g. ``num_classes=10``.
     """
-    return from_config(model_config(name, **overrides), seed=seed, device=device)
+    config = model_config(name, **overrides)
+    return from_config(config, seed=seed, device=device, objective=preset(name).objective)
 
 
 def from_config(
-    config: TransformerConfig, *, seed: int = 0, device: torch.device | str = "cpu"
+    config: TransformerConfig,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    objective: SiTSpec | DiTSpec | MeanFlowSpec | None = None,
 ) -> DiffusionTransformer:
-    """As ``build_model``, from a configuration."""
+    """As ``build_model``, from a configuration; ``objective`` is what the network predicts, for sampling."""
     seed = check_seed(seed)
     with torch.device("meta"):
-        model = DiffusionTransformer(config)
+        model = DiffusionTransformer(config, objective)
     if torch.device(device).type == "meta":
         return model
     model = model.to_empty(device="cpu")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..rng import normal, stream
+from ..spec import OBJECTIVES, DiTSpec, MeanFlowSpec, SiTSpec
 from .embed import LabelEmbedder, PatchEmbedder, TimeEmbedder, position_table
 
 
@@ -16,8 +17,9 @@ class TransformerConfig(BaseModel):
     """Everything that decides the shape of the network.
 
     ``learn_sigma`` doubles the output channels (prediction and variance); ``keep_sigma`` returns
-    both halves, as DiT does, where SiT returns the first only. ``token_scale`` multiplies the embedded
-    tokens, patches and positions, before the first block; 1 in every published model.
+    both halves, as DiT does, where SiT returns the first only. ``second_time`` adds MeanFlow's embedder
+    for t − r. ``token_scale`` multiplies the embedded tokens, patches and positions, before the first
+    block; 1 in every published model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -31,18 +33,26 @@ class TransformerConfig(BaseModel):
     num_classes: int = Field(default=1000, ge=1)
     learn_sigma: bool = True
     keep_sigma: bool = False
+    second_time: bool = False
     token_scale: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _divisible(self) -> "TransformerConfig":
         if self.input_size % self.patch_size:
             raise ValueError(f"patch_size = {self.patch_size} must divide input_size = {self.input_size}")
+        if self.keep_sigma and (self.second_time or not self.learn_sigma):
+            raise ValueError("keep_sigma = True: needs learn_sigma = True and second_time = False")
         if self.hidden_size % self.num_heads or self.hidden_size % 4:
             raise ValueError(
                 f"hidden_size = {self.hidden_size} must be a multiple of num_heads = "
                 f"{self.num_heads} and of 4"
             )
         return self
+
+    @property
+    def system(self) -> str:
+        """The objective that this network fits: ``"dit"``, ``"sit"`` or ``"meanflow"``."""
+        return "dit" if self.keep_sigma else "meanflow" if self.second_time else "sit"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -132,29 +142,47 @@ class FinalLayer(nn.Module):
 class DiffusionTransformer(nn.Module):
     """``model(x, t, y) -> prediction``; ``model(x, t, y, taps=(2,)) -> Output(prediction, features)``.
 
+    Args:
+        config: shape of the network.
+        objective: what it predicts, for sampling; by default that of ``config.system``.
+
     Args of the call:
         x (Tensor): noisy images or latents, shape (b, c, h, w).
         t (Tensor): times, shape (b,), in the convention of the system (SiT: raw t in [0, 1],
-            0 = noise).
+            0 = noise; MeanFlow: 1 = noise; DiT: integers 0 to 999, 999 = noise).
         y (Tensor): labels, shape (b,), integers in [0, num_classes]; num_classes is the null class.
         taps: indices of blocks, from 0, whose output is returned as features (b, n, d).
+        r (Tensor): second times r ≤ t of MeanFlow, shape (b,).
+
+    Raises (the call):
+        ConfigError: x of another shape or dtype, a block that does not exist, or r where the network has
+            no second time, or none where it has one.
 
     Source: architecture of DiT (Peebles & Xie 2022) and SiT (Ma et al. 2024).
     """
 
-    def __init__(self, config: TransformerConfig):
+    def __init__(self, config: TransformerConfig, objective: SiTSpec | DiTSpec | MeanFlowSpec | None = None):
         super().__init__()
         self.config = config
+        self.objective = objective or OBJECTIVES[config.system]()
+        if self.objective.kind != config.system:
+            raise ConfigError(
+                f"objective = {self.objective.kind}: this network is of the system {config.system}"
+            )
         width = config.hidden_size
         self.x_embedder = PatchEmbedder(config.in_channels, config.patch_size, width)
         self.t_embedder = TimeEmbedder(width)
+        if config.second_time:
+            self.r_embedder = TimeEmbedder(width)
         self.y_embedder = LabelEmbedder(config.num_classes, width)
         self.pos_embed = nn.Parameter(torch.empty(1, config.num_tokens, width), requires_grad=False)
         self.blocks = nn.ModuleList(Block(width, config.num_heads) for _ in range(config.depth))
         out_channels = config.in_channels * (2 if config.learn_sigma else 1)
         self.final_layer = FinalLayer(width, config.patch_size**2 * out_channels)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor, *, taps: tuple[int, ...] = ()) -> Tensor | Output:
+    def forward(
+        self, x: Tensor, t: Tensor, y: Tensor, *, taps: tuple[int, ...] = (), r: Tensor | None = None
+    ) -> Tensor | Output:
         """See the class."""
         if x.shape[1:] != self.config.image_shape or not x.is_floating_point():
             # Some wrong sizes would pass: one patch is broadcast over the whole position table.
@@ -166,6 +194,11 @@ class DiffusionTransformer(nn.Module):
         if self.config.token_scale != 1:
             tokens = tokens * self.config.token_scale
         c = self.t_embedder(t) + self.y_embedder(y)
+        if (r is not None) != self.config.second_time:
+            needs = "needs" if self.config.second_time else "has no"
+            raise ConfigError(f"r: this network ({self.config.system}) {needs} second time")
+        if r is not None:
+            c = c + self.r_embedder(t - r)
         features: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks):
             tokens = block(tokens, c)
@@ -201,7 +234,7 @@ class DiffusionTransformer(nn.Module):
                 parameter.copy_(position_table(grid, self.config.hidden_size))
             elif name.endswith("bias") or zero:
                 parameter.zero_()
-            elif name.startswith(("t_embedder", "y_embedder")):
+            elif name.startswith(("t_embedder", "r_embedder", "y_embedder")):
                 parameter.copy_(0.02 * normal(parameter.shape, "init", seed, name))
             else:
                 matrix = parameter.view(parameter.shape[0], -1)

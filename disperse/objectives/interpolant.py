@@ -1,126 +1,130 @@
-"""Flow matching on the linear interpolant with velocity prediction (SiT).
+"""Stochastic interpolants (SiT): a path from noise (t = 0) to data (t = 1): velocity, noise or score.
 
-``x_t = t x + (1 − t) ε`` with t = 0 noise and t = 1 data; the network learns ``v = x − ε``.
-
-Source: SiT (Ma et al. 2024), linear path, velocity prediction, unweighted.
+Source: SiT (Ma et al. 2024). Flow matching is the linear path with velocity prediction, the default.
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
-from ..rng import normal, uniform
+from ..rng import uniform
+from ..spec import SiTSpec
+from .base import ForwardPass, Losses, Network, Objective, Times, check_shape, per_sample
+from .paths import PATHS
+
+TIME_EPS = 1e-3  # distance kept from a singular end of the path
+VP_TRAIN_EPS = 1e-5
+LEVELS = 4096  # of the table that inverts the noise level of a curved path
 
 
-@dataclass(frozen=True)
-class Draws:
-    """The randomness of one batch.
-
-    Attributes:
-        t (Tensor): times, shape (b,), in [0, 1).
-        eps (Tensor): noise, shape (b, c, h, w).
-        dropped (Tensor): whose label is replaced by the null class, shape (b,), bool.
-    """
-
-    t: Tensor
-    eps: Tensor
-    dropped: Tensor
-
-    def to(self, device: torch.device) -> "Draws":
-        """The same on another device."""
-        return Draws(self.t.to(device), self.eps.to(device), self.dropped.to(device))
-
-
-@dataclass(frozen=True)
-class ForwardPass:
-    """One pass that carries gradients, for losses and regularisers to read.
-
-    Attributes:
-        x, x_t, eps (Tensor): data, network input and noise, shape (b, c, h, w).
-        t (Tensor): times as the network got them, shape (b,).
-        y (Tensor): labels as the network got them (after label drop), shape (b,).
-        prediction (Tensor): network output, shape (b, c, h, w).
-        losses (Tensor): one diffusion loss per sample, shape (b,).
-        features: block index → that block's output, shape (b, n, d).
-    """
-
-    x: Tensor
-    x_t: Tensor
-    eps: Tensor
-    t: Tensor
-    y: Tensor
-    prediction: Tensor
-    losses: Tensor
-    features: dict[int, Tensor]
-
-
-class FlowMatching:
+class Interpolant(Objective):
     """The SiT objective.
 
     Args:
+        spec: path, prediction, weighting, and which way the time runs.
         num_classes: index of the null class.
         label_drop: probability in [0, 1] that a label is replaced by the null class.
-
-    Raises:
-        ConfigError: label_drop is out of range.
     """
 
-    def __init__(self, num_classes: int, *, label_drop: float = 0.1):
-        number = isinstance(label_drop, (int, float)) and not isinstance(label_drop, bool)
-        if not number or not 0 <= label_drop <= 1:
-            raise ConfigError(f"label_drop = {label_drop!r}: expected a number from 0 to 1")
-        self.num_classes = num_classes
-        self.label_drop = label_drop
+    def __init__(self, spec: SiTSpec, num_classes: int, *, label_drop: float = 0.1):
+        super().__init__(num_classes, label_drop=label_drop)
+        self.spec = spec
+        self.path = PATHS[spec.path]
 
-    def draw(self, shape: tuple[int, ...], *key: str | int) -> Draws:
-        """Times, noise and dropped labels for a batch of shape (b, c, h, w); keyed, on the CPU."""
-        batch = shape[:1]
-        return Draws(
-            t=uniform(batch, "t", *key),
-            eps=normal(shape, "eps", *key),
-            dropped=uniform(batch, "label drop", *key) < self.label_drop,
-        )
+    def interval(self, *, training: bool = False, sde_form: str | None = None) -> tuple[float, float]:
+        """Times between which the path is used, as the published code has them.
 
-    def __call__(
-        self, model: Callable[..., Any], x: Tensor, y: Tensor, draws: Draws, *, taps: tuple[int, ...] = ()
-    ) -> ForwardPass:
-        """Losses ``ℓ_i = mean_chw (model(x_t, t, y) − (x − ε))²`` and the tapped features.
+        Velocity on the linear and GVP paths: [0, 1]; other predictions keep 1e-3 from both ends, VP from
+        its singular end t = 1 (1e-5 in training); an SDE keeps away from t = 1, and in form ``"sbdm"``
+        from t = 0 too.
+        """
+        if self.path.singular:
+            return 0.0, 1 - (VP_TRAIN_EPS if training else TIME_EPS)
+        if self.spec.prediction != "velocity":
+            return TIME_EPS, 1 - TIME_EPS
+        if sde_form is None:
+            return 0.0, 1.0
+        return (TIME_EPS if sde_form == "sbdm" else 0.0), 1 - TIME_EPS
+
+    def own(self, t: Tensor) -> Tensor:
+        """Time of the network ↔ time of the path: ``1 − t`` where the network counts the other way."""
+        return 1 - t if self.spec.reversed_time else t
+
+    def times(self, n: int, view: str, *key: str | int) -> Times:
+        """Uniform on ``interval(training=True)``."""
+        low, high = self.interval(training=True)
+        return self.own(low + (high - low) * uniform((n,), f"{view}t", *key)), None
+
+    def near(self, times: Times, shift: Tensor) -> Times:
+        """``t + shift`` within the interval."""
+        low, high = self.interval(training=True)
+        return self.own((self.own(times[0]) + shift).clamp(low, high)), None
+
+    def corrupt(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """``x_t = α x + σ ε``."""
+        return self.path.interpolate(x, eps, per_sample(self.own(t), x))
+
+    def noise_level(self, t: Tensor) -> Tensor:
+        """Share of noise ``σ/(α + σ)``; on the linear path that is 1 − t."""
+        t = self.own(t)
+        if self.spec.path == "linear":
+            return 1 - t
+        sigma = self.path.sigma(t)
+        return sigma / (self.path.alpha(t) + sigma)
+
+    def time_of_noise_level(self, level: Tensor) -> Tensor:
+        """Inverse of ``noise_level``; interpolated in a table on the curved paths (error < 1e-4)."""
+        if self.spec.path == "linear":
+            return self.own(1 - level)
+        low, high = self.interval()
+        grid = torch.linspace(high, low, LEVELS, dtype=torch.float64, device=level.device)
+        sigma = self.path.sigma(grid)
+        levels = sigma / (self.path.alpha(grid) + sigma)
+        where = torch.searchsorted(levels, level.double()).clamp(1, LEVELS - 1)
+        left, right = levels[where - 1], levels[where]
+        share = ((level.double() - left) / (right - left)).clamp(0, 1)
+        return self.own(torch.lerp(grid[where - 1], grid[where], share).to(level.dtype))
+
+    def losses(self, model: Network, forward: ForwardPass) -> Losses:
+        """Per-sample means over chw: ``(out − v)²``, ``w (out − ε)²`` or ``w (out·σ + ε)²``.
+
+        The weight w is 1, ``(d/σ)²`` (``"velocity"``) or ``d/σ²`` (``"likelihood"``).
 
         Raises:
-            ConfigError: x is not of a float dtype, or noise or prediction have another shape.
+            ConfigError: the prediction has another shape than x.
         """
-        if not x.is_floating_point():
-            raise ConfigError(f"x: expected a float dtype, got {x.dtype}; convert to the data range, [−1, 1]")
-        _check_shape("draws.eps", draws.eps, x)
-        y = torch.where(draws.dropped, self.num_classes, y)
-        x_t = interpolate(x, draws.eps, draws.t)
-        output = model(x_t, draws.t, y, taps=taps)
-        prediction, features = (output.prediction, output.features) if taps else (output, {})
-        _check_shape("prediction", prediction, x)
-        losses = (prediction.float() - (x - draws.eps)).square().flatten(1).mean(dim=1)
-        return ForwardPass(x, x_t, draws.eps, draws.t, y, prediction, losses, features)
+        x, eps, prediction = forward.x, forward.draws.eps, forward.prediction.float()
+        check_shape("prediction", forward.prediction, x.shape)
+        t = per_sample(self.own(forward.draws.t), x)
+        sigma = self.path.sigma(t)
+        if self.spec.prediction == "velocity":
+            sign = -1 if self.spec.reversed_time else 1
+            error = prediction - sign * self.path.velocity(x, eps, t)
+        elif self.spec.prediction == "noise":
+            error = prediction - eps
+        else:
+            error = prediction * sigma + eps
+        weight: Tensor | float = 1.0
+        if self.spec.weighting == "velocity":
+            weight = (self.path.diffusion(t) / sigma) ** 2
+        elif self.spec.weighting == "likelihood":
+            weight = self.path.diffusion(t) / sigma**2
+        return Losses((weight * error.square()).flatten(1).mean(dim=1))
 
+    def velocity(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """What the network predicts, as velocity dx/dt along the path's own time t (noise at 0).
 
-def _check_shape(name: str, value: Tensor, x: Tensor) -> None:
-    if value.shape != x.shape:  # would be broadcast, or fail far from here
-        raise ConfigError(f"{name}: expected shape {tuple(x.shape)}, that of x, got {tuple(value.shape)}")
+        Args:
+            prediction (Tensor): network output, shape (b, c, h, w).
+            x_t (Tensor): its input.
+            t (Tensor): times of the path, shape (b,).
+        """
+        t = per_sample(t, x_t)
+        if self.spec.prediction == "velocity":
+            return -prediction if self.spec.reversed_time else prediction
+        if self.spec.prediction == "noise":
+            return self.path.velocity_from_noise(prediction, x_t, t)
+        return self.path.velocity_from_score(prediction, x_t, t)
 
-
-def interpolate(x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """``x_t = t x + (1 − t) ε``; t of shape (b,) against x of shape (b, ...)."""
-    t = t.view(-1, *[1] * (x.ndim - 1))
-    return t * x + (1 - t) * eps
-
-
-def noise_level(t: Tensor) -> Tensor:
-    """Noise level in [0, 1], 1 = pure noise: ``1 − t`` in the convention of SiT."""
-    return 1 - t
-
-
-def time_of_noise_level(level: Tensor) -> Tensor:
-    """Inverse of ``noise_level``."""
-    return 1 - level
+    def score(self, velocity: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The score ``∇ log p_t(x_t)`` that belongs to a velocity; arguments as ``velocity``."""
+        return self.path.score_from_velocity(velocity, x_t, per_sample(t, x_t))

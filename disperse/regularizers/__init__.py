@@ -1,5 +1,22 @@
 """Regularisers: what is added to an objective."""
 
-from .dispersive import DispersiveRegularizer, RegularizerOutput, block_indices
+from ..spec import ContrastiveSpec, DispersiveSpec
+from .base import Regularizer, RegularizerOutput, block_indices
+from .terms import ContrastiveRegularizer, DispersiveRegularizer
 
-__all__ = ["DispersiveRegularizer", "RegularizerOutput", "block_indices"]
+
+def build_regularizer(spec: DispersiveSpec | ContrastiveSpec, depth: int) -> Regularizer:
+    """The regulariser of a specification, for a model of ``depth`` blocks."""
+    if isinstance(spec, ContrastiveSpec):
+        return ContrastiveRegularizer(spec, depth)
+    return DispersiveRegularizer(spec, depth)
+
+
+__all__ = [
+    "ContrastiveRegularizer",
+    "DispersiveRegularizer",
+    "Regularizer",
+    "RegularizerOutput",
+    "block_indices",
+    "build_regularizer",
+]

@@ -1,21 +1,30 @@
 """Sampling: solvers, guidance, and images from seeds."""
 
 from .files import read_samples, sample_to_folder
-from .guidance import guided_velocity
-from .sampler import SamplerConfig, labels_for_seeds, noise_for_seeds, sample
-from .solvers import SOLVERS, euler, heun, nfe, uniform_times
+from .guidance import guided_prediction
+from .sampler import (
+    FAMILIES,
+    SamplerConfig,
+    labels_for_seeds,
+    noise_for_seeds,
+    sample,
+    velocity_field,
+)
+from .solvers import SOLVERS, dopri5, euler, heun, uniform_times
 
 __all__ = [
+    "FAMILIES",
     "SOLVERS",
     "SamplerConfig",
+    "dopri5",
     "euler",
-    "guided_velocity",
+    "guided_prediction",
     "heun",
     "labels_for_seeds",
-    "nfe",
     "noise_for_seeds",
     "read_samples",
     "sample",
     "sample_to_folder",
     "uniform_times",
+    "velocity_field",
 ]

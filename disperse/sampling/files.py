@@ -79,6 +79,7 @@ def sample_to_folder(
 def _claim(folder: Path, facts: dict[str, Any]) -> None:
     """Record what the folder holds, or check that it holds the same."""
     record = folder / "samples.json"
+    facts = json.loads(atomic.canonical_json(facts))  # as they come back: tuples are lists
     if record.exists():
         try:
             known = json.loads(record.read_text(encoding="utf-8"))

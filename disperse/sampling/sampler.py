@@ -1,7 +1,8 @@
 """Images from seeds: sample i depends on its own seed, label and the weights, not on its batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,32 @@ from tqdm.auto import tqdm
 from ..device import autocast, resolve_device
 from ..errors import ConfigError, NonFiniteError, check_count, unknown
 from ..models import DiffusionTransformer
+from ..objectives import Interpolant, MeanFlow, Objective, build_objective
+from ..objectives.diffusion import ddim_times, respaced_times
 from ..rng import check_seeds, normal, stream
-from .guidance import guided_velocity
-from .solvers import SOLVERS, OnStep, nfe, uniform_times
+from .ancestral import ddim, ddpm
+from .guidance import Predict, guided_prediction
+from .sde import FORMS, LAST_STEPS, SDE_SOLVERS, diffusion_coefficient, last_step
+from .solvers import ATOL, RTOL, SOLVERS, OnStep, Velocity, uniform_times
+
+# System -> solvers that fit it, the default first with its number of steps.
+FAMILIES: dict[str, dict[str, int]] = {
+    "sit": {"heun": 25, "euler": 50, "dopri5": 1, "sde-euler": 250, "sde-heun": 125},
+    "dit": {"ddim": 50, "ddpm": 250},
+    "meanflow": {"meanflow": 1, "heun": 25, "euler": 50, "dopri5": 1},
+}
+ALL_SOLVERS = list(dict.fromkeys(solver for family in FAMILIES.values() for solver in family))
+# Network evaluations of n steps; an adaptive solver decides for itself.
+NFE: dict[str, Callable[[int], int] | None] = {
+    "euler": lambda n: n,
+    "heun": lambda n: 2 * n,
+    "dopri5": None,
+    "sde-euler": lambda n: n,
+    "sde-heun": lambda n: 2 * n,
+    "ddim": lambda n: n,
+    "ddpm": lambda n: n,
+    "meanflow": lambda n: n,
+}
 
 
 @dataclass(frozen=True)
@@ -21,12 +45,17 @@ class SamplerConfig:
     """How to get from noise to an image.
 
     Attributes:
-        solver: ``"euler"`` or ``"heun"``.
-        num_steps: steps of the uniform grid, ≥ 1.
+        solver: ODE ``"euler"``, ``"heun"``, ``"dopri5"`` (adaptive); SDE ``"sde-euler"``, ``"sde-heun"``; DiT
+            ``"ddim"``, ``"ddpm"``; ``"meanflow"`` for MeanFlow's own steps.
+        num_steps: steps of the uniform grid, ≥ 1 (dopri5 chooses its own).
         guidance: scale s of classifier-free guidance; 1 is none.
         guided_channels: None guides all channels; 3 is what the published DiT and SiT code does.
+        guidance_interval: noise levels between which guidance acts.
         precision: ``"fp32"`` or ``"bf16"`` (network calls; the state stays float32).
         compile: compile the network.
+        diffusion: of an SDE: form of w(t), see ``FORMS``; ``diffusion_norm`` its factor.
+        last_step: of an SDE, over the last ``last_step_size`` of time: see ``LAST_STEPS``.
+        eta: of DDIM; 0 is deterministic.
     """
 
     solver: str = "heun"
@@ -35,36 +64,92 @@ class SamplerConfig:
     guided_channels: int | None = None
     precision: str = "fp32"
     compile: bool = False
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    diffusion: str = "sigma"
+    diffusion_norm: float = 1.0
+    last_step: str = "mean"
+    last_step_size: float = 0.04
+    eta: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.solver not in list(SOLVERS):
-            raise unknown("sampler.solver", self.solver, SOLVERS)
+        if self.solver not in ALL_SOLVERS:
+            raise unknown("sampler.solver", self.solver, ALL_SOLVERS)
         check_count("sampler.num_steps", self.num_steps, 1)
-        number = isinstance(self.guidance, (int, float)) and not isinstance(self.guidance, bool)
-        if not number or not 0 <= self.guidance < 1e3:
-            raise ConfigError(f"sampler.guidance = {self.guidance!r}: expected a number from 0 to 1000")
+        if self.solver in ("ddim", "ddpm"):
+            (ddim_times if self.solver == "ddim" else respaced_times)(self.num_steps)
         if self.guided_channels is not None:
             check_count("sampler.guided_channels", self.guided_channels, 1)
-        if self.precision not in ("fp32", "bf16"):
-            raise unknown("sampler.precision", self.precision, ("fp32", "bf16"))
+        for name, options in (
+            ("precision", ("fp32", "bf16")), ("diffusion", FORMS), ("last_step", LAST_STEPS)
+        ):  # fmt: skip
+            if getattr(self, name) not in options:
+                raise unknown(f"sampler.{name}", getattr(self, name), options)
+        for name, most in (
+            ("guidance", 1e3), ("diffusion_norm", 1e3), ("last_step_size", 0.5), ("eta", 1.0)
+        ):  # fmt: skip
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value <= most:
+                raise ConfigError(f"sampler.{name} = {value!r}: expected a number from 0 to {most:g}")
         if not isinstance(self.compile, bool):
             raise ConfigError(f"sampler.compile = {self.compile!r}: expected True or False")
+        low, high = self.guidance_interval
+        if not 0 <= low <= high <= 1:
+            raise ConfigError(
+                f"sampler.guidance_interval = {self.guidance_interval}: expected 0 ≤ low ≤ high ≤ 1"
+            )
+
+    @classmethod
+    def for_system(
+        cls, system: str, solver: str | None = None, num_steps: int | None = None, **options: Any
+    ) -> "SamplerConfig":
+        """A configuration that fits a system, its default solver and steps where none are given.
+
+        Raises:
+            ConfigError: the solver does not fit the system, or a setting is out of range.
+        """
+        family = FAMILIES[system]
+        solver = next(iter(family)) if solver is None else solver
+        if solver in ALL_SOLVERS and solver not in family:
+            raise ConfigError(
+                f"sampler.solver = {solver!r}: a {system} model is sampled by {', '.join(family)}"
+            )
+        steps = family.get(solver, 1) if num_steps is None else num_steps
+        return cls(solver, steps, **options)
 
     @property
-    def nfe(self) -> int:
-        """Velocity evaluations per image; guidance makes each of them twice as large."""
-        return nfe(self.solver, self.num_steps)
+    def nfe(self) -> int | None:
+        """Network evaluations per image; guidance makes each of them twice as large. None: adaptive."""
+        count = NFE[self.solver]
+        extra = self.solver.startswith("sde-") and self.last_step != "none"
+        return None if count is None else count(self.num_steps) + int(extra)
 
     def describe(self) -> str:
         """One line for captions and cards."""
+        if self.solver == "dopri5":
+            how = f"dopri5 ODE, adaptive (atol {ATOL:g}, rtol {RTOL:g})"
+        elif self.solver.startswith("sde-"):
+            how = (
+                f"{self.solver.removeprefix('sde-')} SDE ({self.diffusion}, last step {self.last_step}), "
+                f"{self.num_steps} steps, {self.nfe} NFE"
+            )
+        else:
+            kind = " ODE" if self.solver in ("euler", "heun") else ""
+            how = f"{self.solver}{kind}, {self.num_steps} steps, {self.nfe} NFE"
         channels = "" if self.guided_channels is None else f" (first {self.guided_channels} channels)"
-        guidance = "no guidance" if self.guidance == 1 else f"guidance {self.guidance:g}{channels}"
-        return f"{self.solver} ODE, {self.num_steps} steps, {self.nfe} NFE, {guidance}"
+        low, high = self.guidance_interval
+        levels = "" if (low, high) == (0, 1) else f" at noise levels {low:g} to {high:g}"
+        guidance = "no guidance" if self.guidance == 1 else f"guidance {self.guidance:g}{channels}{levels}"
+        return f"{how}, {guidance}"
 
 
-def noise_for_seeds(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """Starting noise, one stream per seed: (len(seeds), *shape), float32, on the CPU."""
-    rows = [normal(shape, "sample noise", seed) for seed in seeds]
+def noise_for_seeds(seeds: Sequence[int], shape: tuple[int, ...], *step: int) -> Tensor:
+    """Noise, one stream per seed (and step, for samplers that add some on the way; without: the start).
+
+    Returns:
+        Tensor: (len(seeds), *shape), float32, on the CPU.
+    """
+    rows = [normal(shape, "sample noise", seed, *step) for seed in seeds]
     return torch.stack(rows) if rows else torch.empty(0, *shape)
 
 
@@ -80,10 +165,9 @@ def prepare(
     """The model in eval mode on its device (None: where it is), compiled if the sampler says so.
 
     Raises:
-        ConfigError: the model does not predict a velocity.
+        ConfigError: the solver does not fit the model's system.
     """
-    if model.config.keep_sigma:
-        raise ConfigError("model: returns noise and variance (DiT); the solvers need a velocity (SiT)")
+    SamplerConfig.for_system(model.config.system, config.solver, config.num_steps)
     if device is not None:
         model = model.to(resolve_device(str(device)))
     model = model.eval()
@@ -105,15 +189,8 @@ def sample_batch(
     """
     device = next(network.parameters()).device
     x = noise_for_seeds(seeds, network.config.image_shape).to(device)
-    velocity = guided_velocity(
-        network,
-        labels.to(device),
-        null_class=network.config.num_classes,
-        scale=config.guidance,
-        guided_channels=config.guided_channels,
-    )
     with torch.no_grad(), autocast(device, config.precision):
-        x = SOLVERS[config.solver](velocity, x, uniform_times(config.num_steps), on_step)
+        x = integrate(network, x, labels.to(device), seeds, config, on_step)
     images = x.float().cpu()
     bad = (~torch.isfinite(images.flatten(1)).all(dim=1)).nonzero().flatten().tolist()
     if bad:
@@ -124,15 +201,104 @@ def sample_batch(
     return images
 
 
+def integrate(
+    network: DiffusionTransformer,
+    x: Tensor,
+    labels: Tensor,
+    seeds: Sequence[int],
+    config: SamplerConfig,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """From noise x to images by the solver of ``config``, whatever the network predicts."""
+    objective = build_objective(network.objective, network.config.num_classes)
+    low, high = config.guidance_interval
+    predict = guided_prediction(
+        network,
+        labels,
+        null_class=network.config.num_classes,
+        scale=config.guidance,
+        guided_channels=config.guided_channels,
+        active=None
+        if (low, high) == (0, 1)
+        else lambda t: low <= objective.noise_level(torch.tensor([t])).item() <= high,
+    )
+
+    def noise(step: int) -> Tensor:  # each image has a stream of its own
+        return noise_for_seeds(seeds, tuple(x.shape[1:]), step).to(x.device)
+
+    steps = config.num_steps
+    if config.solver == "ddpm":
+        return ddpm(predict, x, steps, noise, on_step)
+    if config.solver == "ddim":
+        return ddim(predict, x, steps, noise, on_step, eta=config.eta)
+    if config.solver == "meanflow":
+        return average_velocity_steps(predict, x, uniform_times(steps, 1.0, 0.0), on_step)
+    velocity = velocity_field(objective, predict)
+    if config.solver in SOLVERS:
+        interval = objective.interval() if isinstance(objective, Interpolant) else (0.0, 1.0)
+        return SOLVERS[config.solver](velocity, x, uniform_times(steps, *interval), on_step)
+    assert isinstance(objective, Interpolant)
+    path = objective.path
+    weight = diffusion_coefficient(config.diffusion, path, config.diffusion_norm)
+
+    def drift(x: Tensor, t: float) -> Tensor:
+        v = velocity(x, t)
+        return v + weight(t) * objective.score(v, x, torch.full((len(x),), t, device=x.device))
+
+    start, end = objective.interval(sde_form=config.diffusion)
+    size = 0.0 if config.last_step == "none" else config.last_step_size
+    end = min(end, 1 - size) if size else end
+    x = SDE_SOLVERS[config.solver](drift, weight, x, uniform_times(steps, start, end), noise, on_step)
+    return last_step(config.last_step, drift, velocity, path, x, end, size)
+
+
+def velocity_field(objective: Objective, predict: Predict) -> Velocity:
+    """dx/dt of a flow from noise at t = 0 to data at t = 1, from what the network predicts.
+
+    Raises:
+        ConfigError: the objective has no velocity (DiT).
+    """
+    if isinstance(objective, MeanFlow):  # counts from data to noise; u(z, t, t) is the velocity at t
+        return lambda x, t: -predict(x, 1 - t, 1 - t)
+    if not isinstance(objective, Interpolant):
+        raise ConfigError("solver: DiT predicts noise at integer times; use ddim or ddpm")
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        prediction = predict(x, 1 - t if objective.spec.reversed_time else t)
+        return objective.velocity(prediction, x, torch.full((len(x),), t, device=x.device, dtype=x.dtype))
+
+    return velocity
+
+
+def average_velocity_steps(
+    predict: Predict, z: Tensor, times: Sequence[float], on_step: OnStep | None = None
+) -> Tensor:
+    """MeanFlow's sampler: ``z_r = z_t − (t − r) u(z_t, r, t)`` along descending times, 1 = noise.
+
+    Source: MeanFlow (Geng et al. 2025).
+    """
+    for step, (t, r) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        z = z - (t - r) * predict(z, t, r)
+        if on_step:
+            on_step(step, z)
+    return z
+
+
 def sample(
     model: DiffusionTransformer,
     seeds: Sequence[int],
     labels: Tensor | Sequence[int] | int | None = None,
     *,
-    solver: str = "heun",
-    num_steps: int = 25,
+    solver: str | None = None,
+    num_steps: int | None = None,
     guidance: float = 1.0,
     guided_channels: int | None = None,
+    guidance_interval: tuple[float, float] = (0.0, 1.0),
+    diffusion: str = "sigma",
+    diffusion_norm: float = 1.0,
+    last_step: str = "mean",
+    last_step_size: float = 0.04,
+    eta: float = 0.0,
     precision: str = "fp32",
     compile: bool = False,
     batch_size: int = 256,
@@ -148,7 +314,10 @@ def sample(
         seeds: distinct integers ≥ 0; the noise of image i is a function of ``seeds[i]`` alone.
         labels: one label per seed, one label for all, or None for a random one keyed by the seed. (For
             samples without a label, ``guidance=0``: what is left is the velocity of the null class.)
-        solver, num_steps, guidance, guided_channels, precision, compile: see ``SamplerConfig``.
+        solver, num_steps: None takes the default of the model's system (SiT: Heun, 25; DiT: DDIM, 50;
+            MeanFlow: 1 step).
+        guidance, guided_channels, guidance_interval, diffusion, diffusion_norm, last_step,
+            last_step_size, eta, precision, compile: see ``SamplerConfig``.
         batch_size: images on the device at a time; results agree across sizes to rounding (1e-5).
         device: ``"auto"``, ``"cuda"``...; None leaves the model where it is.
         progress: show a bar.
@@ -157,7 +326,21 @@ def sample(
     Returns:
         Tensor: shape (len(seeds), c, h, w), float32, on the CPU; data range about [−1, 1].
     """
-    config = SamplerConfig(solver, num_steps, guidance, guided_channels, precision, compile)
+    config = SamplerConfig.for_system(
+        model.config.system,
+        solver,
+        num_steps,
+        guidance=guidance,
+        guided_channels=guided_channels,
+        guidance_interval=guidance_interval,
+        diffusion=diffusion,
+        diffusion_norm=diffusion_norm,
+        last_step=last_step,
+        last_step_size=last_step_size,
+        eta=eta,
+        precision=precision,
+        compile=compile,
+    )
     checked = check_seeds(seeds)
     y = check_labels(labels, checked, model.config.num_classes)
     check_count("batch_size", batch_size, 1)

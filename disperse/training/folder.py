@@ -86,7 +86,7 @@ def load_weights(
         raise CheckpointError(
             f'weights = "{weights}": the run keeps "raw" and {", ".join(map(repr, spec.ema))}'
         )
-    model = from_config(model_config(spec.model, **spec.overrides))
+    model = from_config(model_config(spec.model, **spec.overrides), objective=spec.objective)
     load_strictly(model, saved.tensors[part])
     return model.to(device).eval().requires_grad_(False)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .. import models
 from ..errors import CheckpointError
-from ..regularizers import DispersiveRegularizer
+from ..regularizers import Regularizer, build_regularizer
 from ..spec import RunSpec
 from . import checkpoint as checkpoints
 from . import ema
@@ -19,7 +19,7 @@ class TrainState:
 
     spec: RunSpec
     model: models.DiffusionTransformer
-    regularizers: list[DispersiveRegularizer]
+    regularizers: list[Regularizer]
     averages: dict[str, dict[str, Tensor]]
     optimizer: torch.optim.Optimizer
     step: int = 0
@@ -29,8 +29,8 @@ class TrainState:
     def initial(cls, spec: RunSpec, device: torch.device) -> "TrainState":
         """State before the first step: a pure function of the spec."""
         config = models.model_config(spec.model, **spec.overrides)
-        model = models.from_config(config, seed=spec.seed, device=device)
-        regularizers = [DispersiveRegularizer(term, config.depth) for term in spec.regularizers]
+        model = models.from_config(config, seed=spec.seed, device=device, objective=spec.objective)
+        regularizers = [build_regularizer(term, config.depth) for term in spec.regularizers]
         settings = spec.optimizer
         optimizer = torch.optim.AdamW(
             [*_trainable(model).values(), *(p for term in regularizers for p in term.parameters())],

@@ -16,8 +16,8 @@ from .. import atomic
 from ..data import ImageSet, batch_indices, load_data
 from ..device import autocast, resolve_device
 from ..errors import ConfigError, Interrupted, NonFiniteError, StorageError
-from ..models import TransformerConfig
-from ..objectives import FlowMatching
+from ..models import TransformerConfig, model_config
+from ..objectives import ForwardPass, View, build_objective
 from ..regularizers import block_indices
 from ..spec import RunSpec
 from . import checkpoint as checkpoints
@@ -46,9 +46,9 @@ def train(spec: RunSpec, folder: Path, *, progress: bool = True, on_log: OnLog |
         NonFiniteError: a loss or gradient is NaN or infinite; weights are those of the step before.
         LockedError: another process trains in this folder.
     """
-    state = TrainState.initial(spec, resolve_device(spec.device))
     data = load_data(spec.data)
-    _check_fit(spec, data, state.model.config)
+    _check_fit(spec, data, model_config(spec.model, **spec.overrides))
+    state = TrainState.initial(spec, resolve_device(spec.device))
     with atomic.locked(folder / "lock"), _deferred_signals() as received:
         claim_folder(folder, spec)
         saved = checkpoints.load_latest(folder / "checkpoints", spec.fingerprint)
@@ -68,7 +68,8 @@ def _loop(
     on_log: OnLog | None,
 ) -> None:
     spec, model, device, config = state.spec, state.model, state.device, state.model.config
-    objective = FlowMatching(config.num_classes, label_drop=spec.label_drop)
+    objective = build_objective(spec.objective, config.num_classes, label_drop=spec.label_drop)
+    views = {term.view: None for term in state.regularizers if term.view is not None}
     probe = block_indices("quarter", config.depth)
     taps = tuple(sorted({*probe, *(block for term in state.regularizers for block in term.blocks)}))
     network = torch.compile(model) if spec.compile else model
@@ -87,21 +88,25 @@ def _loop(
     while state.step < spec.num_steps:
         index = batch_indices(len(data), spec.batch_size, spec.seed, state.step)
         x, y = data.images[index].to(device), data.labels[index].to(device)
-        draws = objective.draw(tuple(x.shape), spec.seed, state.step).to(device)
+        draws = objective.draw(tuple(x.shape), spec.seed, state.step)
 
         with autocast(device, spec.precision):
-            forward = objective(network, x, y, draws, taps=taps)
-        diffusion = forward.losses.mean()
-        terms = [term(forward).loss for term in state.regularizers]
-        loss = diffusion + sum(
-            term.lam * value for term, value in zip(state.regularizers, terms, strict=True)
-        )
+            forward = objective.forward(network, x, y, draws.to(device), taps=taps)
+            losses = objective.losses(model, forward)
+            seconds: dict[View | None, ForwardPass] = {}
+            for view in views:
+                again = objective.second_view(draws, view, spec.seed, state.step).to(device)
+                seconds[view] = objective.forward(network, x, y, again, taps=taps)
+        diffusion = losses.losses.mean()
+        terms = [term(forward, seconds.get(term.view)).loss for term in state.regularizers]
+        weights = [term.weight(state.step) for term in state.regularizers]
+        loss = diffusion + sum(weight * value for weight, value in zip(weights, terms, strict=True))
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         grad_norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         if not torch.isfinite(loss + grad_norm):
             log.flush()
-            raise _nonfinite(state, forward.losses, diffusion, terms)
+            raise _nonfinite(state, losses.losses, diffusion, terms)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(spec, state.step)
         state.optimizer.step()
@@ -116,6 +121,7 @@ def _loop(
                 diffusion=diffusion,
                 grad_norm=grad_norm,
                 feature_rms=forward.features[probe[0]].float().square().mean().sqrt(),
+                **{name: part.mean() for name, part in losses.parts.items()},
                 **{f"regularizer_{index}": value for index, value in enumerate(terms)},
             )
         bar.update(spec.batch_size)
@@ -139,6 +145,11 @@ def _check_fit(spec: RunSpec, data: ImageSet, config: TransformerConfig) -> None
         raise ConfigError(
             f"data = {spec.data}: images are {tuple(data.images.shape[1:])}, model "
             f"{spec.model} expects {config.image_shape}"
+        )
+    if spec.objective.kind != config.system:
+        raise ConfigError(
+            f"objective = {spec.objective.kind}: model {spec.model} is of the system {config.system}; "
+            f"set objective = {config.system}, or choose another model"
         )
     batch_indices(len(data), spec.batch_size, spec.seed, 0)
     for number, term in enumerate(spec.regularizers):

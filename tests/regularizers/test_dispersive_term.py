@@ -8,7 +8,7 @@ from torch import Tensor
 
 from disperse.errors import ConfigError
 from disperse.losses import DispersiveLoss
-from disperse.objectives import ForwardPass
+from disperse.objectives import Draws, ForwardPass
 from disperse.regularizers import DispersiveRegularizer, block_indices
 from disperse.rng import normal
 from disperse.spec import DispersiveSpec
@@ -18,13 +18,14 @@ FEATURES = {block: (0.3 + 0.2 * block) * normal((8, 4, 6), "features", block) fo
 
 def forward_pass(features: dict[int, Tensor]) -> ForwardPass:
     nothing = torch.zeros(8)
-    return ForwardPass(nothing, nothing, nothing, nothing, nothing, nothing, nothing, features)
+    draws = Draws(nothing, nothing, nothing)
+    return ForwardPass(nothing, nothing, nothing, nothing, draws, nothing, nothing, features)
 
 
 @pytest.mark.parametrize(
     ("blocks", "depth", "expected"),
     [("quarter", 12, (2,)), ("quarter", 28, (6,)), ("quarter", 24, (5,)), ("quarter", 4, (0,)),
-     ("quarter", 1, (0,)), ("quarter", 7, (0,)), ("last", 1, (0,)), ("last", 28, (27,)), ("all", 1, (0,)),
+     ("quarter", 1, (0,)), ("quarter", 7, (0,)), ("last", 1, (0,)), (0.25, 12, (2,)), (0.5, 12, (5,)), (1.0, 12, (11,)), (0.01, 12, (0,)), (0.29, 100, (28,)), ("last", 28, (27,)), ("all", 1, (0,)),
      ("all", 4, (0, 1, 2, 3)), ((3,), 4, (3,)), ((2, 0), 4, (2, 0))],
 )  # fmt: skip
 def test_blocks_by_name_and_index(blocks: Any, depth: int, expected: tuple[int, ...]) -> None:
@@ -33,8 +34,9 @@ def test_blocks_by_name_and_index(blocks: Any, depth: int, expected: tuple[int, 
 
 @pytest.mark.parametrize(
     ("blocks", "message"),
-    [("quater", 'did you mean "quarter"'), ((), "empty"), ((4,), "4.*0 to 3"), ((-1,), "-1.*0 to 3"),
-     ((0, 9), "9.*0 to 3"), (("1",), "'1'"), ((True,), "True"), ((1.0,), r"1\.0")],
+    [("quater", 'did you mean "quarter"'), ((), "at least one"), ((4,), "4.*0 to 3"), ((-1,), "-1.*0 to 3"),
+     ((0, 9), "9.*0 to 3"), (("1",), "'1'"), ((True,), "True"), ((1.0,), r"1\.0"), ((1, 1), "each once"),
+     (0.0, "fraction"), (1.5, "fraction")],
 )  # fmt: skip
 def test_bad_blocks_are_named(blocks: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=f"regularizer.blocks.*{message}") as caught:

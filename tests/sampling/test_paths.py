@@ -10,7 +10,7 @@ from torch import Tensor
 
 from disperse.errors import ConfigError
 from disperse.models import DiffusionTransformer
-from disperse.sampling import SOLVERS, guided_velocity, heun, nfe, sample, uniform_times
+from disperse.sampling import SOLVERS, SamplerConfig, guided_prediction, heun, sample, uniform_times
 
 MEAN, STD = -0.4, 0.3
 START = torch.linspace(-3, 3, 13, dtype=torch.float64)
@@ -52,7 +52,7 @@ def test_a_heun_that_reads_the_old_state_has_order_one() -> None:
     assert order(broken, MEAN + STD * START) == pytest.approx(1, abs=0.15)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", ["euler", "heun"])
 def test_velocities_counted_and_steps_reported(name: str) -> None:
     calls: list[float] = []
     steps: list[tuple[int, Tensor]] = []
@@ -62,7 +62,7 @@ def test_velocities_counted_and_steps_reported(name: str) -> None:
         return velocity(x, t)
 
     end = SOLVERS[name](counted, START, uniform_times(7), lambda step, x: steps.append((step, x)))
-    assert len(calls) == nfe(name, 7)
+    assert len(calls) == SamplerConfig(name, 7).nfe
     assert [step for step, _ in steps] == list(range(7))
     assert torch.equal(steps[-1][1], end)
     assert min(calls) == 0
@@ -86,8 +86,8 @@ def test_the_start_is_not_overwritten() -> None:
 def test_guidance_one_is_the_plain_model_bit_for_bit(small: DiffusionTransformer) -> None:
     x, y = torch.linspace(-1, 1, 192).view(3, 1, 8, 8), torch.tensor([0, 4, 10])
     plain = small(x, torch.full((3,), 0.3), y)
-    assert torch.equal(guided_velocity(small, y, null_class=10, scale=1.0)(x, 0.3), plain)
-    assert torch.equal(guided_velocity(small, y, null_class=10, scale=1)(x, 0.3), plain)
+    assert torch.equal(guided_prediction(small, y, null_class=10, scale=1.0)(x, 0.3), plain)
+    assert torch.equal(guided_prediction(small, y, null_class=10, scale=1)(x, 0.3), plain)
     batches: list[int] = []
     handle = small.register_forward_pre_hook(lambda _, args: batches.append(len(args[0])))
     try:
@@ -104,11 +104,11 @@ def test_guided_channels() -> None:
 
     x, y = torch.ones(1, 4, 2, 2), torch.tensor([1])
     for channels, expected in [(None, [5.0] * 4), (3, [5.0, 5, 5, 2]), (1, [5.0, 2, 2, 2]), (4, [5.0] * 4)]:
-        field = guided_velocity(model, y, null_class=0, scale=4.0, guided_channels=channels)
+        field = guided_prediction(model, y, null_class=0, scale=4.0, guided_channels=channels)
         assert field(x, 0.5)[0, :, 0, 0].tolist() == expected
     for bad in (0, -1, "3", True, 1.0):
         with pytest.raises(ConfigError, match="guided_channels = "):
-            guided_velocity(model, y, null_class=0, scale=4.0, guided_channels=bad)
+            guided_prediction(model, y, null_class=0, scale=4.0, guided_channels=bad)
 
 
 def test_time_reaches_the_model_as_it_is() -> None:
@@ -118,7 +118,7 @@ def test_time_reaches_the_model_as_it_is() -> None:
         times.append(t.tolist())
         return torch.zeros_like(x)
 
-    heun(guided_velocity(model, torch.zeros(2).long(), null_class=1), torch.zeros(2, 1), uniform_times(2))
+    heun(guided_prediction(model, torch.zeros(2).long(), null_class=1), torch.zeros(2, 1), uniform_times(2))
     assert times == [[0.0, 0.0], [0.5, 0.5], [0.5, 0.5], [1.0, 1.0]]
     assert math.isclose(sum(map(sum, times)), 4.0)
 
@@ -129,5 +129,5 @@ def test_guidance_is_mixed_in_float32() -> None:
     def model(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         return torch.where(y == 1, 100.5, 100.0).bfloat16()[:, None].expand_as(x)
 
-    field = guided_velocity(model, torch.ones(1).long(), null_class=0, scale=0.01)
+    field = guided_prediction(model, torch.ones(1).long(), null_class=0, scale=0.01)
     assert field(torch.zeros(1, 1), 0.5).item() == pytest.approx(100.005)

@@ -136,10 +136,14 @@ def test_a_sampler_is_checked_when_it_is_made(settings: dict[str, object], messa
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_that_predicts_noise_is_refused() -> None:
-    dit = build_model("DiT-S/2", input_size=8, hidden_size=16, depth=1, num_heads=2, num_classes=10)
-    with pytest.raises(ConfigError, match="velocity"):
-        sample(dit, [0], num_steps=1)
+@pytest.mark.parametrize(
+    ("name", "solver", "message"),
+    [("DiT", "heun", "a dit model is sampled by ddim, ddpm"), ("SiT", "ddpm", "a sit model is sampled by heun"),
+     ("SiT", "meanflow", "a sit model"), ("MF", "sde-euler", "a meanflow model is sampled by meanflow, heun")],
+)  # fmt: skip
+def test_a_solver_of_another_system_is_refused(name: str, solver: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sample(build_model(f"{name}-Nano/2"), [0], solver=solver, num_steps=1)
 
 
 def test_bf16_is_near_fp32_also_under_guidance(small: DiffusionTransformer) -> None:

@@ -1,0 +1,50 @@
+"""From features of any shape to groups of rows that see each other."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from ..errors import ConfigError
+from .distances import at_least_float32
+
+Tokens = Literal["flatten", "mean"]
+
+
+def grouped(features: Tensor, tokens: Tokens, local_batch: int | None) -> Tensor:
+    """Features (b, ...) as groups (k, g, d) of g = ``local_batch`` consecutive rows.
+
+    Args:
+        features (Tensor): one entry per sample, shape (b, d) or (b, n, d) or (b, ...), any float dtype.
+        tokens: ``"flatten"`` reads an entry as one row of d numbers; ``"mean"`` averages (b, n, d) over n.
+        local_batch: g; None puts all rows in one group.
+
+    Raises:
+        ConfigError: another shape or dtype, or g does not divide b.
+    """
+    if features.ndim < 2:
+        raise ConfigError(f"features: expected shape (b, d) or (b, n, d), got {tuple(features.shape)}")
+    if 0 in features.shape:
+        raise ConfigError(f"features: expected at least one row and one column, got {tuple(features.shape)}")
+    if not features.is_floating_point():
+        raise ConfigError(f"features: expected a float dtype, got {features.dtype}; convert with .float()")
+    if tokens == "mean":
+        if features.ndim != 3:
+            raise ConfigError(
+                f'tokens = "mean": expected features of shape (b, n, d), got '
+                f'{tuple(features.shape)}; reshape them, or use tokens="flatten"'
+            )
+        # Converted first: a mean rounded to half precision moves every distance.
+        features = at_least_float32(features).mean(dim=1)
+    return in_groups(features.flatten(start_dim=1), local_batch)
+
+
+def in_groups(rows: Tensor, local_batch: int | None) -> Tensor:
+    """(b, ...) → (k, g, ...), consecutive rows; None: (1, b, ...)."""
+    if local_batch is None:
+        return rows[None]
+    if rows.shape[0] % local_batch:
+        raise ConfigError(
+            f"loss.local_batch = {local_batch}: does not divide the batch of {rows.shape[0]} rows; "
+            "choose a divisor, or drop the last incomplete batch"
+        )
+    return rows.unflatten(0, (-1, local_batch))

@@ -1,0 +1,86 @@
+"""The dispersive and the contrastive term, as regularisers of an objective's forward pass."""
+
+import torch
+from torch import Tensor
+
+from ..losses import ContrastiveLoss, DispersiveLoss
+from ..objectives import ForwardPass, IndependentNoise, RestrictedNoise
+from ..spec import ContrastiveSpec, DispersiveSpec
+from .base import Regularizer, RegularizerOutput, block_indices
+
+# Weight of a sample in the pair means, by its noise level.
+TIME_WEIGHTS = {"clean": lambda level: 1 - level, "noisy": lambda level: level}
+
+
+class DispersiveRegularizer(Regularizer):
+    """Mean over blocks of a ``DispersiveLoss`` of each block's output.
+
+    Args:
+        spec: variant, options and blocks.
+        depth: number of blocks of the model.
+    """
+
+    def __init__(self, spec: DispersiveSpec, depth: int):
+        super().__init__(
+            blocks=block_indices(spec.blocks, depth), lam=spec.lam, lam_schedule=spec.lam_schedule
+        )
+        self.time_weight = spec.time_weight
+        # The trainer checks the total before each update, so the loss need not wait for the device.
+        self.loss = DispersiveLoss(
+            spec.variant,
+            tau=spec.tau,
+            eps=spec.eps,
+            diagonal=spec.diagonal,
+            scale=spec.scale,
+            tokens=spec.tokens,
+            local_batch=spec.local_batch,
+            validate=False,
+        )
+
+    def forward(self, first: ForwardPass, second: ForwardPass | None = None) -> RegularizerOutput:
+        """Read the features of ``blocks`` from the pass that carries gradients."""
+        weights = None
+        if self.time_weight != "none":
+            weights = TIME_WEIGHTS[self.time_weight](first.level)
+        return _mean([self.loss(first.features[block], weights) for block in self.blocks], "dispersive")
+
+
+class ContrastiveRegularizer(Regularizer):
+    """Mean over blocks of a ``ContrastiveLoss`` of each block's output in two views.
+
+    Args:
+        spec: variant, options, blocks and the noise of the second view.
+        depth: number of blocks of the model.
+    """
+
+    def __init__(self, spec: ContrastiveSpec, depth: int):
+        view = IndependentNoise() if spec.view == "independent" else RestrictedNoise(spec.max_dt)
+        super().__init__(
+            blocks=block_indices(spec.blocks, depth),
+            lam=spec.lam,
+            lam_schedule=spec.lam_schedule,
+            view=view,
+        )
+        self.loss = ContrastiveLoss(
+            spec.variant,
+            tau=spec.tau,
+            eps=spec.eps,
+            offdiagonal_weight=spec.offdiagonal_weight,
+            candidates=spec.candidates,
+            diagonal=spec.diagonal,
+            scale=spec.scale,
+            tokens=spec.tokens,
+            local_batch=spec.local_batch,
+            validate=False,
+        )
+
+    def forward(self, first: ForwardPass, second: ForwardPass | None) -> RegularizerOutput:
+        """Read the features of ``blocks`` from both passes; both carry gradients."""
+        assert second is not None
+        losses = [self.loss(first.features[block], second.features[block]) for block in self.blocks]
+        return _mean(losses, "contrastive")
+
+
+def _mean(losses: list[Tensor], name: str) -> RegularizerOutput:
+    loss = torch.stack(losses).mean()
+    return RegularizerOutput(loss, {name: loss.detach()})
