@@ -1,5 +1,6 @@
 """Measures of inner representations."""
 
 from .dispersion import Dispersion, block_features, descend, measure, measure_blocks
+from .terms import measure_terms
 
-__all__ = ["Dispersion", "block_features", "descend", "measure", "measure_blocks"]
+__all__ = ["Dispersion", "block_features", "descend", "measure", "measure_blocks", "measure_terms"]

@@ -5,6 +5,7 @@ norm, effective rank and mean cosine are always shown together.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from ..data import ImageSet
 from ..errors import ConfigError, NonFiniteError
 from ..losses import DispersiveLoss
-from ..losses.distances import at_least_float32, cosine_similarities
+from ..losses.distances import cosine_similarities
 from ..models import DiffusionTransformer
 from ..objectives import Draws, build_objective
 from ..rng import normal
@@ -47,7 +48,7 @@ def measure(z: Tensor) -> Dispersion:
 
     Source: effective rank: Roy & Vetterli 2007 (RankMe: Garrido et al. 2023).
     """
-    z = at_least_float32(z.flatten(1)).double()
+    z = z.flatten(1).cpu().double()  # the CPU, since MPS has no float64
     b = len(z)
     if b < 2:
         raise ConfigError(f"features: expected at least two rows, got shape {tuple(z.shape)}")
@@ -108,10 +109,17 @@ def descend(points: Tensor, loss: DispersiveLoss, *, num_steps: int, lr: float =
 
 def measure_blocks(
     model: DiffusionTransformer, data: ImageSet, *, levels: tuple[float, ...] = (0.25, 0.5, 0.75)
-) -> list[dict[str, float]]:
-    """One row per (noise level, block): ``level``, ``block`` and the fields of ``Dispersion``."""
-    return [
-        {"level": level, "block": block, **asdict(measure(z))}
-        for level in levels
-        for block, z in block_features(model, data, level=level).items()
-    ]
+) -> list[dict[str, Any]]:
+    """One row per (noise level, block): ``level``, ``block``, the fields of ``Dispersion``, ``update_rms``.
+
+    ``update_rms`` is the root mean square of what the block adds to the residual stream, its output minus
+    that of the block before; None for the first.
+    """
+    rows = []
+    for level in levels:
+        before: Tensor | None = None
+        for block, z in block_features(model, data, level=level).items():
+            update = None if before is None else (z - before).square().mean().sqrt().item()
+            rows.append({"level": level, "block": block, **asdict(measure(z)), "update_rms": update})
+            before = z
+    return rows

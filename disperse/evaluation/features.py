@@ -17,6 +17,7 @@ from ..errors import CheckpointError, ConfigError
 
 WEIGHTS = Path(__file__).parent / "weights" / "digits_classifier.safetensors"
 FEATURES = 64
+EVALUATOR = "digits-classifier-f77f"  # its name and the first digits of its weights' SHA-256
 
 
 class DigitsClassifier(nn.Module):

@@ -15,7 +15,7 @@ from ..models import DiffusionTransformer
 from ..rng import stream
 from ..sampling import SamplerConfig, sample
 from ..spec import Strict
-from .features import classify
+from .features import EVALUATOR, FEATURES, classify
 from .frechet import (
     Array,
     Estimate,
@@ -27,15 +27,15 @@ from .frechet import (
 )
 from .neighbours import precision_recall
 
-EVALUATOR = "digits-classifier, 64 features"
-
 
 class Protocol(Strict):
     """Settings of an evaluation; its hash names the stored result.
 
     Sample i has seed i and label i mod classes, so two models are compared on the same noise.
+    ``evaluator`` names the network of the features and its weights: other weights are another protocol.
     """
 
+    evaluator: str = EVALUATOR
     data: str = "digits"
     reference: str = "held-out"
     num_samples: int = Field(default=1000, ge=2)
@@ -60,10 +60,16 @@ class Protocol(Strict):
     def card(self) -> str:
         """One line that names features, n, sampler, guidance, weights and sample seeds."""
         weights = "raw weights" if self.weights == "raw" else f"EMA {self.weights}"
+        guided = (
+            f"; guided agreement: n = {self.guided_samples}, guidance {self.agreement_guidance:g}"
+            if self.guided_samples
+            else ""
+        )
         return (
-            f"{EVALUATOR}; n = {self.num_samples} against {self.reference} images; "
+            f"{self.evaluator}, {FEATURES} features; n = {self.num_samples}, labels balanced, against "
+            f"{len(load_data(self.data, self.reference))} {self.reference} images; "
             f"{self.sampler.describe()}; {weights}; sample seeds 0–{self.num_samples - 1}; "
-            f"precision and recall by {self.neighbours} neighbours"
+            f"precision and recall by {self.neighbours} neighbours{guided}"
         )
 
 
@@ -74,6 +80,8 @@ def evaluate(model: DiffusionTransformer, protocol: Protocol) -> dict[str, dict[
     same samples that the classifier puts in the class asked for; ``guided_agreement``: the same
     under ``agreement_guidance``.
     """
+    if protocol.evaluator != EVALUATOR:
+        raise ConfigError(f"protocol.evaluator = {protocol.evaluator}: this version has {EVALUATOR}")
     images, labels = _samples(model, protocol.num_samples, protocol.sampler)
     features, scores = classify(images)
     real, reference = _reference(protocol.data, protocol.reference)

@@ -45,15 +45,14 @@ def variants(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
 def norm_cost(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """Why the paper's setting slows small models at first: one thing changed at a time.
 
-    The ℓ2 loss is satisfied once rows are a few √τ apart, so a smaller τ asks for the same repulsion at
-    shorter features; ``long`` is the counter-check, a baseline whose tokens are four times as long from
-    the start, without any dispersive term. To stand beside the runs of ``variants``.
+    λ, τ (the loss is satisfied once rows are a few √τ apart), the group, and the learning rate. ``long``
+    is the counter-check: a baseline whose tokens are four times as long from the start, without any
+    dispersive term. To stand beside the runs of ``variants``.
     """
     row, term = profile(profile_name), paper_term("infonce-l2")
     changed_terms: dict[str, dict[str, Any]] = {
         "l2-lam0.05": {"lam": 0.05},
         "l2-tau0.05": {"tau": 0.05},
-        "l2-tau0.005": {"tau": 0.005},
         "l2-group-whole": {"local_batch": None},
     }
     double = OptimizerSpec(lr=2 * row.lr, warmup_steps=row.warmup_steps)

@@ -35,7 +35,6 @@ NAMES = {
     "covariance": "covariance",
     "l2-lam0.05": "ℓ2, λ = 0.05",
     "l2-tau0.05": "ℓ2, τ = 0.05",
-    "l2-tau0.005": "ℓ2, τ = 0.005",
     "l2-group-whole": "ℓ2, whole batch",
     "l2-lr-double": "ℓ2, learning rate × 2",
     "baseline-lr-double": "baseline, learning rate × 2",

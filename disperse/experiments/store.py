@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from .. import atomic
-from ..analysis import measure_blocks
+from ..analysis import measure_blocks, measure_terms
 from ..data import load_data
 from ..device import resolve_device
 from ..errors import StorageError
@@ -76,6 +76,7 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
         return read_record(path)
     place = resolve_device(device)
     model = load_weights(folder, spec, step, protocol.weights, place)
+    data = load_data(spec.data, protocol.reference)
     record: Record = {
         "name": spec.name,
         "fingerprint": spec.fingerprint,
@@ -86,7 +87,8 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
         "protocol": protocol.model_dump(mode="json"),
         "card": protocol.card(),
         "metrics": evaluate(model, protocol),
-        "blocks": measure_blocks(model, load_data(spec.data, protocol.reference)),
+        "blocks": measure_blocks(model, data),
+        "terms": measure_terms(model, spec, data),
         "device": device_name(place),
         "torch": torch.__version__,
         "commit": commit(),
@@ -164,8 +166,10 @@ def published(profile: str) -> list[Record]:
 def publish(profile: str, new: list[Record]) -> int:
     """Append evaluations to the committed results unless they stand there; returns how many were new.
 
-    Those of an older numerics stamp, which no run of this version can stand beside, are dropped.
+    With new ones, those of an older numerics stamp, which no run of this version can stand beside, go.
     """
+    if not new:
+        return 0
     everything = published(profile)
     old = [record for record in everything if record["spec"]["numerics"] == NUMERICS]
     pool = {_key(record): record for record in old}

@@ -26,7 +26,6 @@ COLORS = {
     "covariance": "#009e73",
     "l2-lam0.05": "#cc79a7",
     "l2-tau0.05": "#332288",
-    "l2-tau0.005": "#882255",
     "l2-group-whole": "#999933",
     "l2-lr-double": "#88ccee",
     "baseline-lr-double": "#bbbbbb",

@@ -162,8 +162,8 @@ class DispersiveLoss(nn.Module):
         """Value, floor, saturation and off-diagonal share of features (b, ...)."""
         rows, width = grouped(features, self.tokens, self.local_batch).shape[-2:]
         limits = self._bounds(rows, width, self.diagonal)
-        kept = self._values(features, "keep").double()
-        masked = kept if rows < 2 else self._values(features, "mask").double()
+        kept = self._values(features, "keep").cpu().double()  # the CPU, since MPS has no float64
+        masked = kept if rows < 2 else self._values(features, "mask").cpu().double()
         value = (kept if self.diagonal == "keep" else masked).mean().item()
         weight = self._off_diagonal_weight(kept, masked, rows, width)
         span = limits.ceiling - limits.floor

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from disperse.atomic import sha256_file
 from disperse.data import digits
 from disperse.errors import CheckpointError, ConfigError, NonFiniteError
 from disperse.evaluation import Protocol, classify, evaluate, features, noise_floor, protocol
+from disperse.evaluation.features import EVALUATOR, WEIGHTS
 from disperse.models import DiffusionTransformer, build_model
 from disperse.rng import normal
 
@@ -132,7 +134,7 @@ def test_published_noise_floor_does_not_move() -> None:
     assert (floor.value, floor.low, floor.high) == pytest.approx(FLOOR, rel=1e-4)
 
 
-FLOOR = (0.19659588698388147, 0.18325533140753122, 0.2173660884384663)
+FLOOR = (0.1560626582, 0.1470738607, 0.1669868288)
 
 
 def test_an_evaluation_repeats_and_its_parts_agree(model: DiffusionTransformer) -> None:
@@ -177,7 +179,7 @@ def test_diverged_weights_are_an_error() -> None:
 
 def test_the_card_changes_with_every_part_of_the_sampler_and_the_weights() -> None:
     base = Protocol(num_samples=40, num_steps=7, solver="heun", guidance=1.0, weights="power-0.1")
-    for part in ("digits-classifier, 64 features", "n = 40", "held-out", "heun", "7 steps", "14 NFE",
+    for part in ("digits-classifier-f77f, 64 features", "n = 40", "500 held-out", "heun", "7 steps", "14 NFE",
                  "no guidance", "EMA power-0.1", "seeds 0–39", "by 3 neighbours"):  # fmt: skip
         assert part in base.card()
     changes = ({"num_samples": 50}, {"num_steps": 8}, {"solver": "euler"}, {"guidance": 1.5},
@@ -186,10 +188,19 @@ def test_the_card_changes_with_every_part_of_the_sampler_and_the_weights() -> No
     assert len(cards | {base.card()}) == len(changes) + 1
 
 
+def test_the_evaluator_names_the_weights_that_are_shipped() -> None:
+    assert f"digits-classifier-{sha256_file(WEIGHTS)[:4]}" == EVALUATOR == Protocol().evaluator
+
+
+def test_a_protocol_of_other_weights_is_refused(model: DiffusionTransformer) -> None:
+    with pytest.raises(ConfigError, match=r"protocol.evaluator = digits-classifier-0000: this version has"):
+        evaluate(model, Protocol(evaluator="digits-classifier-0000"))
+
+
 def test_every_field_is_in_the_hash_of_the_protocol() -> None:
     base = Protocol()
     changes = {
-        "data": "other", "reference": "train", "num_samples": 7, "solver": "euler", "num_steps": 3, "guidance": 2.0,
+        "evaluator": "other", "data": "other", "reference": "train", "num_samples": 7, "solver": "euler", "num_steps": 3, "guidance": 2.0,
         "guided_samples": 1, "agreement_guidance": 3.0, "weights": "raw", "neighbours": 5,
     }  # fmt: skip
     assert set(changes) == set(Protocol.model_fields)

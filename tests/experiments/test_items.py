@@ -52,7 +52,7 @@ def test_norm_cost_changes_one_thing_at_a_time(name: str) -> None:
         differ |= {"optimizer": differ["optimizer"].lr / lr} if "optimizer" in differ else {}
         found[cell.label] = {k: v for k, v in differ.items() if k not in ("name", "regularizers")}
     assert found == {
-        "l2-lam0.05": {"lam": 0.05}, "l2-tau0.05": {"tau": 0.05}, "l2-tau0.005": {"tau": 0.005},
+        "l2-lam0.05": {"lam": 0.05}, "l2-tau0.05": {"tau": 0.05},
         "l2-group-whole": {"local_batch": None}, "l2-lr-double": {"optimizer": 2.0},
         "baseline-lr-double": {"optimizer": 2.0}, "baseline-long": {"overrides": {"token_scale": 4}},
     }  # fmt: skip

@@ -1,0 +1,57 @@
+"""How much a dispersive term still does to a trained model, on batches noised as in training."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import ImageSet
+from ..models import DiffusionTransformer
+from ..objectives import FlowMatching
+from ..regularizers import DispersiveRegularizer
+from ..spec import RunSpec
+
+
+def measure_terms(model: DiffusionTransformer, spec: RunSpec, data: ImageSet) -> list[dict[str, Any]]:
+    """One row per regulariser of the run and block that it reads, averaged over batches.
+
+    ``value``, ``floor``, ``saturation``, ``off_diagonal_weight``: see ``DispersionReport``.
+    ``gradient_ratio``: ``‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖`` at the block's output z, ≥ 0: how the two terms
+    pull on the representation. It misleads about the parameters, through which the pulls are not alike.
+
+    Args:
+        model: in eval mode.
+        spec: of the run: batch size, objective and regularisers.
+        data: images and labels; as many whole batches as there are.
+    """
+    device = next(model.parameters()).device
+    size = min(spec.batch_size, len(data))
+    objective = FlowMatching(model.config.num_classes, label_drop=0.0)
+    rows = []
+    for number, settings in enumerate(spec.regularizers):
+        term = DispersiveRegularizer(settings, model.config.depth)
+        for block in term.blocks:
+            batches = []
+            for start in range(0, len(data) - size + 1, size):
+                part = slice(start, start + size - size % (settings.local_batch or 1))
+                x = data.images[part].to(device).requires_grad_()  # the weights carry no gradient
+                draws = objective.draw(tuple(x.shape), "terms", start).to(device)
+                forward = objective(model, x, data.labels[part].to(device), draws, taps=(block,))
+                z = forward.features[block]
+                pull, push = (
+                    torch.autograd.grad(loss, z, retain_graph=True)[0].norm().item()
+                    for loss in (forward.losses.mean(), term.lam * term.loss(z))
+                )
+                report = term.loss.report(z)
+                batches.append(
+                    {
+                        "value": report.value,
+                        "floor": report.floor,
+                        "saturation": report.saturation,
+                        "off_diagonal_weight": report.off_diagonal_weight,
+                        "gradient_ratio": push / pull,
+                    }
+                )
+            means = {name: float(np.mean([row[name] for row in batches])) for name in batches[0]}
+            rows.append({"term": number, "block": block, **means})
+    return rows
