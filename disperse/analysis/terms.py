@@ -7,13 +7,13 @@ import torch
 
 from ..data import ImageSet
 from ..models import DiffusionTransformer
-from ..objectives import FlowMatching
+from ..objectives import build_objective
 from ..regularizers import DispersiveRegularizer
-from ..spec import RunSpec
+from ..spec import DispersiveSpec, RunSpec
 
 
 def measure_terms(model: DiffusionTransformer, spec: RunSpec, data: ImageSet) -> list[dict[str, Any]]:
-    """One row per regulariser of the run and block that it reads, averaged over batches.
+    """One row per dispersive regulariser of the run and block that it reads, averaged over batches.
 
     ``value``, ``floor``, ``saturation``, ``off_diagonal_weight``: see ``DispersionReport``.
     ``gradient_ratio``: ``‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖`` at the block's output z, ≥ 0: how the two terms
@@ -26,9 +26,11 @@ def measure_terms(model: DiffusionTransformer, spec: RunSpec, data: ImageSet) ->
     """
     device = next(model.parameters()).device
     size = min(spec.batch_size, len(data))
-    objective = FlowMatching(model.config.num_classes, label_drop=0.0)
+    objective = build_objective(spec.objective, model.config.num_classes)
     rows = []
     for number, settings in enumerate(spec.regularizers):
+        if not isinstance(settings, DispersiveSpec):
+            continue
         term = DispersiveRegularizer(settings, model.config.depth)
         for block in term.blocks:
             batches = []
@@ -36,11 +38,12 @@ def measure_terms(model: DiffusionTransformer, spec: RunSpec, data: ImageSet) ->
                 part = slice(start, start + size - size % (settings.local_batch or 1))
                 x = data.images[part].to(device).requires_grad_()  # the weights carry no gradient
                 draws = objective.draw(tuple(x.shape), "terms", start).to(device)
-                forward = objective(model, x, data.labels[part].to(device), draws, taps=(block,))
+                forward = objective.forward(model, x, data.labels[part].to(device), draws, taps=(block,))
                 z = forward.features[block]
+                diffusion = objective.losses(model, forward).losses.mean()
                 pull, push = (
                     torch.autograd.grad(loss, z, retain_graph=True)[0].norm().item()
-                    for loss in (forward.losses.mean(), term.lam * term.loss(z))
+                    for loss in (diffusion, term.lam * term.loss(z))
                 )
                 report = term.loss.report(z)
                 batches.append(
