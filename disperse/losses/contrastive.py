@@ -55,8 +55,8 @@ def contrastive_infonce_l2(
     first, second = _checked(first, second, candidates, diagonal, tau=tau)
     if first.shape[-2] < 2:
         return no_pairs(first) + (second * 0).sum(dim=(-2, -1))
-    distances = _between(lambda z: scaled_distances(z, scale), first, second, candidates)
-    return _infonce(_positive_distances(first, second, scale), distances, tau, diagonal)
+    positive, distances = _distances(first, second, candidates, scale)
+    return _infonce(positive, distances, tau, diagonal)
 
 
 def contrastive_infonce_cosine(
@@ -100,13 +100,12 @@ def contrastive_hinge(
     g = first.shape[-2]
     if g < 2:
         return no_pairs(first) + (second * 0).sum(dim=(-2, -1))
-    distances = _between(lambda z: scaled_distances(z, scale), first, second, candidates)
+    positive, distances = _distances(first, second, candidates, scale)
     violation = (eps - distances).clamp_min(0).square()
     count = g * g
     if diagonal == "mask":
         violation, count = violation.masked_fill(diagonal_mask(violation), 0.0), g * (g - 1)
-    positive = _positive_distances(first, second, scale).square().mean(dim=-1)
-    return positive + violation.sum(dim=(-2, -1)) / count
+    return positive.square().mean(dim=-1) + violation.sum(dim=(-2, -1)) / count
 
 
 def contrastive_covariance(
@@ -157,28 +156,25 @@ CONTRASTIVE: dict[str, tuple[Callable[..., Tensor], str]] = {
 
 
 def _infonce(positive: Tensor, distances: Tensor, tau: float, diagonal: Diagonal) -> Tensor:
-    logits = -distances / tau
+    # One sum of differences: D⁺ and the log-sum are close to each other where the loss is small.
+    logits = (positive[..., :, None] - distances) / tau
     if diagonal == "mask":
         logits = logits.masked_fill(diagonal_mask(logits), -math.inf)
-    return (positive / tau + logits.logsumexp(dim=-1)).mean(dim=-1)
+    return logits.logsumexp(dim=-1).mean(dim=-1)
 
 
-def _positive_distances(first: Tensor, second: Tensor, scale: Scale) -> Tensor:
-    """D(z_i, z_i⁺), shape (..., g), from the differences themselves: they are small."""
-    squared = (first - second).square().sum(dim=-1)
-    return squared / first.shape[-1] if scale == "dim" else squared
+def _distances(first: Tensor, second: Tensor, candidates: Candidates, scale: Scale) -> tuple[Tensor, Tensor]:
+    """D(z_i, z_i⁺), shape (..., g), and the distances of each row to its candidates, (..., g, g).
 
-
-def _between(
-    distances: Callable[[Tensor], Tensor], first: Tensor, second: Tensor, candidates: Candidates
-) -> Tensor:
-    """Distances from each row of the first view to its candidates, shape (..., g, g).
-
-    Across views by way of all 2g rows: the shift that saves their digits is then common to both.
+    The former from the differences themselves, since they are small; the latter, across views, by way of
+    all 2g rows, since the shift that saves their digits is then common to both.
     """
+    squared = (first - second).square().sum(dim=-1)
+    positive = squared / first.shape[-1] if scale == "dim" else squared
     if candidates == "own":
-        return distances(first)
-    return _across(distances(torch.cat([first, second], dim=-2)))
+        return positive, scaled_distances(first, scale)
+    across = _across(scaled_distances(torch.cat([first, second], dim=-2), scale))
+    return positive, torch.where(diagonal_mask(across), positive[..., None], across)
 
 
 def _across(matrix: Tensor) -> Tensor:

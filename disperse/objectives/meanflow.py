@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..losses.distances import at_least_float32
 from ..rng import normal
 from ..spec import MeanFlowSpec
 from .base import ForwardPass, Losses, Network, Objective, Times, check_shape, per_sample
@@ -96,7 +97,7 @@ class MeanFlow(Objective):
             assert forward.draws.r is not None
             r = forward.draws.r[rows]
             slope = self.derivative(model, z, t, r, y, v)
-            target[rows] = v - per_sample(t - r, v) * slope.float()
+            target[rows] = v - per_sample(t - r, v) * slope
         return target
 
     @torch.no_grad()
@@ -124,10 +125,10 @@ class MeanFlow(Objective):
         """``du/dt`` along (v, 1, 0) in (z, t, r): exact in forward mode, or a central difference."""
 
         def u(z: Tensor, t: Tensor) -> Tensor:
-            return model(z, t, y, r=r)
+            return at_least_float32(model(z, t, y, r=r))
 
         v = v.to(z.dtype)
         if self.spec.derivative == "difference":
-            return (u(z + STEP * v, t + STEP) - u(z - STEP * v, t - STEP)).float() / (2 * STEP)
+            return (u(z + STEP * v, t + STEP) - u(z - STEP * v, t - STEP)) / (2 * STEP)
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward-mode derivative
             return torch.func.jvp(u, (z, t), (v, torch.ones_like(t)))[1]

@@ -1,0 +1,148 @@
+"""The contrastive parents: float64 loops, gradients, limits, and what the module makes of views."""
+
+import itertools
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from disperse.errors import ConfigError, NonFiniteError
+from disperse.losses import (
+    ContrastiveLoss,
+    NoPairsWarning,
+    contrastive_covariance,
+    contrastive_hinge,
+    contrastive_infonce_cosine,
+    contrastive_infonce_l2,
+    infonce_l2,
+)
+from disperse.rng import normal
+
+from ..reference import contrastive_loops as loops
+
+FUNCTIONS = {
+    "infonce-l2": (contrastive_infonce_l2, partial(loops.infonce, loops.squared), {"tau": 0.4}),
+    "infonce-cosine": (
+        contrastive_infonce_cosine,
+        partial(loops.infonce, loops.negative_cosine),
+        {"tau": 0.4},
+    ),
+    "hinge": (contrastive_hinge, loops.hinge, {"eps": 2.5}),
+}
+OPTIONS = list(itertools.product(["second", "own"], ["keep", "mask"], ["dim", "none"]))
+
+
+def views(b: int = 6, d: int = 5, noise: float = 0.3) -> tuple[Tensor, Tensor]:
+    first = normal((b, d), "first").double()
+    return first, first + noise * normal((b, d), "second").double()
+
+
+@pytest.mark.parametrize("variant", FUNCTIONS)
+@pytest.mark.parametrize(("candidates", "diagonal", "scale"), OPTIONS)
+def test_values_equal_loops(variant: str, candidates: str, diagonal: str, scale: str) -> None:
+    function, loop, own = FUNCTIONS[variant]
+    first, second = views()
+    options = {"candidates": candidates, "diagonal": diagonal, "scale": scale, **own}
+    expected = loop(first.numpy(), second.numpy(), **options)
+    assert function(first, second, **options).item() == pytest.approx(expected, rel=1e-12)
+    assert function(first.float(), second.float(), **options).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", ["dim", "none"])
+@pytest.mark.parametrize("weight", [0.0, 1.0, 0.05])
+@pytest.mark.parametrize("d", [5, 11])
+def test_covariance_equals_a_loop(scale: str, weight: float, d: int) -> None:
+    first, second = views(d=d)
+    expected = loops.covariance(first.numpy(), second.numpy(), offdiagonal_weight=weight, scale=scale)
+    got = contrastive_covariance(first, second, offdiagonal_weight=weight, scale=scale)
+    assert got.item() == pytest.approx(expected, rel=1e-12)
+    got = contrastive_covariance(first.float(), second.float(), offdiagonal_weight=weight, scale=scale)
+    assert got.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("variant", [*FUNCTIONS, "covariance"])
+def test_gradients_of_both_views(variant: str) -> None:
+    function = contrastive_covariance if variant == "covariance" else FUNCTIONS[variant][0]
+    first, second = (view.requires_grad_() for view in views(4, 3))
+    assert torch.autograd.gradcheck(function, (first, second))
+    for gradient in torch.autograd.grad(function(first, second), (first, second)):
+        assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("variant", [*FUNCTIONS, "covariance"])
+def test_a_pair_that_parts_costs_more(variant: str) -> None:
+    function = contrastive_covariance if variant == "covariance" else FUNCTIONS[variant][0]
+    costs = [function(*views(noise=noise)).item() for noise in (0.01, 0.5, 2.0)]
+    assert costs == sorted(costs)
+
+
+def test_limits() -> None:
+    same = torch.ones(8, 3, dtype=torch.float64)
+    assert contrastive_infonce_l2(same, same).item() == pytest.approx(math.log(8))
+    assert contrastive_hinge(same, same, eps=2.0).item() == pytest.approx(4)
+    far = 100 * normal((8, 3), "far").double()
+    assert contrastive_infonce_l2(far, far).item() == pytest.approx(0)
+    assert contrastive_hinge(far, far).item() == 0
+    z = normal((400, 2), "z").double()
+    assert contrastive_covariance(z, z, offdiagonal_weight=0).item() == pytest.approx(0, abs=1e-12)
+    assert contrastive_covariance(z, -z, offdiagonal_weight=0).item() == pytest.approx(4)
+
+
+def test_identical_views_pushed_from_their_own_rows_disperse() -> None:
+    """With z⁺ = z, the mean of the row-wise log-sums bounds the dispersive loss (Jensen)."""
+    z = views()[0]
+    contrastive = contrastive_infonce_l2(z, z, candidates="own") - math.log(len(z))
+    assert contrastive <= infonce_l2(z) + 1e-12
+
+
+def test_groups_are_averaged_and_options_reach_the_function() -> None:
+    first, second = views(8)
+    loss = ContrastiveLoss("hinge", eps=2.5, local_batch=4, candidates="own", diagonal="keep", scale="none")
+    options = {"eps": 2.5, "candidates": "own", "diagonal": "keep", "scale": "none"}
+    halves = [contrastive_hinge(first[p], second[p], **options) for p in (slice(4), slice(4, 8))]
+    torch.testing.assert_close(loss(first, second), sum(halves) / 2)
+    tokens = first.view(8, 1, 5).expand(8, 3, 5), second.view(8, 1, 5).expand(8, 3, 5)
+    torch.testing.assert_close(ContrastiveLoss(tokens="mean")(*tokens), ContrastiveLoss()(first, second))
+
+
+def test_one_row_has_no_pairs() -> None:
+    first, second = (view[:1].clone().requires_grad_() for view in views())
+    for variant in (*FUNCTIONS, "covariance"):
+        with pytest.warns(NoPairsWarning) as caught:
+            loss = ContrastiveLoss(variant)(first, second)
+        assert len(caught) == 1
+        assert loss == 0
+        for gradient in torch.autograd.grad(loss, (first, second)):
+            assert not gradient.any()
+
+
+def test_a_dimension_that_is_constant_in_one_view_is_left_out() -> None:
+    first, second = views()
+    flat = second.clone()
+    flat[:, 2] = 7.0
+    kept = [0, 1, 3, 4]
+    torch.testing.assert_close(
+        contrastive_covariance(first, flat), contrastive_covariance(first[:, kept], second[:, kept])
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"variant": "infonce"}, "did you mean"), ({"tau": 0.0}, "loss.tau = 0.0"), ({"candidates": "first"}, "candidates"),
+     ({"diagonal": "drop"}, "diagonal"), ({"local_batch": 0}, "local_batch"), ({"variant": "hinge", "eps": -1.0}, "eps")],
+)  # fmt: skip
+def test_bad_options_are_one_line(options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        ContrastiveLoss(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_views_are_named() -> None:
+    first, second = views()
+    with pytest.raises(ConfigError, match=r"views: expected two of one shape"):
+        ContrastiveLoss()(first, second[:, :4])
+    first[2, 1] = float("nan")
+    with pytest.raises(NonFiniteError, match=r"contrastive loss .* rows \[2\]"):
+        ContrastiveLoss()(first, second)
