@@ -118,7 +118,11 @@ class MeanFlowSpec(_Tagged):
 
 
 ObjectiveSpec = Annotated[SiTSpec | DiTSpec | MeanFlowSpec, Field(discriminator="kind")]
-OBJECTIVES = {"sit": SiTSpec, "dit": DiTSpec, "meanflow": MeanFlowSpec}
+OBJECTIVES: dict[str, type[SiTSpec] | type[DiTSpec] | type[MeanFlowSpec]] = {
+    "sit": SiTSpec,
+    "dit": DiTSpec,
+    "meanflow": MeanFlowSpec,
+}
 
 
 KINDS = {*OBJECTIVES, "dispersive", "contrastive"}

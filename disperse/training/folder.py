@@ -9,6 +9,7 @@ from .. import atomic
 from ..device import resolve_device
 from ..errors import CheckpointError, ConfigError, StorageError
 from ..models import DiffusionTransformer, from_config, model_config
+from ..models.checkpoints import load_model_file
 from ..spec import RunSpec
 from . import checkpoint as checkpoints
 from .state import load_strictly
@@ -94,10 +95,11 @@ def load_weights(
 def load_model(
     folder: str | Path, *, step: int | None = None, weights: str | None = None, device: str = "cpu"
 ) -> DiffusionTransformer:
-    """The model of a run folder, ready to sample from.
+    """The model of a run folder or of a model file, ready to sample from.
 
     Args:
-        folder: of a run, as ``disperse train`` prints it.
+        folder: of a run, as ``disperse train`` prints it; or a file that ``disperse import`` made, which
+            holds one set of weights (``step`` and ``weights`` then have no meaning and must be None).
         step: which checkpoint; the newest by default.
         weights: ``"raw"`` or an average that the run keeps; by default its first average.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``...
@@ -107,6 +109,10 @@ def load_model(
         CheckpointError: the checkpoint is missing or damaged.
     """
     path = Path(folder)
+    if path.is_file():
+        if step is not None or weights is not None:
+            raise ConfigError(f"{path}: a model file holds one set of weights; leave step and weights out")
+        return load_model_file(path).to(resolve_device(device))
     spec = read_spec(path)
     chosen = weights or (spec.ema[0] if spec.ema else "raw")
     step = latest_step(path) if step is None else step
