@@ -1,13 +1,14 @@
 """Items of the paper as lists of runs."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import unknown
-from ..spec import DispersiveSpec, OptimizerSpec, RunSpec, Variant
+from ..spec import ContrastiveSpec, DispersiveSpec, OptimizerSpec, RunSpec, Variant
 from .profiles import profile
 
 DISPERSIVE: tuple[Variant, ...] = ("infonce-l2", "infonce-cosine", "hinge", "covariance")
+VIEWS: tuple[Literal["independent", "restricted"], ...] = ("independent", "restricted")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Cell:
 def paper_term(variant: Variant) -> DispersiveSpec:
     """The dispersive term in the paper's setting."""
     return DispersiveSpec(variant=variant, lam=0.5, tau=0.5, blocks="quarter", local_batch=16)
+
+
+def contrastive_term(variant: Variant, view: Literal["independent", "restricted"]) -> ContrastiveSpec:
+    """The contrastive parent in the same setting."""
+    return ContrastiveSpec(variant=variant, lam=0.5, tau=0.5, blocks="quarter", local_batch=16, view=view)
 
 
 def variants(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
@@ -39,6 +45,40 @@ def variants(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
             Cell("baseline", row.spec("baseline", seed)),
             *(Cell(name, row.spec(name, seed, paper_term(name))) for name in DISPERSIVE),
         ]
+    ]
+
+
+def contrastive(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """The contrastive columns: all variants with independent and with restricted noise, λ and τ as above.
+
+    To stand beside the runs of ``variants``. The candidates (the second view's rows), the bound on the
+    restricted difference of t (0.005) and the covariance's w (1) are unpublished.
+
+    Source: paper, ablation of variants.
+    """
+    row = profile(profile_name)
+    return [
+        Cell(f"{name}-{view}", row.spec(f"{name}-{view}", seed, contrastive_term(name, view)))
+        for seed in seeds
+        for view in VIEWS
+        for name in DISPERSIVE
+    ]
+
+
+def systems(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """DiT and MeanFlow, plain and with the dispersive term, at the size, length and rate of SiT's runs.
+
+    λ, τ and block of MeanFlow with dispersion are unpublished: SiT's.
+    """
+    row, term = profile(profile_name), paper_term("infonce-l2")
+    return [
+        cell
+        for seed in seeds
+        for system in ("dit", "meanflow")
+        for cell in (
+            Cell(f"{system}-baseline", row.spec(f"{system}-baseline", seed, system=system)),
+            Cell(f"{system}-infonce-l2", row.spec(f"{system}-infonce-l2", seed, term, system=system)),
+        )
     ]
 
 
@@ -85,7 +125,13 @@ def longer(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     ]
 
 
-ITEMS = {"variants": variants, "norm_cost": norm_cost, "longer": longer}
+ITEMS = {
+    "variants": variants,
+    "contrastive": contrastive,
+    "norm_cost": norm_cost,
+    "longer": longer,
+    "systems": systems,
+}
 
 
 def item(name: str, profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:

@@ -1,10 +1,15 @@
 """The ladder: the same items at growing size. A new profile is one row here."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import unknown
 from ..evaluation import Protocol
-from ..spec import DispersiveSpec, OptimizerSpec, RunSpec
+from ..models import preset
+from ..spec import ContrastiveSpec, DispersiveSpec, OptimizerSpec, RunSpec
+
+# System -> prefix of its models, and its solver.
+SYSTEMS = {"sit": ("SiT", "heun"), "dit": ("DiT", "ddim"), "meanflow": ("MF", "meanflow")}
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,15 @@ class Profile:
     weights: str
     stamp: str = ""
 
-    def spec(self, label: str, seed: int, *terms: DispersiveSpec) -> RunSpec:
-        """The run of this profile with these regularisers."""
+    def spec(
+        self, label: str, seed: int, *terms: DispersiveSpec | ContrastiveSpec, system: str = "sit"
+    ) -> RunSpec:
+        """The run of this profile with these regularisers: the same size, length and learning rate."""
+        model = self.model.replace("SiT", SYSTEMS[system][0])
         return RunSpec(
             name=label,
-            model=self.model,
+            model=model,
+            objective=preset(model).objective,
             regularizers=terms,
             batch_size=self.batch_size,
             optimizer=OptimizerSpec(lr=self.lr, warmup_steps=self.warmup_steps),
@@ -59,6 +68,17 @@ class Profile:
             num_steps=self.sampler_steps,
             weights=self.weights,
         )
+
+    def protocol_of(self, system: str) -> Protocol:
+        """The protocol with the sampler of a system; a MeanFlow model is sampled in one step, unguided."""
+        if system == "sit":
+            return self.protocol
+        changes: dict[str, Any] = {"solver": SYSTEMS[system][1]}
+        if system == "dit":
+            changes["num_steps"] = 2 * self.sampler_steps  # as many network evaluations
+        else:
+            changes |= {"num_steps": 1, "agreement_guidance": 1.0}
+        return self.protocol.model_copy(update=changes)
 
     @property
     def convergence_protocols(self) -> list[Protocol]:

@@ -133,16 +133,16 @@ def finished(profile_name: str, num_seeds: int) -> list[Record]:
     return [
         record
         for spec in specs.values()
-        for protocol in (row.protocol, *row.convergence_protocols)
+        for protocol in (row.protocol_of(spec.objective.kind), *row.convergence_protocols)
         for record in records(spec, protocol)
     ]
 
 
 def published_seeds(item_name: str, profile_name: str) -> int:
     """How many seeds from 0 on have every run of an item among the published results; at least 1."""
-    pool, protocol, seeds = published(profile_name), profile(profile_name).protocol, 0
+    pool, row, seeds = published(profile_name), profile(profile_name), 0
     while pool and all(
-        len(select(pool, cell.spec, protocol)) == cell.spec.num_evaluations
+        len(select(pool, cell.spec, row.protocol_of(cell.spec.objective.kind))) == cell.spec.num_evaluations
         for cell in item(item_name, profile_name, (seeds,))
     ):
         seeds += 1

@@ -47,18 +47,23 @@ def verdict(change: Estimate) -> str:
 
 
 def curves(pool: list[Record], cells: list[Cell], row: Profile) -> list[dict[str, Any]]:
-    """Finished evaluations of these cells as flat rows: label, seed, step, metrics, block measures.
+    """Finished evaluations of these cells as flat rows: label, seed, step, metrics, block measures, terms.
 
+    ``update_ratio``: what later blocks add to the stream, over its length at the regularised block.
+    ``off_diagonal_weight``, ``saturation``, ``gradient_ratio`` of the run's first term; None without one.
     Each evaluation stands once, also where two cells are the same run at different lengths.
     """
     rows: dict[tuple[str, int, int], dict[str, Any]] = {}
     for cell in cells:
-        for record in select(pool, cell.spec, row.protocol):
+        for record in select(pool, cell.spec, row.protocol_of(cell.spec.objective.kind)):
             block = regularised_block(record)
+            term: dict[str, Any] = next(iter(record["terms"]), {})
             rows[cell.label, record["seed"], record["step"]] = (
                 {"label": cell.label, "seed": record["seed"], "step": record["step"]}
                 | {name: value["value"] for name, value in record["metrics"].items()}
                 | {name: block[name] for name in ("rms", "spread", "effective_rank", "mean_cosine")}
+                | {"update_ratio": _update_ratio(record, block)}
+                | {name: term.get(name) for name in ("off_diagonal_weight", "saturation", "gradient_ratio")}
             )
     return list(rows.values())
 
@@ -68,6 +73,12 @@ def regularised_block(record: Record, level: float = 0.5) -> dict[str, float]:
     depth = 1 + max(entry["block"] for entry in record["blocks"])
     block = max(depth // 4 - 1, 0)
     return next(e for e in record["blocks"] if e["block"] == block and e["level"] == level)
+
+
+def _update_ratio(record: Record, block: dict[str, float]) -> float:
+    later = [e["update_rms"] for e in record["blocks"]
+             if e["level"] == block["level"] and e["block"] > block["block"]]  # fmt: skip
+    return float(np.mean(later)) / block["rms"]
 
 
 def variants_table(pool: list[Record], cells: list[Cell], row: Profile) -> list[Row]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .. import atomic
 from ..errors import StorageError
-from ..experiments import ITEMS, Profile, home, item, profile, published, select
+from ..experiments import Profile, home, item, profile, published, select
 from ..experiments.store import Record
 from ..experiments.tables import variants_markdown, variants_table
 from .norm_cost import draw_norm_cost
@@ -42,7 +42,7 @@ def draw_published(profile_name: str) -> list[Path]:
             "then `disperse publish`"
         )
     paths: list[Path] = [*draw_variants(pool, cells, row, folder)]
-    every = [cell for name in ITEMS for cell in item(name, profile_name, seeds)]
+    every = [c for name in ("variants", "norm_cost", "longer") for c in item(name, profile_name, seeds)]
     paths += draw_norm_cost(pool, every, row, folder)
     measured = convergence_records(pool, row, seeds)
     paths += [draw_convergence(measured, row, folder)] if measured else []

@@ -11,6 +11,7 @@ from .sampler import (
     velocity_field,
 )
 from .solvers import SOLVERS, dopri5, euler, heun, uniform_times
+from .trajectory import trajectory
 
 __all__ = [
     "FAMILIES",
@@ -25,6 +26,7 @@ __all__ = [
     "read_samples",
     "sample",
     "sample_to_folder",
+    "trajectory",
     "uniform_times",
     "velocity_field",
 ]

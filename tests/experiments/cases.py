@@ -32,12 +32,13 @@ def record(spec: RunSpec, step: int, protocol: Protocol, *, fd: float = 1.0, rms
     }  # fmt: skip
     blocks: list[dict[str, Any]] = [
         {"block": block, "level": level, "rms": rms * (1 + block) + level, "spread": 1.0,
-         "effective_rank": 10.0 + block, "mean_cosine": 0.5}
+         "effective_rank": 10.0 + block, "mean_cosine": 0.5, "update_rms": 0.5 if block else None}
         for block in range(4) for level in (0.25, 0.5, 0.75)
     ]  # fmt: skip
     return seal({
         "name": spec.name, "fingerprint": spec.fingerprint, "seed": spec.seed, "step": step,
         "seen_images": step * spec.batch_size, "spec": spec.identity,
         "protocol": protocol.model_dump(mode="json"), "card": protocol.card(), "metrics": metrics,
-        "blocks": blocks, "device": "cpu", "torch": "2", "commit": "0" * 12, "finished": "2025-01-01",
+        "blocks": blocks, "terms": [{"term": 0, "block": 0, "off_diagonal_weight": 0.5, "saturation": 0.75,
+                                     "gradient_ratio": 0.01} for _ in spec.regularizers], "device": "cpu", "torch": "2", "commit": "0" * 12, "finished": "2025-01-01",
     })  # fmt: skip
