@@ -161,7 +161,9 @@ def test_samples_are_balanced_share_their_noise_and_are_guided_for_guided_agreem
 ) -> None:
     calls: list[tuple[list[int], list[int], float]] = []
 
-    def recorded(model: DiffusionTransformer, seeds: Any, labels: Any, *, guidance: float, **_: Any) -> Tensor:
+    def recorded(
+        model: DiffusionTransformer, seeds: Any, labels: Any, *, guidance: float, **_: Any
+    ) -> Tensor:
         calls.append((list(seeds), list(labels), guidance))
         return normal((len(seeds), 1, 8, 8), "samples")
 
