@@ -38,6 +38,10 @@ def test_fit_by_hand() -> None:
     assert one.covariance.tolist() == [[2]]
     single = fit_gaussian(np.ones((2, 1), np.float32))
     assert single.mean.dtype == single.covariance.dtype == np.float64
+    with pytest.raises(ConfigError, match="n ≥ 2"):
+        fit_gaussian(np.zeros((1, 3)))
+    with pytest.raises(NonFiniteError):
+        fit_gaussian(np.array([[0.0, np.nan], [1, 2]]))
 
 
 def test_distance_is_computed_in_float64() -> None:
@@ -140,6 +144,9 @@ def test_mean_over_seeds_by_hand() -> None:
     assert (got.value, got.n) == (2, 2)
     assert got.high == pytest.approx(2 + 12.706205)  # t of 1 at 97.5%, standard error 1
     assert got.low == pytest.approx(2 - 12.706205)
+    alone = mean_over_seeds([3.0])
+    assert (alone.value, alone.n) == (3, 1)
+    assert np.isnan([alone.low, alone.high]).all()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the error, not NumPy's warning on the way
         with pytest.raises(ConfigError, match="no value"):
@@ -153,6 +160,8 @@ def test_log_ratio_pairs_by_seed() -> None:
     assert (got.value, got.n) == (pytest.approx(np.log(0.5)), 3)
     assert got.high - got.low < 1e-9  # unpaired, the spread would be a factor of 100
     assert log_ratio(baseline, halved).value == pytest.approx(np.log(2))
+    with pytest.raises(ConfigError, match="no seed in common"):
+        log_ratio({0: 1.0}, {1: 1.0})
     for values in ({0: 0.0}, {0: -1.0}):
         with pytest.raises(ConfigError, match="seed 0"):
             log_ratio(values, {0: 1.0})

@@ -147,6 +147,7 @@ def test_an_evaluation_repeats_and_its_parts_agree(model: DiffusionTransformer) 
     assert {name: metric["n"] for name, metric in first.items()} == {
         "fd": 40, "precision": 40, "recall": 500, "agreement": 40, "guided_agreement": 20,
     }  # fmt: skip
+    assert all(metric["low"] <= metric["value"] <= metric["high"] for metric in first.values())
     # Every setting reaches the numbers.
     for change in ({"num_steps": 1}, {"solver": "euler"}, {"guidance": 2.0}, {"reference": "train"}):
         assert evaluate(model, settings.model_copy(update=change))["fd"] != first["fd"], change
@@ -155,18 +156,20 @@ def test_an_evaluation_repeats_and_its_parts_agree(model: DiffusionTransformer) 
     assert without["fd"] == first["fd"]
 
 
-def test_samples_are_balanced_and_share_their_noise(
+def test_samples_are_balanced_share_their_noise_and_are_guided_for_guided_agreement_alone(
     model: DiffusionTransformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[list[int], list[int]]] = []
+    calls: list[tuple[list[int], list[int], float]] = []
 
-    def recorded(model: DiffusionTransformer, seeds: Any, labels: Any, **_: Any) -> Tensor:
-        calls.append((list(seeds), list(labels)))
+    def recorded(
+        model: DiffusionTransformer, seeds: Any, labels: Any, *, guidance: float, **_: Any
+    ) -> Tensor:
+        calls.append((list(seeds), list(labels), guidance))
         return normal((len(seeds), 1, 8, 8), "samples")
 
     monkeypatch.setattr(protocol, "sample", recorded)
-    evaluate(model, Protocol(num_samples=30, guided_samples=10))
-    assert calls == [(list(range(n)), list(range(10)) * (n // 10)) for n in (30, 10)]
+    evaluate(model, Protocol(num_samples=30, guided_samples=10, agreement_guidance=2.5))
+    assert calls == [(list(range(n)), list(range(10)) * (n // 10), s) for n, s in ((30, 1.0), (10, 2.5))]
 
 
 def test_diverged_weights_are_an_error() -> None:
@@ -186,6 +189,9 @@ def test_the_card_changes_with_every_part_of_the_sampler_and_the_weights() -> No
                {"weights": "raw"}, {"reference": "train"}, {"neighbours": 5})  # fmt: skip
     cards = {base.model_copy(update=change).card() for change in changes}
     assert len(cards | {base.card()}) == len(changes) + 1
+    other = base.model_copy(update={"solver": "euler", "guidance": 1.25, "weights": "raw"}).card()
+    for part in ("euler", "7 NFE", "guidance 1.25", "raw weights"):
+        assert part in other
 
 
 def test_the_evaluator_names_the_weights_that_are_shipped() -> None:

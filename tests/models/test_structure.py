@@ -1,4 +1,4 @@
-"""Parameter counts by formula, initialisation rule by rule, and inputs that would be misread."""
+"""Parameter counts by formula, initialisation rule by rule, each part, and inputs that would be misread."""
 
 import math
 
@@ -73,6 +73,14 @@ def test_every_tensor_is_drawn_for_itself(model: DiffusionTransformer) -> None:
     assert torch.equal(deeper.blocks[1].attn.qkv.weight, second)  # whatever else the model has
 
 
+def test_initial_weights_are_a_function_of_the_seed_alone() -> None:
+    before = torch.random.get_rng_state()
+    first, again, other = (build_model("SiT-Nano/2", seed=seed).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(before, torch.random.get_rng_state())  # nor is the global generator moved
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["blocks.0.attn.qkv.weight"], other["blocks.0.attn.qkv.weight"])
+
+
 def test_first_initial_weights_never_move() -> None:
     model = build_model("SiT-Nano/2", seed=0)
     qkv, time = model.blocks[0].attn.qkv.weight, model.t_embedder.mlp[0].weight
@@ -93,13 +101,32 @@ def test_taps_equal_hooks_on_every_block() -> None:
     model = build_model("SiT-S/2", **TINY)
     for block in model.blocks:
         nn.init.normal_(block.adaLN_modulation[1].weight, std=0.5)
+    nn.init.normal_(model.final_layer.linear.weight)
     seen: dict[int, Tensor] = {}
     for index, block in enumerate(model.blocks):
         block.register_forward_hook(lambda *args, index=index: seen.update({index: args[-1]}))
-    features = model(torch.ones(2, 4, 8, 8), torch.ones(2), torch.tensor([0, 1]), taps=(1, 0)).features
+    batch = torch.ones(2, 4, 8, 8), torch.ones(2), torch.tensor([0, 1])
+    prediction, features = model(*batch, taps=(1, 0))
     assert sorted(features) == [0, 1]
     assert all(torch.equal(features[index], seen[index]) for index in seen)
     assert not torch.equal(features[0], features[1])
+    assert prediction.any()
+    assert torch.equal(prediction, model(*batch))
+    assert model(*batch, taps=(1,)).features.keys() == {1}
+    with pytest.raises(ConfigError, match="blocks are 0 to 1"):
+        model(*batch, taps=(2,))
+
+
+def test_position_table_by_loops() -> None:
+    grid, width = 3, 16
+    table = position_table(grid, width)[0]
+    for row in range(grid):
+        for column in range(grid):
+            expected: list[float] = []
+            for place in (column, row):
+                angles = [place * 10 ** (-4 * k / (width / 4)) for k in range(width // 4)]
+                expected += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+            torch.testing.assert_close(table[row * grid + column], torch.tensor(expected))
 
 
 def test_sinusoids_by_a_loop() -> None:
@@ -118,6 +145,25 @@ def test_the_patch_product_is_the_stored_convolution() -> None:
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     expected = embedder.proj(x).flatten(2).mT
     torch.testing.assert_close(embedder(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_patch_lands_where_it_came_from() -> None:
+    tokens = torch.zeros(1, 16, 4)
+    tokens[0, 6] = torch.tensor([1.0, 2.0, 3.0, 4.0])  # grid row 1, column 2
+    image = build_model("SiT-Nano/2")._unpatchify(tokens)[0, 0]
+    assert image[2:4, 4:6].tolist() == [[1, 2], [3, 4]]
+    assert image.sum() == 10
+
+
+def test_sit_returns_the_first_half_and_dit_both() -> None:
+    x, t, y = torch.ones(1, 4, 8, 8), torch.ones(1), torch.tensor([0])
+    sit, dit = (build_model(name, **TINY) for name in ("SiT-S/2", "DiT-S/2"))
+    nn.init.normal_(dit.final_layer.linear.weight)
+    sit.load_state_dict(dit.state_dict())
+    both = dit(x, t, y)
+    assert both.shape == (1, 8, 8, 8)
+    assert torch.equal(sit(x, t, y), both[:, :4])
+    assert not torch.equal(both[:, :4], both[:, 4:])
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from torch import Tensor
 from disperse.errors import ConfigError
 from disperse.losses import DispersiveLoss
 from disperse.objectives import Draws, ForwardPass
-from disperse.regularizers import DispersiveRegularizer, block_indices
+from disperse.regularizers import DispersiveRegularizer, block_indices, build_regularizer
 from disperse.rng import normal
-from disperse.spec import DispersiveSpec
+from disperse.spec import ContrastiveSpec, DispersiveSpec
 
 FEATURES = {block: (0.3 + 0.2 * block) * normal((8, 4, 6), "features", block) for block in range(4)}
 
@@ -88,3 +88,14 @@ def test_gradients_reach_the_blocks_that_are_read() -> None:
     assert features[0].grad.abs().sum() > 0
     assert output.logs["dispersive"] == output.loss
     assert not output.logs["dispersive"].requires_grad
+
+
+@pytest.mark.parametrize("kind", [DispersiveSpec, ContrastiveSpec])
+def test_the_weight_is_lambda_times_the_factor_of_the_schedule(kind: type) -> None:
+    def weights(**options: Any) -> list[float]:
+        term = build_regularizer(kind(lam=0.5, **options), 4)
+        return [term.weight(step) for step in (0, 10, 14, 20, 99)]
+
+    assert weights() == [0.5] * 5
+    assert weights(lam_schedule=((10, 0.0), (20, 1.5))) == pytest.approx([0, 0, 0.3, 0.75, 0.75])
+    assert weights(lam_schedule=((10, 0.25),)) == [0.125] * 5

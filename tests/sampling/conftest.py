@@ -6,6 +6,10 @@ import torch
 from disperse.models import DiffusionTransformer, build_model
 from disperse.rng import normal
 
+from ..models.conftest import published, reference
+
+__all__ = ["published", "reference"]
+
 
 def awake(model: DiffusionTransformer, std: float = 0.05) -> DiffusionTransformer:
     """Add keyed noise to every trained weight."""

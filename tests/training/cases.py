@@ -5,8 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
+from disperse import atomic
 from disperse.spec import DispersiveSpec, OptimizerSpec, RunSpec
 from disperse.training import TrainState, train
+from disperse.training import checkpoint as checkpoints
 
 TINY = RunSpec(
     name="tiny",
@@ -39,3 +41,10 @@ def changed(a: dict[str, Tensor], b: dict[str, Tensor]) -> set[str]:
     """Parts in which two states differ in any bit of a value."""
     assert a.keys() == b.keys()
     return {name.split("/")[0] for name in a if not a[name].equal(b[name])}
+
+
+def content(folder: Path, step: int = 30) -> dict[str, str]:
+    """Hashes of everything that a run of so many steps leaves, but for the time it took."""
+    place = checkpoints.folder_of(folder / "checkpoints", step)
+    hashes = {path.name: atomic.sha256_file(path) for path in place.glob("*.safetensors")}
+    return {**hashes, "metrics": atomic.sha256_file(folder / "metrics.jsonl")}

@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from disperse import load_model
-from disperse.atomic import read_jsonl
 from disperse.errors import CheckpointError
-from disperse.spec import DispersiveSpec
-from disperse.training import TrainState, ema
+from disperse.training import TrainState
 from disperse.training import checkpoint as checkpoints
+from disperse.training.state import load_strictly
 
 from .cases import TINY, changed, run, tensors
 
@@ -78,52 +75,21 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(ten: TrainState, part: s
         assert all(torch.equal(weights[key], before[key]) for key in before)
 
 
-def test_the_loss_is_the_diffusion_loss_plus_the_weighted_terms(tmp_path: Path) -> None:
-    terms = (DispersiveSpec(lam=0.5), DispersiveSpec(variant="hinge", lam=0.125, blocks=(3,)))
-    run(tmp_path, regularizers=terms, num_steps=6, log_interval=2)
-    rows = read_jsonl(tmp_path / "metrics.jsonl")
-    assert [row["step"] for row in rows] == [2, 4, 6]
-    for row in rows:
-        total = row["diffusion"] + 0.5 * row["regularizer_0"] + 0.125 * row["regularizer_1"]
-        assert row["loss"] == pytest.approx(total, rel=1e-6)
-
-
-@pytest.mark.parametrize("width", [0.05, 0.1, 0.25])
-def test_power_average_weighs_step_i_by_the_growth_of_a_power(width: float) -> None:
-    exponent = ema.power_exponent(width) + 1
-    averages = np.zeros(40)  # the average of unit vectors: its weights
-    for step in range(1, 41):
-        beta = ema.decay(f"power-{width}", step)
-        averages = beta * averages + (1 - beta) * np.eye(40)[step - 1]
-    steps = np.arange(1, 41)
-    closed = (steps**exponent - (steps - 1) ** exponent) / 40**exponent
-    np.testing.assert_allclose(averages, closed, rtol=1e-9, atol=1e-15)
-
-
-@pytest.mark.parametrize("width", [0.05, 0.1, 0.25, 0.28])
-def test_power_average_has_the_width_of_its_name(width: float) -> None:
-    exponent, steps = ema.power_exponent(width) + 1, np.arange(1, 100_001)
-    share = (steps**exponent - (steps - 1.0) ** exponent) / 1e5**exponent
-    mean = (share * steps).sum()
-    assert np.sqrt((share * (steps - mean) ** 2).sum()) / 1e5 == pytest.approx(width, rel=1e-3)
-
-
-def test_averages_do_not_depend_on_where_a_run_was_cut(ten: TrainState, tmp_path: Path) -> None:
-    place(tmp_path / "cut", ten.to_checkpoint())
-    assert not changed(tensors(run(tmp_path / "cut")), tensors(run(tmp_path / "whole")))
-
-
-def test_load_model_reads_the_step_that_is_asked_for(tmp_path: Path) -> None:
-    run(tmp_path, num_steps=4, milestones=(2,))
-    weights = [load_model(tmp_path, step=step).final_layer.linear.weight for step in (2, 4, None)]
-    assert torch.equal(weights[1], weights[2])
-    assert not torch.equal(weights[0], weights[1])
-    with pytest.raises(CheckpointError, match="step_00000000"):  # not the newest in its place
-        load_model(tmp_path, step=0)
-
-
-def test_milestones_and_the_two_newest_are_kept(tmp_path: Path) -> None:
-    run(tmp_path, num_steps=9, milestones=(3,), checkpoint_interval=2)
-    assert checkpoints.saved_steps(tmp_path / "checkpoints") == [3, 8, 9]
-    run(tmp_path, num_steps=14, milestones=(3, 9), checkpoint_interval=2)
-    assert checkpoints.saved_steps(tmp_path / "checkpoints") == [3, 9, 12, 14]
+@pytest.mark.parametrize("kind", ["missing", "extra", "shape", "dtype", "nan", "broadcast"])
+def test_weights_that_do_not_fit_change_nothing(kind: str) -> None:
+    model = TrainState.initial(TINY, torch.device("cpu")).model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    wrong = {name: value.clone() + 1 for name, value in before.items()}
+    name = "final_layer.linear.bias"
+    if kind == "missing":
+        del wrong[name]
+    elif kind == "extra":
+        wrong["extra"] = wrong[name]
+    else:
+        wrong[name] = {
+            "shape": torch.zeros(99), "dtype": wrong[name].double(), "broadcast": torch.zeros(1),
+            "nan": torch.full_like(wrong[name], float("nan")),
+        }[kind]  # fmt: skip
+    with pytest.raises(CheckpointError, match="extra" if kind == "extra" else name):
+        load_strictly(model, wrong)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

@@ -1,0 +1,5 @@
+"""Faults are compared with a run that had none."""
+
+from ..training.conftest import undisturbed
+
+__all__ = ["undisturbed"]
