@@ -42,6 +42,20 @@ NAMES = {
 }
 
 
+COLUMNS = ("independent", "restricted", "dispersive")  # of VARIANTS_FID
+NAMES |= {f"{v}-{view}": f"{NAMES[v]}, {view}" for v in VARIANTS_FID for view in COLUMNS[:2]}
+
+
+def variants_fid(label: str) -> Published:
+    """The paper's FID of the baseline, of a dispersive variant, or of ``<variant>-<view>`` of two views."""
+    if label == "baseline":
+        return BASELINE_FID
+    for column, view in enumerate(COLUMNS[:2]):
+        if label.endswith(f"-{view}"):
+            return VARIANTS_FID[label.removesuffix(f"-{view}")][column]
+    return VARIANTS_FID[label][2]
+
+
 def relative_change(value: float, baseline: float) -> float:
     """``value/baseline − 1``: negative is better for a distance."""
     return value / baseline - 1

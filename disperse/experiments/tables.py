@@ -82,7 +82,7 @@ def _update_ratio(record: Record, block: dict[str, float]) -> float:
 
 
 def variants_table(pool: list[Record], cells: list[Cell], row: Profile) -> list[Row]:
-    """The dispersive column of the paper's variants table, in the order of ``cells``.
+    """Cells of the paper's variants table, dispersive and contrastive, in the order of ``cells``.
 
     Only finished runs count; a label without any is left out.
     """
@@ -97,13 +97,13 @@ def variants_table(pool: list[Record], cells: list[Cell], row: Profile) -> list[
         change = None
         if label != "baseline" and baseline.keys() & by_seed.keys():
             change = log_ratio({s: r["metrics"]["fd"]["value"] for s, r in by_seed.items()}, baseline)
-        published = paper.BASELINE_FID if label == "baseline" else paper.VARIANTS_FID[label][2]
+        published = paper.variants_fid(label)
         rows.append(
             Row(
                 label=label,
                 seeds=sorted(by_seed),
                 metrics={
-                    name: mean_over_seeds([r["metrics"][name]["value"] for r in by_seed.values()])
+                    name: _within(name, [r["metrics"][name]["value"] for r in by_seed.values()])
                     for name in METRICS
                 },
                 change=change,
@@ -119,6 +119,14 @@ def variants_table(pool: list[Record], cells: list[Cell], row: Profile) -> list[
             )
         )
     return rows
+
+
+def _within(name: str, values: list[float]) -> Estimate:
+    """Mean over seeds; the interval of a share stays within [0, 1]."""
+    estimate = mean_over_seeds(values)
+    if name == "fd" or not np.isfinite(estimate.low):
+        return estimate
+    return dataclasses.replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0))
 
 
 def with_interval(estimate: Estimate, digits: int = 2) -> str:
@@ -165,6 +173,26 @@ def variants_markdown(rows: list[Row], profile: Profile) -> str:
         "images at noise level 0.5. Another data set, model size and metric: only the sign of Δ can be "
         "compared.",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def grid_markdown(rows: list[Row]) -> str:
+    """The paper's grid, variant by kind of term: its change beside ours, with the number of our seeds."""
+    by_label = {row.label: row for row in rows}
+    head = " | ".join(f"{column}: paper | ours" for column in paper.COLUMNS)
+    lines = [f"| variant | {head} |", "|" + "---|" * (1 + 2 * len(paper.COLUMNS))]
+    for variant in paper.VARIANTS_FID:
+        cells = []
+        for column in paper.COLUMNS:
+            label = variant if column == "dispersive" else f"{variant}-{column}"
+            published = paper.relative_change(paper.variants_fid(label).value, paper.BASELINE_FID.value)
+            own = by_label.get(label)
+            ours = (
+                f"{percent_interval(own.change)}, {own.verdict}" if own and own.change else "not trained yet"
+            )
+            seeds = f" (n = {own.change.n})" if own and own.change else ""
+            cells.append(f"{100 * published:+.2f}% | {ours}{seeds}")
+        lines.append(f"| {paper.NAMES[variant]} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
