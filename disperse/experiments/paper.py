@@ -39,6 +39,10 @@ NAMES = {
     "l2-lr-double": "ℓ2, learning rate × 2",
     "baseline-lr-double": "baseline, learning rate × 2",
     "baseline-long": "baseline, tokens × 4",
+    "dit-baseline": "DiT, baseline",
+    "dit-infonce-l2": "DiT, InfoNCE ℓ2",
+    "meanflow-baseline": "MeanFlow, baseline",
+    "meanflow-infonce-l2": "MeanFlow, InfoNCE ℓ2",
 }
 
 
