@@ -187,11 +187,10 @@ def grid_markdown(rows: list[Row]) -> str:
             label = variant if column == "dispersive" else f"{variant}-{column}"
             published = paper.relative_change(paper.variants_fid(label).value, paper.BASELINE_FID.value)
             own = by_label.get(label)
-            ours = (
-                f"{percent_interval(own.change)}, {own.verdict}" if own and own.change else "not trained yet"
-            )
-            seeds = f" (n = {own.change.n})" if own and own.change else ""
-            cells.append(f"{100 * published:+.2f}% | {ours}{seeds}")
+            ours = "not trained yet"
+            if own and own.change:
+                ours = f"{percent_interval(own.change)}, {own.verdict} (n = {own.change.n})"
+            cells.append(f"{100 * published:+.1f}% | {ours}")
         lines.append(f"| {paper.NAMES[variant]} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -90,6 +90,34 @@ def test_published_numbers() -> None:
     assert paper.relative_change(32.35, 36.49) == pytest.approx(-0.11345574)
 
 
+def test_contrastive_cells_are_the_variants_on_two_views() -> None:
+    cells = item("contrastive", "cpu", (2,))
+    assert len({cell.spec.fingerprint for cell in cells}) == len(cells) == 8
+    dispersive = {cell.label: cell.spec.regularizers[0] for cell in item("variants", "cpu", (2,))[1:]}
+    for cell in cells:
+        (term,) = cell.spec.regularizers
+        own = dispersive[term.variant]
+        assert cell.label == f"{term.variant}-{term.view}"
+        assert (term.lam, term.tau, term.blocks, term.local_batch) == (own.lam, own.tau, own.blocks, 16)
+        assert cell.spec.replace(regularizers=(), name="baseline") == PROFILES["cpu"].spec("baseline", 2)
+    assert paper.variants_fid("hinge-independent").value == 43.02
+    assert paper.variants_fid("covariance-restricted").value == 35.87
+    assert paper.variants_fid("infonce-l2").value == 32.35
+
+
+def test_systems_differ_in_model_and_objective_alone() -> None:
+    plain = PROFILES["cpu"].spec("baseline", 0)
+    for cell in item("systems", "cpu", (0,)):
+        system = cell.label.split("-")[0]
+        assert cell.spec.objective.kind == model_config(cell.spec.model).system == system
+        same = cell.spec.replace(
+            regularizers=(), name="baseline", model=plain.model, objective=plain.objective
+        )
+        assert same == plain
+        protocol = PROFILES["cpu"].protocol_of(system)
+        assert protocol.sampler.nfe == {"dit": 50, "meanflow": 1}[system]
+
+
 def made(values: dict[str, tuple[float, ...]], step: int = 4) -> tuple[list[Cell], list[dict]]:
     """Cells and final evaluations with these distances, one for each seed; NaN is not finished."""
     cells, pool = [], []
@@ -188,3 +216,21 @@ def test_tables_as_json_have_no_nan() -> None:
     plain = tables.as_json(tables.variants_table(pool, cells, TOY))
     assert plain[1]["change"]["low"] is None
     assert plain[1]["change"]["value"] == pytest.approx(-math.log(2))
+
+
+def test_the_grid_says_what_is_there_and_what_is_not() -> None:
+    cells, pool = made({"baseline": (1.0, 1.0), "hinge": (0.5, 0.5)})
+    text = tables.grid_markdown(tables.variants_table(pool, cells, TOY))
+    lines = [line for line in text.splitlines() if line.startswith("| hinge")]
+    assert len(lines) == 1
+    assert "+17.9% | not trained yet" in lines[0]
+    assert "-7.0% | -50% [-50%, -50%], improves (n = 2)" in lines[0]
+
+
+def test_the_interval_of_a_share_stays_within_its_range() -> None:
+    cells, pool = made({"baseline": (1.0, 1.0, 1.0)})
+    for entry, value in zip(pool, (1.0, 1.0, 0.98), strict=True):
+        entry["metrics"]["guided_agreement"]["value"] = value
+    (row,) = tables.variants_table(pool, cells, TOY)
+    assert row.metrics["guided_agreement"].high == 1.0
+    assert row.metrics["guided_agreement"].low < 0.98
