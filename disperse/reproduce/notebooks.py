@@ -22,7 +22,8 @@ from .. import atomic
 from ..device import resolve_device
 from ..errors import ConfigError, RunFailedError
 from ..experiments import profile as check_profile
-from ..experiments.store import commit, device_name, home
+from ..experiments.store import commit, device_name
+from ..training import home
 
 TOKEN = "DISPERSE_NOTEBOOK_TOKEN"
 
