@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 from .. import atomic
 from ..errors import ConfigError, StorageError, check_count
 from ..models import DiffusionTransformer
-from .sampler import SamplerConfig, check_labels, prepare, sample_batch
+from .config import SamplerConfig
+from .sampler import check_labels, prepare, sample_batch
 
 
 def shard_path(folder: Path, first: int, last: int) -> Path:
