@@ -1,10 +1,12 @@
 """The command line: exit codes, one-line messages, examples."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from disperse import __version__, training
+from disperse.atomic import sha256_file
 from disperse.cli import main
 from disperse.data import digits
 from disperse.experiments import item
@@ -108,8 +110,16 @@ def test_train_sample_evaluate(trained: Path, home: Path, capsys: pytest.Capture
     main([str(part) for part in [*options, 9]])
     assert "3 images made, 6 were there" in capsys.readouterr().out
     assert read_samples(out)["seeds"].tolist() == list(range(9))
-    assert call(capsys, *options, 9, "--guidance", 3) == (2, f"disperse sample: {out}: holds samples with "
-                                                         "another sampler; choose another --out")  # fmt: skip
+    code, error = call(capsys, *options, 9, "--guidance", 3)
+    assert code == 2
+    assert error == (
+        f"disperse sample: {out}: holds samples with another sampler (guidance: 1.0 there, 3.0 asked); "
+        "choose another --out"
+    )
+    weights = trained / "checkpoints" / "step_00000003" / "ema.power-0.1.safetensors"
+    assert json.loads((out / "samples.json").read_text())["source"] == {
+        "run": trained.name, "step": 3, "weights": "power-0.1", "sha256": sha256_file(weights),
+    }  # fmt: skip
     assert main(["evaluate", "hinge", "--num", "50", "--steps", "2", "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
     for part in ("fd", "precision", "recall", "guided_agreement", "noise floor", "EMA power-0.1", "4 NFE"):
