@@ -5,6 +5,7 @@ notebook or run failed, 75 locked by another process, 130/143 stopped by a signa
 """
 
 import argparse
+import importlib.util
 import json
 import sys
 import warnings
@@ -301,7 +302,19 @@ def _list(options: argparse.Namespace) -> None:
     print("\n".join(list_runs()))
 
 
+# What executing and drawing need beyond the library, by the name of their import.
+_EXTRA = ("IPython", "ipykernel", "matplotlib", "nbformat", "pandas", "papermill", "seaborn")
+
+
+def _check_extra() -> None:
+    """Say at once that the extra is missing, not after minutes of training."""
+    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} not installed: pip install 'disperse[notebooks]'")
+
+
 def _reproduce(options: argparse.Namespace) -> None:
+    _check_extra()
     from .reproduce import plan, reproduce
 
     if options.seeds < 1:
@@ -313,6 +326,7 @@ def _reproduce(options: argparse.Namespace) -> None:
 
 
 def _figures(options: argparse.Namespace) -> None:
+    _check_extra()
     from .figures import draw_published
 
     for path in draw_published(options.profile):

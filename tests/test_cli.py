@@ -1,6 +1,7 @@
 """The command line: exit codes, one-line messages, examples."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,21 @@ def test_how_many_samples_can_be_measured(
     code, error = call(capsys, *options, most + 1)
     assert code == 2
     assert f"take at most {most} samples" in error
+
+
+@pytest.mark.parametrize("command", [["reproduce", "--plan"], ["reproduce"], ["figures"]])
+@pytest.mark.parametrize("package", ["matplotlib", "papermill", "nbformat", "pandas"])
+def test_without_the_notebooks_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str], package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert call(capsys, *command) == (
+        2, f"disperse {command[0]}: {package} not installed: pip install 'disperse[notebooks]'"
+    )  # fmt: skip
+
+
+def test_a_home_without_notebooks(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = call(capsys, "reproduce", "--profile", "smoke")
+    assert code == 2
+    assert error.startswith(f"disperse reproduce: {store / 'notebooks'}: no notebooks; they come with")
+    assert not (store / "runs").exists()

@@ -128,7 +128,7 @@ def test_a_record_that_is_none(model: DiffusionTransformer, out: Path, content: 
             r"another sampler \(guidance: 1\.0 there, 1\.5 asked; num_steps: 1 there, 2 asked\)",
         ),
         ({"source": {**SOURCE, "sha256": "cd34"}}, r"another source \(sha256: ab12 there, cd34 asked\)"),
-        ({"source": {"run": "x"}}, r"another source \(run: .*, step: 100 there, None asked"),
+        ({"source": {"run": "x"}}, r"another source \(run: .*; step: 100 there, None asked"),
         ({"label": 3}, r"another label \(None there, 3 asked\)"),
     ],
 )
