@@ -108,7 +108,9 @@ def main() -> None:
             if repeat:  # the first warms up
                 times[name].append(time.perf_counter() - started)
     memory = {name: kept_bytes(lambda case=case: step(case, x, y)) for name, case in table.items()}  # type: ignore[misc]
-    print(f"{options.model}, batch {options.batch}, {torch.get_num_threads()} threads, {options.repeats} repeats in turn")
+    print(
+        f"{options.model}, batch {options.batch}, {torch.get_num_threads()} threads, {options.repeats} repeats in turn"
+    )
     print(f"{'step':30} {'median ms':>10} {'ratio':>7} {'of minima':>10} {'kept MiB':>9} {'ratio':>6}")
     for name, values in times.items():
         base = "flow matching (MF network)" if "MeanFlow" in name or "MF" in name else "flow matching (SiT)"

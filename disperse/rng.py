@@ -9,7 +9,7 @@ Draws are made on the CPU and moved, so that every device sees the same numbers.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -59,12 +59,18 @@ def check_seed(seed: object, name: str = "seed") -> int:
     return int(seed)
 
 
-def check_seeds(seeds: Sequence[int]) -> list[int]:
+def check_seeds(seeds: Sequence[int] | Tensor | np.ndarray) -> list[int]:
     """Return ``seeds`` as a list of distinct integers ≥ 0, of any size.
 
     Raises:
-        ConfigError: a seed is not an integer, is negative, or stands twice.
+        ConfigError: not a sequence, or a seed is not an integer, is negative, or stands twice.
     """
+    if isinstance(seeds, (Tensor, np.ndarray)) and seeds.ndim:
+        if seeds.ndim > 1:
+            raise ConfigError(f"seeds: expected one row of integers, got shape {tuple(seeds.shape)}")
+        seeds = seeds.tolist()
+    if isinstance(seeds, (Tensor, np.ndarray, str)) or not isinstance(seeds, Iterable):
+        raise ConfigError(f"seeds = {seeds!r}: expected a sequence of integers, such as range(4)")
     checked = [check_seed(seed, f"seeds[{position}]") for position, seed in enumerate(seeds)]
     if len(set(checked)) != len(checked):
         twice = next(seed for seed in checked if checked.count(seed) > 1)

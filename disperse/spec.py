@@ -280,6 +280,21 @@ class RunSpec(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _milestones_on_the_way(self) -> "RunSpec":
+        if any(step < 1 for step in self.milestones):
+            raise ValueError(f"milestones = {self.milestones}: expected steps from 1 on")
+        if max(self.milestones, default=0) > self.num_steps:
+            raise ValueError(
+                f"milestones = {self.milestones}: beyond num_steps = {self.num_steps}, never reached; "
+                "leave those out"
+            )
+        return self
+
+    def __hash__(self) -> int:
+        values = {**dict(self), "overrides": frozenset(self.overrides.items())}
+        return hash(tuple(values.values()))
+
     @property
     def identity(self) -> dict[str, Any]:
         """The fields that decide the numbers, without those at their default."""

@@ -1,12 +1,19 @@
 """The command line: exit codes, one-line messages, examples."""
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from disperse import __version__, training
+from disperse.atomic import sha256_file
 from disperse.cli import main
+from disperse.data import digits
+from disperse.experiments import item
 from disperse.sampling import read_samples
-from disperse.spec import DispersiveSpec, RunSpec
+from disperse.spec import DispersiveSpec, DiTSpec, MeanFlowSpec, RunSpec, SiTSpec
+from disperse.training import read_spec
 
 SMALL = ["--profile", "smoke", "--steps", "3", "--set", "batch_size=16", "--device", "cpu"]
 
@@ -44,6 +51,34 @@ def trained(home: Path, capsys: pytest.CaptureFixture[str]) -> Path:
         (["train", "--device", "cuda:99"], 2, "not usable here"),
         (["sample", "nothing", "--num", "1", "--out", "x"], 3, "found none"),
         (["evaluate", "."], 3, "not a run folder"),
+        (["train", "--name", ""], 2, "name = ''"),
+        (["train", "--lam", "0.5"], 2, "--lam: the baseline has no term; name its --variant"),
+        (["train", "--local-batch", "0"], 2, "--local-batch: the baseline has no term"),
+        (["train", "--variant", "hinge", "--tau", "1"], 2, "--tau: hinge has none; its own option is --eps"),
+        (
+            ["train", "--variant", "infonce-l2", "--eps", "1"],
+            2,
+            "--eps: infonce-l2 has none; its own option is --tau",
+        ),
+        (
+            ["train", "--variant", "covariance", "--eps", "1"],
+            2,
+            "--eps: covariance has none; it has no option",
+        ),
+        (["train", "--variant", "hinge", "--local-batch", "-1"], 2, "regularizer.local_batch = -1"),
+        (["train", "--variant", "hinge", "--local-batch", "7"], 2, "7: does not divide batch_size = 128"),
+        (
+            ["train", "--variant", "hinge", "--blocks", "first"],
+            2,
+            "--blocks first: expected quarter, last, all",
+        ),
+        (["train", "--variant", "hinge", "--blocks", "1.5"], 2, "blocks = 1.5: a fraction of the depth"),
+        (["train", "--variant", "hinge", "--blocks", "0,0"], 2, "each once"),
+        (["train", "--variant", "hinge", "--blocks", "4"], 2, "4 is not a block; expected 0 to 3"),
+        (["train", "--objective", "siT"], 2, 'did you mean "sit"'),
+        (["train", "--objective", "meanflow", "--set", "objective.omega=-1"], 2, "objective.omega = -1"),
+        (["train", "--objective", "dit", "--set", "objective.omega=1"], 2, "objective.field = 'omega'"),
+        (["train", "--set", "num_steps=1000"], 2, "beyond num_steps = 1000, never reached"),
         (["reproduce", "--seeds", "0"], 2, "expected ≥ 1"),
         (["figures", "--profile", "smoke"], 3, "nothing published"),
         (["trian"], 2, "invalid choice: 'trian'"),
@@ -58,7 +93,9 @@ def test_mistakes_are_one_line(
     assert error.count("\n") == 0
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "reproduce", "figures", "publish"])
+@pytest.mark.parametrize(
+    "command", ["train", "sample", "evaluate", "list", "reproduce", "figures", "publish"]
+)
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -74,8 +111,16 @@ def test_train_sample_evaluate(trained: Path, home: Path, capsys: pytest.Capture
     main([str(part) for part in [*options, 9]])
     assert "3 images made, 6 were there" in capsys.readouterr().out
     assert read_samples(out)["seeds"].tolist() == list(range(9))
-    assert call(capsys, *options, 9, "--guidance", 3) == (2, f"disperse sample: {out}: holds samples with "
-                                                         "another sampler; choose another --out")  # fmt: skip
+    code, error = call(capsys, *options, 9, "--guidance", 3)
+    assert code == 2
+    assert error == (
+        f"disperse sample: {out}: holds samples with another sampler (guidance: 1.0 there, 3.0 asked); "
+        "choose another --out"
+    )
+    weights = trained / "checkpoints" / "step_00000003" / "ema.power-0.1.safetensors"
+    assert json.loads((out / "samples.json").read_text())["source"] == {
+        "run": trained.name, "step": 3, "weights": "power-0.1", "sha256": sha256_file(weights),
+    }  # fmt: skip
     assert main(["evaluate", "hinge", "--num", "50", "--steps", "2", "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
     for part in ("fd", "precision", "recall", "guided_agreement", "noise floor", "EMA power-0.1", "4 NFE"):
@@ -111,6 +156,134 @@ def test_options_reach_the_spec(home: Path, capsys: pytest.CaptureFixture[str]) 
                    "--set", "regularizers.0.blocks=[1]", "--set", "optimizer.lr=0.5")  # fmt: skip
     assert code == 0
     (folder,) = (home / "runs").iterdir()
-    spec = RunSpec.parse(__import__("json").loads((folder / "spec.json").read_text()))
-    assert spec.regularizers == (DispersiveSpec(lam=0.25, tau=2.0, blocks=(1,)),)
+    spec = read_spec(folder)
+    assert spec.regularizers == (DispersiveSpec(lam=0.25, tau=2.0, blocks=(1,), local_batch=16),)
     assert (spec.seed, spec.optimizer.lr, spec.num_steps, spec.batch_size) == (4, 0.5, 3, 16)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
+    """The runs that ``disperse train`` would have begun."""
+    specs: list[RunSpec] = []
+
+    def pretend(spec: RunSpec, folder: Path) -> object:
+        specs.append(spec)
+        return type("State", (), {"step": spec.num_steps, "elapsed_s": 0.0})
+
+    monkeypatch.setattr(training, "train", pretend)
+    return specs
+
+
+def test_plain_options_are_the_runs_of_the_table(asked: list[RunSpec]) -> None:
+    cells = item("variants", "cpu", (0, 2))
+    for cell in cells:
+        variant = [] if cell.label == "baseline" else ["--variant", cell.label]
+        assert main(["train", "--seed", str(cell.spec.seed), *variant]) == 0
+    assert [spec.run_id for spec in asked] == [cell.spec.run_id for cell in cells]
+
+
+@pytest.mark.parametrize(
+    ("options", "term"),
+    [
+        ("--local-batch 0", {"local_batch": None}),
+        ("--local-batch 8", {"local_batch": 8}),
+        ("--eps 2.5", {"eps": 2.5}),
+        ("--lam 0", {"lam": 0.0}),
+        ("--blocks last", {"blocks": "last"}),
+        ("--blocks all", {"blocks": "all"}),
+        ("--blocks 0.5", {"blocks": 0.5}),
+        ("--blocks 1", {"blocks": (1,)}),
+        ("--blocks 0,2", {"blocks": (0, 2)}),
+    ],
+)
+def test_options_of_the_term(asked: list[RunSpec], options: str, term: dict[str, object]) -> None:
+    assert main(["train", "--variant", "hinge", *options.split()]) == 0
+    assert asked[0].regularizers == (DispersiveSpec(**{"variant": "hinge", "local_batch": 16, **term}),)
+
+
+@pytest.mark.parametrize(
+    ("options", "model", "objective"),
+    [
+        ("--set objective.path=gvp", "SiT-Nano/2", SiTSpec(path="gvp")),
+        ("--objective sit --set objective.prediction=noise", "SiT-Nano/2", SiTSpec(prediction="noise")),
+        ("--objective dit", "DiT-Nano/2", DiTSpec()),
+        ("--objective meanflow --set objective.omega=2", "MF-Nano/2", MeanFlowSpec(omega=2.0)),
+        ("--objective meanflow --set model=MF-Tiny/2", "MF-Tiny/2", MeanFlowSpec()),
+    ],
+)
+def test_objectives(asked: list[RunSpec], options: str, model: str, objective: object) -> None:
+    assert main(["train", *options.split()]) == 0
+    assert (asked[0].model, asked[0].objective) == (model, objective)
+
+
+def test_an_objective_that_is_named_trains(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "train", *SMALL, "--objective", "dit")[0] == 0
+    (folder,) = (home / "runs").iterdir()
+    assert read_spec(folder).objective == DiTSpec()
+
+
+def test_a_run_that_is_longer_says_so(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", *SMALL, "--variant", "hinge", "--steps", "2"])
+    assert f"{trained}: already at step 3, asked for 2" in capsys.readouterr().out
+    assert read_spec(trained).num_steps == 3
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"disperse {__version__}\n"
+
+
+def test_list(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["run", "seed", "steps", "evaluations"]
+    assert row.split() == [trained.name, "0", "3", "of", "3", "none"]
+
+
+def test_one_of_several_seeds(trained: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "train", *SMALL, "--variant", "hinge", "--seed", 1)[0] == 0
+    options = ["--num", 2, "--steps", 1, "--device", "cpu", "--out", home / "out"]
+    code, error = call(capsys, "sample", "hinge", *options)
+    assert code == 3
+    assert "(seed 0, 3 steps), hinge-" in error
+    assert "choose by --seed" in error
+    assert call(capsys, "sample", "hinge", *options, "--seed", 1)[0] == 0
+    (second,) = set((home / "runs").iterdir()) - {trained}
+    assert second.name in (home / "out" / "samples.json").read_text()
+
+
+def test_how_many_samples_can_be_measured(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["evaluate", trained, "--steps", 1, "--device", "cpu", "--num"]
+    code, error = call(capsys, *options, 64)
+    assert code == 0
+    assert error == (
+        "disperse: warning: 64 samples for 64 features: their covariance is singular; the distance says little"
+    )
+    assert call(capsys, *options, 65) == (0, "")
+    monkeypatch.setattr("disperse.evaluation.protocol.sample", lambda *_, **__: pytest.fail("sampled"))
+    most = 10 * int(digits("train").labels.bincount().min())
+    code, error = call(capsys, *options, most + 1)
+    assert code == 2
+    assert f"take at most {most} samples" in error
+
+
+@pytest.mark.parametrize("command", [["reproduce", "--plan"], ["reproduce"], ["figures"]])
+@pytest.mark.parametrize("package", ["matplotlib", "papermill", "nbformat", "pandas"])
+def test_without_the_notebooks_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str], package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert call(capsys, *command) == (
+        2, f"disperse {command[0]}: {package} not installed: pip install 'disperse[notebooks]'"
+    )  # fmt: skip
+
+
+def test_a_home_without_notebooks(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = call(capsys, "reproduce", "--profile", "smoke")
+    assert code == 2
+    assert error.startswith(f"disperse reproduce: {store / 'notebooks'}: no notebooks; they come with")
+    assert not (store / "runs").exists()

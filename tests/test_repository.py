@@ -42,7 +42,7 @@ def imports(path: Path) -> list[tuple[bool, str]]:
             found.append((False, (node.module or "").split(".")[0]))
         elif isinstance(node, ast.ImportFrom) and node.level == depth + 1:
             names = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
-            found += [(True, name) for name in names]
+            found += [(True, name if name in RANK else "__init__") for name in names]
     return found
 
 

@@ -1,6 +1,6 @@
 """Evaluation: distances in float64, each with n and an interval, and the protocol beside them."""
 
-from .features import classify, digits_classifier
+from .features import FEATURES, classify, digits_classifier
 from .frechet import (
     Estimate,
     Gaussian,
@@ -15,6 +15,7 @@ from .neighbours import precision_recall
 from .protocol import Protocol, evaluate, noise_floor
 
 __all__ = [
+    "FEATURES",
     "Estimate",
     "Gaussian",
     "Protocol",

@@ -118,7 +118,7 @@ def noise_floor(protocol: Protocol, repeats: int = 20) -> Estimate:
     if each > smallest:
         raise ConfigError(
             f"num_samples = {protocol.num_samples}: the noise floor needs {each} real images of "
-            f"each class, the train split has {smallest}"
+            f"each class, the train split has {smallest}; take at most {smallest * classes} samples"
         )
     values = []
     for repeat in range(repeats):

@@ -1,9 +1,10 @@
 """Experiments: profiles, items of the paper, published numbers, and where results live."""
 
-from .items import DISPERSIVE, ITEMS, Cell, item
+from ..training import find_run, home
+from .items import DISPERSIVE, ITEMS, Cell, item, paper_term
 from .profiles import PROFILES, Profile, profile
 from .runner import complete_all, finished, published_seeds, results, sampler_convergence
-from .store import evaluate_run, find_run, home, publish, published, records, run_folder, select
+from .store import evaluate_run, publish, published, records, run_folder, select
 
 __all__ = [
     "DISPERSIVE",
@@ -17,6 +18,7 @@ __all__ = [
     "finished",
     "home",
     "item",
+    "paper_term",
     "profile",
     "publish",
     "published",

@@ -7,7 +7,6 @@ pure function of specs: what is there is used, what is missing is computed.
 
 import datetime
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,42 +20,14 @@ from ..device import resolve_device
 from ..errors import StorageError
 from ..evaluation import Protocol, evaluate
 from ..spec import NUMERICS, RunSpec
-from ..training import load_weights, read_spec, train
+from ..training import home, load_weights, read_spec, train
 
 Record = dict[str, Any]
-
-
-def home() -> Path:
-    """The folder that holds ``runs/``, ``figures/`` and ``papermill_runs/``.
-
-    ``$DISPERSE_HOME`` if set; else the repository that this package lies in; else the current folder.
-    """
-    named = os.environ.get("DISPERSE_HOME")
-    if named:
-        return Path(named).expanduser().resolve()
-    repository = Path(__file__).resolve().parents[2]
-    return repository if (repository / "notebooks").is_dir() else Path.cwd()
 
 
 def run_folder(spec: RunSpec) -> Path:
     """Folder of a run in the store."""
     return home() / "runs" / spec.run_id
-
-
-def find_run(name: str) -> Path:
-    """A run folder by path, by ``<name>-<fingerprint>``, or by an unambiguous part of it.
-
-    Raises:
-        StorageError: none or several match.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    runs = home() / "runs"
-    matches = sorted(path for path in runs.glob("*") if path.is_dir() and name in path.name)
-    if len(matches) != 1:
-        found = ", ".join(path.name for path in matches[:5]) or "none"
-        raise StorageError(f"run {name!r}: expected one folder in {runs} to match, found {found}")
-    return matches[0]
 
 
 def evaluation_path(folder: Path, step: int, protocol: Protocol) -> Path:

@@ -6,12 +6,17 @@ are checked before a kernel starts, and a run counts only if the notebook's last
 """
 
 import ast
+import contextlib
 import difflib
+import gc
 import json
 import keyword
+import logging
 import os
+import signal
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +25,10 @@ import torch
 
 from .. import atomic
 from ..device import resolve_device
-from ..errors import ConfigError, RunFailedError
+from ..errors import ConfigError, Interrupted, RunFailedError
 from ..experiments import profile as check_profile
-from ..experiments.store import commit, device_name, home
+from ..experiments.store import commit, device_name
+from ..training import home
 
 TOKEN = "DISPERSE_NOTEBOOK_TOKEN"
 
@@ -31,9 +37,14 @@ def notebook_path(name: str) -> Path:
     """A notebook of the repository by name.
 
     Raises:
-        ConfigError: there is none of that name; the nearest is suggested.
+        ConfigError: there is none of that name; the nearest is suggested. Or there are none at all.
     """
     folder = home() / "notebooks"
+    if not any(folder.glob("*.ipynb")):
+        raise ConfigError(
+            f"{folder}: no notebooks; they come with the repository: run in a clone of it, "
+            "or name one in DISPERSE_HOME"
+        )
     path = folder / f"{name}.ipynb"
     if not path.is_file() or path.parent != folder:
         names = [found.stem for found in folder.glob("*.ipynb")]
@@ -145,21 +156,25 @@ def execute(name: str, parameters: dict[str, Any], *, timeout_s: int = 7200) -> 
     token, started = uuid.uuid4().hex, time.monotonic()
     os.environ[TOKEN] = token
     try:
-        papermill.execute_notebook(
-            str(path),
-            str(running),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(path.parent),
-            progress_bar=False,
-            execution_timeout=timeout_s,
-            log_output=False,
-            extra_arguments=["--log-level=ERROR"],  # the kernel's own notices are not ours
-        )
+        with _muted("papermill", "asyncio"):
+            papermill.execute_notebook(
+                str(path),
+                str(running),
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(path.parent),
+                progress_bar=False,
+                execution_timeout=timeout_s,
+                log_output=False,
+                extra_arguments=["--log-level=CRITICAL"],  # the kernel's own notices are not ours
+            )
         if not receipt.exists() or json.loads(receipt.read_text(encoding="utf-8"))["token"] != token:
             raise RunFailedError(f"{name}: ended without its last cell; see {failed}")
         os.replace(running, folder / f"{name}.ipynb")
         failed.unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        # By now papermill has interrupted the kernel, so what trained in it has saved its last step.
+        raise Interrupted(signal.SIGINT, f"{name}: stopped; type the same command to go on") from None
     except Exception as error:  # papermill, nbclient and the kernel raise many kinds
         if running.exists():
             os.replace(running, failed)
@@ -170,6 +185,26 @@ def execute(name: str, parameters: dict[str, Any], *, timeout_s: int = 7200) -> 
         running.unlink(missing_ok=True)
         del os.environ[TOKEN]
     return time.monotonic() - started
+
+
+@contextlib.contextmanager
+def _muted(*loggers: str) -> Iterator[None]:
+    """Silence what others log of an end that is told in one line, also of what the collector finds."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, loggers)}
+    try:
+        for logger in levels:
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
+    except KeyboardInterrupt:
+        interrupted = True
+    else:
+        interrupted = False
+    finally:
+        gc.collect()  # an abandoned task of the kernel's client complains when it is collected
+        for logger, level in levels.items():
+            logger.setLevel(level)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def _reason(error: Exception) -> str:

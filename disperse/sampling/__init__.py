@@ -1,10 +1,9 @@
 """Sampling: solvers, guidance, and images from seeds."""
 
+from .config import FAMILIES, SamplerConfig
 from .files import read_samples, sample_to_folder
 from .guidance import guided_prediction
 from .sampler import (
-    FAMILIES,
-    SamplerConfig,
     labels_for_seeds,
     noise_for_seeds,
     sample,

@@ -1,8 +1,6 @@
 """Images from seeds: sample i depends on its own seed, label and the weights, not on its batch."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,137 +8,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..device import autocast, resolve_device
-from ..errors import ConfigError, NonFiniteError, check_count, unknown
-from ..models import DiffusionTransformer
+from ..errors import ConfigError, NonFiniteError, check_count
+from ..models import DiffusionTransformer, TransformerConfig
 from ..objectives import Interpolant, MeanFlow, Objective, build_objective
-from ..objectives.diffusion import ddim_times, respaced_times
 from ..rng import check_seeds, normal, stream
 from .ancestral import ddim, ddpm
+from .config import SamplerConfig
 from .guidance import Predict, guided_prediction
-from .sde import FORMS, LAST_STEPS, SDE_SOLVERS, diffusion_coefficient, last_step
-from .solvers import ATOL, RTOL, SOLVERS, OnStep, Velocity, uniform_times
-
-# System -> solvers that fit it, the default first with its number of steps.
-FAMILIES: dict[str, dict[str, int]] = {
-    "sit": {"heun": 25, "euler": 50, "dopri5": 1, "sde-euler": 250, "sde-heun": 125},
-    "dit": {"ddim": 50, "ddpm": 250},
-    "meanflow": {"meanflow": 1, "heun": 25, "euler": 50, "dopri5": 1},
-}
-ALL_SOLVERS = list(dict.fromkeys(solver for family in FAMILIES.values() for solver in family))
-# Network evaluations of n steps; an adaptive solver decides for itself.
-NFE: dict[str, Callable[[int], int] | None] = {
-    "euler": lambda n: n,
-    "heun": lambda n: 2 * n,
-    "dopri5": None,
-    "sde-euler": lambda n: n,
-    "sde-heun": lambda n: 2 * n,
-    "ddim": lambda n: n,
-    "ddpm": lambda n: n,
-    "meanflow": lambda n: n,
-}
-
-
-@dataclass(frozen=True)
-class SamplerConfig:
-    """How to get from noise to an image.
-
-    Attributes:
-        solver: ODE ``"euler"``, ``"heun"``, ``"dopri5"`` (adaptive); SDE ``"sde-euler"``, ``"sde-heun"``; DiT
-            ``"ddim"``, ``"ddpm"``; ``"meanflow"`` for MeanFlow's own steps.
-        num_steps: steps of the uniform grid, ≥ 1 (dopri5 chooses its own).
-        guidance: scale s of classifier-free guidance; 1 is none.
-        guided_channels: None guides all channels; 3 is what the published DiT and SiT code does.
-        guidance_interval: noise levels between which guidance acts.
-        precision: ``"fp32"`` or ``"bf16"`` (network calls; the state stays float32).
-        compile: compile the network.
-        diffusion: of an SDE: form of w(t), see ``FORMS``; ``diffusion_norm`` its factor.
-        last_step: of an SDE, over the last ``last_step_size`` of time: see ``LAST_STEPS``.
-        eta: of DDIM; 0 is deterministic.
-    """
-
-    solver: str = "heun"
-    num_steps: int = 25
-    guidance: float = 1.0
-    guided_channels: int | None = None
-    precision: str = "fp32"
-    compile: bool = False
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    diffusion: str = "sigma"
-    diffusion_norm: float = 1.0
-    last_step: str = "mean"
-    last_step_size: float = 0.04
-    eta: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.solver not in ALL_SOLVERS:
-            raise unknown("sampler.solver", self.solver, ALL_SOLVERS)
-        check_count("sampler.num_steps", self.num_steps, 1)
-        if self.solver in ("ddim", "ddpm"):
-            (ddim_times if self.solver == "ddim" else respaced_times)(self.num_steps)
-        if self.guided_channels is not None:
-            check_count("sampler.guided_channels", self.guided_channels, 1)
-        for name, options in (
-            ("precision", ("fp32", "bf16")), ("diffusion", FORMS), ("last_step", LAST_STEPS)
-        ):  # fmt: skip
-            if getattr(self, name) not in options:
-                raise unknown(f"sampler.{name}", getattr(self, name), options)
-        for name, most in (
-            ("guidance", 1e3), ("diffusion_norm", 1e3), ("last_step_size", 0.5), ("eta", 1.0)
-        ):  # fmt: skip
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value <= most:
-                raise ConfigError(f"sampler.{name} = {value!r}: expected a number from 0 to {most:g}")
-        if not isinstance(self.compile, bool):
-            raise ConfigError(f"sampler.compile = {self.compile!r}: expected True or False")
-        low, high = self.guidance_interval
-        if not 0 <= low <= high <= 1:
-            raise ConfigError(
-                f"sampler.guidance_interval = {self.guidance_interval}: expected 0 ≤ low ≤ high ≤ 1"
-            )
-
-    @classmethod
-    def for_system(
-        cls, system: str, solver: str | None = None, num_steps: int | None = None, **options: Any
-    ) -> "SamplerConfig":
-        """A configuration that fits a system, its default solver and steps where none are given.
-
-        Raises:
-            ConfigError: the solver does not fit the system, or a setting is out of range.
-        """
-        family = FAMILIES[system]
-        solver = next(iter(family)) if solver is None else solver
-        if solver in ALL_SOLVERS and solver not in family:
-            raise ConfigError(
-                f"sampler.solver = {solver!r}: a {system} model is sampled by {', '.join(family)}"
-            )
-        steps = family.get(solver, 1) if num_steps is None else num_steps
-        return cls(solver, steps, **options)
-
-    @property
-    def nfe(self) -> int | None:
-        """Network evaluations per image; guidance makes each of them twice as large. None: adaptive."""
-        count = NFE[self.solver]
-        extra = self.solver.startswith("sde-") and self.last_step != "none"
-        return None if count is None else count(self.num_steps) + int(extra)
-
-    def describe(self) -> str:
-        """One line for captions and cards."""
-        if self.solver == "dopri5":
-            how = f"dopri5 ODE, adaptive (atol {ATOL:g}, rtol {RTOL:g})"
-        elif self.solver.startswith("sde-"):
-            how = (
-                f"{self.solver.removeprefix('sde-')} SDE ({self.diffusion}, last step {self.last_step}), "
-                f"{self.num_steps} steps, {self.nfe} NFE"
-            )
-        else:
-            kind = " ODE" if self.solver in ("euler", "heun") else ""
-            how = f"{self.solver}{kind}, {self.num_steps} steps, {self.nfe} NFE"
-        channels = "" if self.guided_channels is None else f" (first {self.guided_channels} channels)"
-        low, high = self.guidance_interval
-        levels = "" if (low, high) == (0, 1) else f" at noise levels {low:g} to {high:g}"
-        guidance = "no guidance" if self.guidance == 1 else f"guidance {self.guidance:g}{channels}{levels}"
-        return f"{how}, {guidance}"
+from .sde import SDE_SOLVERS, diffusion_coefficient, last_step
+from .solvers import SOLVERS, OnStep, Velocity, uniform_times
 
 
 def noise_for_seeds(seeds: Sequence[int], shape: tuple[int, ...], *step: int) -> Tensor:
@@ -165,13 +41,34 @@ def prepare(
     """The model in eval mode on its device (None: where it is), compiled if the sampler says so.
 
     Raises:
-        ConfigError: the solver does not fit the model's system.
+        ConfigError: the solver or the guided channels do not fit the model.
     """
-    SamplerConfig.for_system(model.config.system, config.solver, config.num_steps)
+    SamplerConfig.for_system(check_model(model).system, config.solver, config.num_steps)
+    channels = model.config.in_channels
+    if config.guided_channels is not None and config.guided_channels > channels:
+        raise ConfigError(
+            f"sampler.guided_channels = {config.guided_channels}: the images have {channels}; "
+            "leave it out to guide all"
+        )
     if device is not None:
         model = model.to(resolve_device(str(device)))
     model = model.eval()
     return torch.compile(model) if config.compile else model  # type: ignore[return-value]
+
+
+def check_model(model: object) -> TransformerConfig:
+    """The shape of a model that can be sampled; others have none.
+
+    Raises:
+        ConfigError: it is another module, or none.
+    """
+    config = getattr(model, "config", None)
+    if not isinstance(config, TransformerConfig):
+        raise ConfigError(
+            f"model: expected one of build_model or load_model, got {type(model).__name__}; "
+            "to sample your own network, see guided_prediction and SOLVERS in disperse.sampling"
+        )
+    return config
 
 
 def sample_batch(
@@ -286,7 +183,7 @@ def average_velocity_steps(
 
 def sample(
     model: DiffusionTransformer,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | Tensor | np.ndarray,
     labels: Tensor | Sequence[int] | int | None = None,
     *,
     solver: str | None = None,
@@ -327,7 +224,7 @@ def sample(
         Tensor: shape (len(seeds), c, h, w), float32, on the CPU; data range about [−1, 1].
     """
     config = SamplerConfig.for_system(
-        model.config.system,
+        check_model(model).system,
         solver,
         num_steps,
         guidance=guidance,

@@ -1,7 +1,19 @@
-"""The trainer, its checkpoints and moving averages."""
+"""The trainer, its checkpoints and moving averages, and the store of runs."""
 
-from .folder import latest_step, load_model, load_weights, read_spec
+from .folder import latest_step, load_weights, read_spec, weights_sha256
+from .runs import find_run, home, list_runs, load_model
 from .state import TrainState
 from .trainer import train
 
-__all__ = ["TrainState", "latest_step", "load_model", "load_weights", "read_spec", "train"]
+__all__ = [
+    "TrainState",
+    "find_run",
+    "home",
+    "latest_step",
+    "list_runs",
+    "load_model",
+    "load_weights",
+    "read_spec",
+    "train",
+    "weights_sha256",
+]

@@ -25,10 +25,18 @@ from ..errors import CheckpointError
 FORMAT = 1
 _FOLDER = re.compile(r"step_(\d{8})$")
 _FILE = re.compile(r"[a-z0-9.\-]+\.safetensors$")
+# What reading gives when a file is not what it should be.
+_DAMAGE = (
+    IsADirectoryError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, SafetensorError,
+)  # fmt: skip
 
 
 class DamagedCheckpointWarning(UserWarning):
     """A checkpoint did not match its manifest and was set aside."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint's own files are incomplete or not what its manifest says (exit code 3)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,13 @@ def saved_steps(checkpoints: Path) -> list[int]:
 
 
 def save(checkpoints: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically; one of the same step that verifies is left as it is."""
+    """Write a checkpoint atomically; if the step has a folder already, do nothing.
+
+    The folder is not verified here: ``load_latest`` has set aside what is damaged before training goes on.
+
+    Raises:
+        StorageError: it cannot be written; nothing is left of it.
+    """
     target = folder_of(checkpoints, checkpoint.step)
     if target.exists():
         return
@@ -91,42 +105,55 @@ def load(checkpoints: Path, step: int, fingerprint: str, only: set[str] | None =
         only: names of the parts to read (``{"model"}``); None reads all.
 
     Raises:
-        CheckpointError: missing, damaged, or of another run.
+        DamagedCheckpointError: files are missing, cut, or not those of the manifest.
+        CheckpointError: there is none of that step, it is of another run or format, or may not be read.
     """
     folder = folder_of(checkpoints, step)
+    if not folder.exists():
+        there = ", ".join(map(str, saved_steps(checkpoints))) or "none"
+        raise CheckpointError(f"{folder}: no checkpoint at step {step}; there are {there}")
     try:
         if (folder / "manifest.json").is_symlink():
-            raise CheckpointError(f"{folder}: the manifest is a link, not a plain file")
+            raise DamagedCheckpointError(f"{folder}: the manifest is a link, not a plain file")
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        form = manifest["format"]  # before all else, which another format may not have
+        if isinstance(form, int) and form != FORMAT:
+            raise CheckpointError(
+                f"{folder}: format {form}, this version reads {FORMAT}; use the version that wrote it"
+            )
         files = manifest["files"]
-        if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{folder}: format {manifest['format']}, expected {FORMAT}")
         if manifest["step"] != step or manifest["fingerprint"] != fingerprint:
             raise CheckpointError(
                 f"{folder}: belongs to step {manifest['step']} of run "
                 f"{manifest['fingerprint']}, expected step {step} of {fingerprint}"
             )
+        if form != FORMAT:
+            raise DamagedCheckpointError(f"{folder}: format {form!r} is no number")
         present = {path.name for path in folder.iterdir()} - {"manifest.json"}
         if present != set(files):
-            raise CheckpointError(f"{folder}: holds {sorted(present)}, the manifest names {sorted(files)}")
+            raise DamagedCheckpointError(
+                f"{folder}: holds {sorted(present)}, the manifest names {sorted(files)}"
+            )
         tensors = {}
         for name, facts in files.items():
             part = name.removesuffix(".safetensors")
             if only is not None and part not in only:
                 continue
             if not _FILE.fullmatch(name) or (folder / name).is_symlink():
-                raise CheckpointError(f"{folder}: {name!r} is not the name of a plain file")
+                raise DamagedCheckpointError(f"{folder}: {name!r} is not the name of a plain file")
             found = sha256_file(folder / name)
             if found != facts["sha256"]:
-                raise CheckpointError(
+                raise DamagedCheckpointError(
                     f"{folder / name}: SHA-256 {found[:12]}, the manifest says {str(facts['sha256'])[:12]}"
                 )
             tensors[part] = load_file(folder / name)
         return Checkpoint(step, fingerprint, tensors, dict(manifest["progress"]))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: {Path(error.filename).name} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: cannot be read ({type(error).__name__}: {error})") from None
+        raise DamagedCheckpointError(f"{folder}: {Path(error.filename).name} is missing") from None
+    except _DAMAGE as error:
+        raise DamagedCheckpointError(f"{folder}: cannot be read ({type(error).__name__}: {error})") from None
+    except OSError as error:  # the file may be whole: permissions, a disk that is away
+        raise CheckpointError(f"{error.filename or folder}: cannot be read ({error.strerror})") from None
 
 
 def load_latest(checkpoints: Path, fingerprint: str) -> Checkpoint | None:
@@ -135,13 +162,14 @@ def load_latest(checkpoints: Path, fingerprint: str) -> Checkpoint | None:
     A damaged one is renamed aside with a warning, and the one before it is used.
 
     Raises:
-        CheckpointError: there are checkpoints but none verifies; never a silent start from 0.
+        CheckpointError: there are checkpoints but none verifies (never a silent start from 0), or the
+            newest is whole but of another run or format, or may not be read.
     """
     reasons = []
     for step in reversed(saved_steps(checkpoints)):
         try:
             return load(checkpoints, step, fingerprint)
-        except CheckpointError as error:
+        except DamagedCheckpointError as error:
             reasons.append(str(error))
             aside = _set_aside(folder_of(checkpoints, step))
             warnings.warn(f"{error}; set aside as {aside.name}", DamagedCheckpointWarning, stacklevel=2)

@@ -1,22 +1,29 @@
 """Run folders: what they are the run of, and the models in them."""
 
 import json
+import re
 from pathlib import Path
 
 import torch
 
 from .. import atomic
-from ..device import resolve_device
 from ..errors import CheckpointError, ConfigError, StorageError
 from ..models import DiffusionTransformer, from_config, model_config
-from ..models.checkpoints import load_model_file
 from ..spec import RunSpec
 from . import checkpoint as checkpoints
 from .state import load_strictly
 
+_EVALUATION = re.compile(r"step_(\d{8,})-")
 
-def claim_folder(folder: Path, spec: RunSpec) -> None:
+
+def claim_folder(folder: Path, spec: RunSpec) -> RunSpec:
     """Write ``spec.json``, or check that the folder's own describes the same run.
+
+    It never shrinks: of two lengths the longer one stays, and every milestone and end that was asked
+    for before is a milestone. Evaluations and notebooks load those steps.
+
+    Returns:
+        What was written.
 
     Raises:
         ConfigError: it describes another run; the message names the fields that differ.
@@ -33,8 +40,18 @@ def claim_folder(folder: Path, spec: RunSpec) -> None:
                 if key not in spec.NOT_IDENTITY and ours[key] != theirs[key]
             ]
             raise ConfigError(f"{folder}: holds another run ({'; '.join(differ)}); choose another folder")
+        longest = max(spec.num_steps, known.num_steps)
+        steps = {*spec.milestones, *known.milestones, spec.num_steps, known.num_steps} - {0, longest}
+        spec = spec.replace(num_steps=longest, milestones=tuple(sorted(steps)))
     atomic.remove_temporaries(folder)
     atomic.write_json(path, spec.model_dump(mode="json"))
+    return spec
+
+
+def evaluated_steps(folder: Path) -> set[int]:
+    """Steps of a run that have an evaluation file, under any protocol."""
+    matches = (_EVALUATION.match(path.name) for path in (folder / "evaluations").glob("step_*.json"))
+    return {int(match[1]) for match in matches if match}
 
 
 def read_spec(folder: Path) -> RunSpec:
@@ -81,8 +98,15 @@ def load_weights(
     Raises:
         CheckpointError: there is no such checkpoint or average, or it is damaged.
     """
-    part = "model" if weights == "raw" else f"ema.{weights}"
-    saved = checkpoints.load(folder / "checkpoints", step, spec.fingerprint, only={part})
+    part = _part(weights)
+    try:
+        saved = checkpoints.load(folder / "checkpoints", step, spec.fingerprint, only={part})
+    except checkpoints.DamagedCheckpointError as error:
+        others = [other for other in checkpoints.saved_steps(folder / "checkpoints") if other != step]
+        choice = f"take another step ({', '.join(map(str, others))}), or " if others else ""
+        raise checkpoints.DamagedCheckpointError(
+            f"{error}; {choice}delete this checkpoint's folder and train the run again"
+        ) from None
     if part not in saved.tensors:
         raise CheckpointError(
             f'weights = "{weights}": the run keeps "raw" and {", ".join(map(repr, spec.ema))}'
@@ -92,28 +116,11 @@ def load_weights(
     return model.to(device).eval().requires_grad_(False)
 
 
-def load_model(
-    folder: str | Path, *, step: int | None = None, weights: str | None = None, device: str = "cpu"
-) -> DiffusionTransformer:
-    """The model of a run folder or of a model file, ready to sample from.
+def weights_sha256(folder: Path, step: int, weights: str) -> str:
+    """SHA-256 of the file that ``load_weights`` reads: what samples were made from, whatever it is called."""
+    path = checkpoints.folder_of(folder / "checkpoints", step) / f"{_part(weights)}.safetensors"
+    return atomic.sha256_file(path)
 
-    Args:
-        folder: of a run, as ``disperse train`` prints it; or a file that ``disperse import`` made, which
-            holds one set of weights (``step`` and ``weights`` then have no meaning and must be None).
-        step: which checkpoint; the newest by default.
-        weights: ``"raw"`` or an average that the run keeps; by default its first average.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``...
 
-    Raises:
-        StorageError: not a run folder, or it has no checkpoint.
-        CheckpointError: the checkpoint is missing or damaged.
-    """
-    path = Path(folder)
-    if path.is_file():
-        if step is not None or weights is not None:
-            raise ConfigError(f"{path}: a model file holds one set of weights; leave step and weights out")
-        return load_model_file(path).to(resolve_device(device))
-    spec = read_spec(path)
-    chosen = weights or (spec.ema[0] if spec.ema else "raw")
-    step = latest_step(path) if step is None else step
-    return load_weights(path, spec, step, chosen, resolve_device(device))
+def _part(weights: str) -> str:
+    return "model" if weights == "raw" else f"ema.{weights}"

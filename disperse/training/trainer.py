@@ -21,15 +21,20 @@ from ..objectives import ForwardPass, View, build_objective
 from ..regularizers import block_indices
 from ..spec import RunSpec
 from . import checkpoint as checkpoints
-from .folder import claim_folder
+from .folder import claim_folder, evaluated_steps
 from .state import TrainState
 
 OnLog = Callable[[list[dict[str, float]]], None]
 LINES_IN_MEMORY = 5
 
 
-def train(spec: RunSpec, folder: Path, *, progress: bool = True, on_log: OnLog | None = None) -> TrainState:
+def train(
+    spec: RunSpec, folder: str | Path, *, progress: bool = True, on_log: OnLog | None = None
+) -> TrainState:
     """Train until ``spec.num_steps``, or go on from the newest checkpoint in ``folder``.
+
+    A run that is longer already is returned as it is. Of its checkpoints stay the two newest, and every
+    step that some specification of the run names as its end or a milestone, or that was evaluated.
 
     Every random draw is keyed by (seed, step), so an interrupted run that is started again gives the
     same bits as one that never stopped. Losses and gradients are checked before each update. SIGINT
@@ -46,16 +51,18 @@ def train(spec: RunSpec, folder: Path, *, progress: bool = True, on_log: OnLog |
         NonFiniteError: a loss or gradient is NaN or infinite; weights are those of the step before.
         LockedError: another process trains in this folder.
     """
+    folder = Path(folder)
     data = load_data(spec.data)
     _check_fit(spec, data, model_config(spec.model, **spec.overrides))
     state = TrainState.initial(spec, resolve_device(spec.device))
     with atomic.locked(folder / "lock"), _deferred_signals() as received:
-        claim_folder(folder, spec)
+        whole = claim_folder(folder, spec)
         saved = checkpoints.load_latest(folder / "checkpoints", spec.fingerprint)
         if saved is not None:
             state.restore(saved)
         if state.step < spec.num_steps:
-            _loop(state, data, folder, received, progress, on_log)
+            keep = {*whole.milestones, whole.num_steps, spec.num_steps}
+            _loop(state, data, folder, keep, received, progress, on_log)
     return state
 
 
@@ -63,6 +70,7 @@ def _loop(
     state: TrainState,
     data: ImageSet,
     folder: Path,
+    keep: set[int],
     received: list[int],
     progress: bool,
     on_log: OnLog | None,
@@ -73,7 +81,6 @@ def _loop(
     probe = block_indices("quarter", config.depth)
     taps = tuple(sorted({*probe, *(block for term in state.regularizers for block in term.blocks)}))
     network = torch.compile(model) if spec.compile else model
-    keep = {*spec.milestones, spec.num_steps}
     log = MetricsLog(folder / "metrics.jsonl", state.step, on_log)
     bar = tqdm(
         total=spec.num_steps * spec.batch_size,
@@ -128,7 +135,8 @@ def _loop(
         if state.step % spec.checkpoint_interval == 0 or state.step in keep or received:
             log.flush()
             checkpoints.save(folder / "checkpoints", state.to_checkpoint())
-            checkpoints.prune(folder / "checkpoints", keep)
+            # Looked up each time: another process may evaluate while this one trains.
+            checkpoints.prune(folder / "checkpoints", keep | evaluated_steps(folder))
         if received:
             bar.close()
             raise Interrupted(
@@ -173,7 +181,14 @@ class MetricsLog:
         self.path = path
         self.on_log = on_log
         self.pending: list[tuple[int, list[str], Tensor]] = []
-        rows = [row for row in atomic.read_jsonl(path) if row.get("step", 0) <= step]
+        rows = []
+        for number, row in enumerate(atomic.read_jsonl(path), start=1):
+            found = row.get("step")
+            if not isinstance(found, int) or isinstance(found, bool):
+                raise StorageError(
+                    f"{path}:{number}: step = {found!r}: expected an integer; repair or delete the line"
+                )
+            rows += [row] if found <= step else []
         if path.exists():  # lines after the checkpoint would stand twice
             atomic.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from disperse import atomic
+from disperse import atomic, load_model
 from disperse.errors import ConfigError, RunFailedError, StorageError
 from disperse.evaluation import Protocol
 from disperse.experiments import (
@@ -32,6 +32,7 @@ from disperse.experiments.profiles import Profile
 from disperse.experiments.store import seal
 from disperse.spec import DispersiveSpec, RunSpec
 from disperse.training import checkpoint as checkpoints
+from disperse.training import list_runs, train
 
 from .cases import TOY, record, toy
 
@@ -190,15 +191,81 @@ def test_home_is_the_variable_or_the_repository(store: Path, monkeypatch: pytest
     assert home() == Path(__file__).parents[2]
 
 
-def test_a_run_is_found_by_path_name_or_part(store: Path, tmp_path: Path) -> None:
-    folders = [store / "runs" / TOY.spec(name, 0).run_id for name in ("hinge", "baseline")]
-    for folder in folders:
-        folder.mkdir(parents=True)
-    for name in ("hinge", folders[0].name, folders[0].name[2:-4], str(folders[0])):
+def stored(*specs: RunSpec) -> list[Path]:
+    for spec in specs:
+        atomic.write_json(run_folder(spec) / "spec.json", spec.model_dump(mode="json"))
+    return [run_folder(spec) for spec in specs]
+
+
+def test_a_run_is_found_by_path_name_or_part(store: Path) -> None:
+    folders = stored(*(TOY.spec(name, 0) for name in ("hinge", "baseline")))
+    for name in ("hinge", folders[0].name, folders[0].name[2:-4], str(folders[0]), folders[0]):
         assert find_run(name) == folders[0]
-    for name, found in (("cov", "none"), ("e", f"{folders[1].name}, {folders[0].name}")):
+    for name, found in (
+        ("cov", "none; `disperse list`"),
+        ("e", rf"{folders[1].name} \(seed 0, 4 steps\), hinge-"),
+    ):
         with pytest.raises(StorageError, match=f"found {found}"):
             find_run(name)
+
+
+def test_a_whole_name_comes_before_a_part() -> None:
+    plain, long, other, renamed = stored(
+        SPEC, SPEC.replace(name="baseline-long", batch_size=8), SPEC.replace(name="my-baseline", batch_size=4),
+        SPEC.replace(name=f"{SPEC.run_id}-x", batch_size=2),
+    )  # fmt: skip
+    assert find_run("baseline") == plain
+    assert find_run(SPEC.run_id) == plain
+    assert find_run("baseline-long") == find_run("line-lo") == long
+    assert find_run("my") == other
+    assert find_run(f"{SPEC.run_id}-x") == renamed
+
+
+def test_runs_of_one_name_are_told_apart_by_their_seeds() -> None:
+    folders = stored(*(TOY.spec("baseline", seed) for seed in (0, 1)))
+    with pytest.raises(
+        StorageError, match=r"\(seed 0, 4 steps\).*\(seed 1, 4 steps\); choose by --seed"
+    ) as caught:
+        find_run("baseline")
+    assert "\n" not in str(caught.value)
+    assert [find_run("baseline", seed) for seed in (0, 1)] == folders
+    assert find_run("base", 1) == folders[1]
+    with pytest.raises(StorageError, match=r"run 'baseline' with seed 7: .*found none"):
+        find_run("baseline", 7)
+
+
+def test_a_folder_without_a_spec_is_no_run(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (plain,) = stored(SPEC)
+    (store / "runs" / "baseline-notes").mkdir()
+    (tmp_path / "baseline").mkdir()  # someone's folder of that name, where the command is typed
+    monkeypatch.chdir(tmp_path)
+    assert find_run("baseline") == plain
+    with pytest.raises(StorageError, match="not a run folder"):
+        find_run(tmp_path / "baseline" / "..")
+    (plain / "spec.json").write_text("{")  # damaged: found, and named when it is read
+    assert find_run("baseline") == plain
+    assert any(line.startswith(plain.name) for line in list_runs())
+
+
+def test_load_model_knows_runs_by_name() -> None:
+    train(SPEC, run_folder(SPEC), progress=False)
+    model = load_model("baseline", step=2)
+    assert load_model("base", step=2, seed=0).final_layer.linear.weight.equal(model.final_layer.linear.weight)
+    with pytest.raises(StorageError, match="run 'hinge': expected one folder"):
+        load_model("hinge")
+
+
+def test_the_list_of_runs() -> None:
+    assert [line.split() for line in list_runs()] == [["run", "seed", "steps", "evaluations"]]
+    train(SPEC, run_folder(SPEC), progress=False)
+    stored(TOY.spec("hinge", 3))
+    atomic.write_json(store.evaluation_path(run_folder(SPEC), 4, PROTOCOL), record(SPEC, 4, PROTOCOL))
+    lines = list_runs()
+    assert lines[1].split() == [SPEC.run_id, "0", "4", "of", "4", "1", "at", "4"]
+    assert lines[2].split()[1:] == ["3", "0", "of", "4", "none"]
+    assert len({line.index(part) for line, part in zip(lines, ("evaluations", "1 at", "none"))}) == 1
 
 
 def test_finished_evaluations_of_every_item_stand_once(toy: Profile) -> None:

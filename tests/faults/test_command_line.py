@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from disperse import atomic
 from disperse.cli import main
-from disperse.experiments import published_seeds
+from disperse.experiments import published_seeds, run_folder
 
 from ..training.cases import TINY, run
 
@@ -79,7 +80,7 @@ def test_a_step_without_a_checkpoint(
     code, lines = call(capsys, command, tmp_path / "run", f"--step={step}", "--num", 20, *more)
     assert code == 3
     assert len(lines) == 1
-    assert "missing" in lines[0]
+    assert f"no checkpoint at step {step}; there are 1" in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,8 @@ def test_a_run_that_is_not_there_or_not_the_only_one(
     capsys: pytest.CaptureFixture[str], store: Path, tmp_path: Path, name: str
 ) -> None:
     for seed in (0, 1):
-        (store / "runs" / TINY.replace(seed=seed).run_id).mkdir(parents=True)
+        spec = TINY.replace(seed=seed)
+        atomic.write_json(run_folder(spec) / "spec.json", spec.model_dump(mode="json"))
     code, lines = call(capsys, "sample", name, "--num", 1, "--out", tmp_path / "out")
     assert code == 3
     assert len(lines) == 1
