@@ -95,7 +95,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
-    # MeanFlow's table has no S: its network is SiT's with a second time embedder.
     table = cases(options.model)
     shape = table["DiT"].model.config.image_shape
     x = normal((options.batch, *shape), "benchmark")
@@ -108,9 +107,8 @@ def main() -> None:
             if repeat:  # the first warms up
                 times[name].append(time.perf_counter() - started)
     memory = {name: kept_bytes(lambda case=case: step(case, x, y)) for name, case in table.items()}  # type: ignore[misc]
-    print(
-        f"{options.model}, batch {options.batch}, {torch.get_num_threads()} threads, {options.repeats} repeats in turn"
-    )
+    threads = torch.get_num_threads()
+    print(f"{options.model}, batch {options.batch}, {threads} threads, {options.repeats} repeats in turn")
     print(f"{'step':30} {'median ms':>10} {'ratio':>7} {'of minima':>10} {'kept MiB':>9} {'ratio':>6}")
     for name, values in times.items():
         base = "flow matching (MF network)" if "MeanFlow" in name or "MF" in name else "flow matching (SiT)"
