@@ -1,4 +1,4 @@
-"""Command line: ``disperse train | sample | evaluate | list | reproduce | figures | publish``.
+"""Command line: what each command of ``disperse`` does; its arguments are in ``arguments``.
 
 Exit codes: 0 done, 2 usage or configuration, 3 data, checkpoint or storage, 4 non-finite numbers, 5 a
 notebook or run failed, 75 locked by another process, 130/143 stopped by a signal.
@@ -10,26 +10,26 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from . import __version__
+from .arguments import parser
 from .errors import ConfigError, DisperseError, unknown
 from .spec import OBJECTIVES, DispersiveSpec, RunSpec
 
+if TYPE_CHECKING:
+    from .models import DiffusionTransformer
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+# Options of ``train`` that belong to the dispersive term.
+_TERM = ("lam", "tau", "eps", "local_batch", "blocks")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code, with one line on stderr for a foreseeable failure."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     warnings.showwarning = _one_line_warning
     try:
-        options.run(options)
+        COMMANDS[options.command](options)
     except DisperseError as error:
         print(f"disperse {options.command}: {error}", file=sys.stderr)
         return error.exit_code
@@ -41,108 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _one_line_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"disperse: warning: {message}", file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="disperse", description="Dispersive Loss: train, sample, evaluate, reproduce.")
-    parser.add_argument("--version", action="version", version=f"disperse {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
-
-    def command(name: str, run: Any, about: str, example: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=about, description=about, epilog=f"example: {example}")
-        sub.set_defaults(run=run)
-        return sub
-
-    train = command(
-        "train", _train, "Train one run, or go on with it.",
-        "disperse train --profile cpu --variant infonce-l2 --lam 0.5 --seed 3 --set optimizer.lr=0.002",
-    )  # fmt: skip
-    train.add_argument("--profile", default="cpu", help="row of the ladder that gives the defaults")
-    train.add_argument("--variant", default="none", help="dispersive variant, or none for the baseline")
-    # Given or not, and to which variant: so no defaults here. They are those of the paper's setting.
-    train.add_argument("--lam", type=float, help="weight of the dispersive term; 0.5 by default")
-    train.add_argument("--tau", type=float, help="temperature of the InfoNCE variants; 0.5 by default")
-    train.add_argument("--eps", type=float, help="margin of the hinge; 1 by default")
-    train.add_argument("--local-batch", type=int, metavar="ROWS",
-                       help="rows that see each other; 16 by default, 0 is the whole batch")  # fmt: skip
-    train.add_argument("--blocks", metavar="WHICH", help="quarter (the default), last, all, a fraction of "
-                       "the depth such as 0.5, or indices from 0 such as 0,2")  # fmt: skip
-    train.add_argument("--objective", help="sit, dit or meanflow; the profile's model by default, else the "
-                       "model of the same size; its settings by --set objective.FIELD=VALUE")  # fmt: skip
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--name", default=None, help="what to call the run; the variant by default")
-    train.add_argument("--steps", type=int, default=None, help="length; the profile's by default")
-    train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    train.add_argument("--precision", default="fp32", help="fp32 or bf16")
-    train.add_argument("--compile", action="store_true", help="compile the network")
-    train.add_argument("--set", dest="changes", action="append", default=[], metavar="FIELD=VALUE",
-                       help="any field of the run's spec, e.g. optimizer.lr=0.002; repeatable")  # fmt: skip
-    train.add_argument("--out", type=Path, default=None, help="run folder; in the store by default")
-
-    sample = command(
-        "sample", _sample, "Sample images from a run to disk, batch by batch; repeat to resume.",
-        "disperse sample infonce-l2 --num 1000 --batch 250 --guidance 1.5 --out build/samples",
-    )  # fmt: skip
-    sample.add_argument("source", metavar="RUN", help="run folder, its name, or a part of the name")
-    sample.add_argument("--seed", type=int, default=None, help="training seed, among runs of one name")
-    sample.add_argument("--num", type=int, required=True, help="seeds 0 to NUM-1")
-    sample.add_argument("--batch", type=int, default=256, help="images on the device at a time")
-    sample.add_argument("--out", type=Path, required=True)
-    sample.add_argument("--step", type=int, default=None, help="checkpoint; the newest by default")
-    sample.add_argument("--weights", default="power-0.1", help="raw, or an average the run keeps")
-    sample.add_argument("--solver", default="heun", help="euler or heun")
-    sample.add_argument("--steps", type=int, default=25, help="steps of the solver")
-    sample.add_argument("--guidance", type=float, default=1.0)
-    sample.add_argument("--guided-channels", type=int, default=None, help="guide the first so many only")
-    sample.add_argument("--label", type=int, default=None, help="one class for all; random by default")
-    sample.add_argument("--device", default="auto")
-    sample.add_argument("--precision", default="fp32", help="fp32 or bf16")
-    sample.add_argument("--compile", action="store_true")
-
-    evaluate = command(
-        "evaluate", _evaluate, "Measure a run: distance, precision, recall, class agreement.",
-        "disperse evaluate baseline --num 1000 --weights raw",
-    )  # fmt: skip
-    evaluate.add_argument("source", metavar="RUN", help="run folder, its name, or a part of the name")
-    evaluate.add_argument("--seed", type=int, default=None, help="training seed, among runs of one name")
-    evaluate.add_argument("--step", type=int, default=None, help="checkpoint; the newest by default")
-    evaluate.add_argument("--num", type=int, default=1000, help="samples")
-    evaluate.add_argument("--solver", default="heun")
-    evaluate.add_argument("--steps", type=int, default=25, help="steps of the solver")
-    evaluate.add_argument("--guidance", type=float, default=1.0)
-    evaluate.add_argument("--weights", default="power-0.1", help="raw, or an average the run keeps")
-    evaluate.add_argument("--device", default="auto")
-
-    command(
-        "list", _list, "List the runs of the store: name, seed, steps, evaluations.",
-        "disperse list",
-    )  # fmt: skip
-
-    reproduce = command(
-        "reproduce", _reproduce, "Train what is missing, then execute the notebooks.",
-        "disperse reproduce --profile cpu --seeds 3",
-    )  # fmt: skip
-    reproduce.add_argument("--profile", default="cpu")
-    reproduce.add_argument("--seeds", type=int, default=1, help="training seeds 0 to SEEDS-1")
-    reproduce.add_argument("--plan", action="store_true", help="print the runs and what is done; run nothing")
-
-    figures = command(
-        "figures", _figures, "Redraw the published figures and tables; trains nothing.",
-        "disperse figures --profile cpu",
-    )  # fmt: skip
-    figures.add_argument("--profile", default="cpu")
-
-    publish = command(
-        "publish", _publish, "Append this machine's finished evaluations to the published results.",
-        "disperse publish --profile cpu --seeds 3",
-    )  # fmt: skip
-    publish.add_argument("--profile", default="cpu")
-    publish.add_argument("--seeds", type=int, default=16, help="look for seeds 0 to SEEDS-1")
-    return parser
-
-
-# Options of ``train`` that belong to the dispersive term.
-_TERM = ("lam", "tau", "eps", "local_batch", "blocks")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -241,24 +139,21 @@ def _assign(values: dict[str, Any], change: str) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from .device import resolve_device
     from .sampling import SamplerConfig, sample_to_folder
-    from .training import find_run, latest_step, load_weights, read_spec, weights_sha256
 
     if options.num < 0 or options.batch < 1:
         raise ConfigError(f"--num {options.num} --batch {options.batch}: expected ≥ 0 and ≥ 1")
-    config = SamplerConfig(
-        options.solver, options.steps, options.guidance, options.guided_channels,
-        options.precision, options.compile,
+    low, _, high = options.guidance_interval.partition(",")
+    try:
+        interval = float(low), float(high)
+    except ValueError:
+        raise ConfigError(f"--guidance-interval {options.guidance_interval}: expected LOW,HIGH") from None
+    model, source = _model(options)
+    config = SamplerConfig.for_system(
+        model.config.system, options.solver, options.steps, guidance=options.guidance,
+        guided_channels=options.guided_channels, guidance_interval=interval, diffusion=options.diffusion,
+        last_step=options.last_step, eta=options.eta, precision=options.precision, compile=options.compile,
     )  # fmt: skip
-    folder = find_run(options.source, options.seed)
-    spec = read_spec(folder)
-    step = latest_step(folder) if options.step is None else options.step
-    model = load_weights(folder, spec, step, options.weights, resolve_device(options.device))
-    source = {
-        "run": spec.run_id, "step": step, "weights": options.weights,
-        "sha256": weights_sha256(folder, step, options.weights),
-    }  # fmt: skip
     made = sample_to_folder(
         model, options.out, options.num, config=config, source=source, label=options.label,
         batch_size=options.batch, device=options.device,
@@ -266,17 +161,65 @@ def _sample(options: argparse.Namespace) -> None:
     print(f"{options.out}: {made} images made, {options.num - made} were there ({config.describe()})")
 
 
+def _model(options: argparse.Namespace) -> tuple["DiffusionTransformer", dict[str, Any]]:
+    """The model that a command names, a run's or a file's, and what its weights are."""
+    from .atomic import sha256_file
+    from .device import resolve_device
+    from .training import find_run, latest_step, load_model, load_weights, read_spec, weights_sha256
+
+    if Path(options.source).is_file():
+        model = load_model(options.source, step=options.step, weights=options.weights)
+        return model, {"file": Path(options.source).name, "sha256": sha256_file(Path(options.source))}
+    folder = find_run(options.source, options.seed)
+    spec, weights = read_spec(folder), options.weights or "power-0.1"
+    step = latest_step(folder) if options.step is None else options.step
+    device = resolve_device(getattr(options, "device", "cpu"))
+    model = load_weights(folder, spec, step, weights, device)
+    digest = weights_sha256(folder, step, weights)
+    return model, {"run": spec.run_id, "step": step, "weights": weights, "sha256": digest}
+
+
+def _import(options: argparse.Namespace) -> None:
+    from .atomic import sha256_file
+    from .models.checkpoints import import_checkpoint, save_model
+    from .models.flops import num_parameters
+
+    imported = import_checkpoint(
+        options.file, system=options.system, weights=options.weights, num_heads=options.num_heads,
+        reversed_time=options.reversed_time,
+    )  # fmt: skip
+    source = {"file": options.file.name, "sha256": sha256_file(options.file), "weights": imported.weights}
+    save_model(imported.model, options.out, **source)
+    config = imported.model.config
+    for note in imported.notes:
+        print(f"{options.file}: {note}")
+    print(
+        f"{options.out}: {config.system}, depth {config.depth}, width {config.hidden_size}, patch "
+        f"{config.patch_size}, {num_parameters(config):,} parameters ({imported.weights} weights)"
+    )
+
+
+def _export(options: argparse.Namespace) -> None:
+    from .models.checkpoints import export_checkpoint
+
+    model, source = _model(options)
+    export_checkpoint(model, options.out)
+    print(f"{options.out}: weights of {source.get('run', source.get('file'))}")
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from .evaluation import FEATURES, Protocol, noise_floor
     from .experiments import evaluate_run
+    from .sampling import SamplerConfig
     from .training import find_run, latest_step, read_spec
 
+    folder = find_run(options.source, options.seed)
+    spec = read_spec(folder)
+    sampler = SamplerConfig.for_system(spec.objective.kind, options.solver, options.steps)
     protocol = Protocol.parse({
-        "num_samples": options.num, "solver": options.solver, "num_steps": options.steps,
+        "num_samples": options.num, "solver": sampler.solver, "num_steps": sampler.num_steps,
         "guidance": options.guidance, "weights": options.weights,
     })  # fmt: skip
-    folder = find_run(options.source, options.seed)
-    read_spec(folder)  # says so if it is damaged
     floor = noise_floor(protocol)  # before sampling: it knows how many samples are too many
     step = latest_step(folder) if options.step is None else options.step
     record = evaluate_run(folder, step, protocol, device=options.device)
@@ -339,6 +282,18 @@ def _publish(options: argparse.Namespace) -> None:
     new = publish(options.profile, finished(options.profile, options.seeds))
     print(f"{new} new evaluations; redraw with `disperse figures --profile {options.profile}`")
 
+
+COMMANDS = {
+    "train": _train,
+    "sample": _sample,
+    "evaluate": _evaluate,
+    "import": _import,
+    "export": _export,
+    "list": _list,
+    "reproduce": _reproduce,
+    "figures": _figures,
+    "publish": _publish,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,7 +3,7 @@
 from ..training import find_run, home
 from .items import DISPERSIVE, ITEMS, Cell, item, paper_term
 from .profiles import PROFILES, Profile, profile
-from .runner import complete_all, finished, published_seeds, results, sampler_convergence
+from .runner import cells_of, complete_all, finished, results, sampler_convergence
 from .store import evaluate_run, publish, published, records, run_folder, select
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "PROFILES",
     "Cell",
     "Profile",
+    "cells_of",
     "complete_all",
     "evaluate_run",
     "find_run",
@@ -22,7 +23,6 @@ __all__ = [
     "profile",
     "publish",
     "published",
-    "published_seeds",
     "records",
     "results",
     "run_folder",

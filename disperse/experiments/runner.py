@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from ..errors import DisperseError, Interrupted, RunFailedError, unknown
 from ..evaluation import Protocol
 from ..spec import RunSpec
-from .items import ITEMS, item
+from .items import ITEMS, Cell, item
 from .profiles import profile
 from .store import Record, complete, evaluate_run, is_complete, published, records, run_folder, select
 
@@ -138,15 +138,25 @@ def finished(profile_name: str, num_seeds: int) -> list[Record]:
     ]
 
 
-def published_seeds(item_name: str, profile_name: str) -> int:
-    """How many seeds from 0 on have every run of an item among the published results; at least 1."""
-    pool, row, seeds = published(profile_name), profile(profile_name), 0
-    while pool and all(
-        len(select(pool, cell.spec, row.protocol_of(cell.spec.objective.kind))) == cell.spec.num_evaluations
-        for cell in item(item_name, profile_name, (seeds,))
-    ):
-        seeds += 1
-    return max(seeds, 1)
+def cells_of(names: tuple[str, ...], profile_name: str, num_seeds: int) -> list[Cell]:
+    """Cells of several items: of seeds 0 to ``num_seeds`` − 1; with 0, all that are published.
+
+    Where nothing of an item is published, its cells of seed 0.
+    """
+    if num_seeds:
+        return [cell for name in names for cell in item(name, profile_name, tuple(range(num_seeds)))]
+    pool, row = published(profile_name), profile(profile_name)
+    seeds = tuple(sorted({record["seed"] for record in pool}))
+    cells: list[Cell] = []
+    for name in names:
+        found = [
+            cell
+            for cell in item(name, profile_name, seeds)
+            if len(select(pool, cell.spec, row.protocol_of(cell.spec.objective.kind)))
+            == cell.spec.num_evaluations
+        ]
+        cells += found or item(name, profile_name, (0,))
+    return cells
 
 
 _interrupted: list[BaseException] = []

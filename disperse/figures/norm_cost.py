@@ -18,6 +18,7 @@ from .facts import curve_facts, plain, run_facts
 from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
 
 PAIR = ("baseline", "infonce-l2")
+REFERENCE = {"l2-lr-double": "baseline-lr-double"}  # compared with; everything else with the baseline
 
 
 def paired_curves(frame: pd.DataFrame) -> pd.DataFrame:
@@ -79,35 +80,46 @@ def _long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
 
 
 def changes_by_step(frame: pd.DataFrame) -> dict[str, dict[int, Estimate]]:
-    """Paired log ratio of distances to the baseline, label → step → estimate over seeds."""
+    """Paired log ratio of distances to the baseline (or ``REFERENCE``), label → step → estimate."""
     fd = {key: group.set_index("seed").fd.to_dict() for key, group in frame.groupby(["label", "step"])}
-    return {
-        label: {
-            step: log_ratio(values, fd[("baseline", step)])
-            for (name, step), values in fd.items()
-            if name == label and fd.get(("baseline", step), {}).keys() & values.keys()
-        }
-        for label in dict.fromkeys(frame.label)
-        if label != "baseline"
-    }
+    changes = {}
+    for label in dict.fromkeys(frame.label):
+        if label != "baseline":
+            reference = {step: fd.get((REFERENCE.get(label, "baseline"), step), {}) for _, step in fd}
+            changes[label] = {
+                step: log_ratio(values, reference[step])
+                for (name, step), values in fd.items()
+                if name == label and reference[step].keys() & values.keys()
+            }
+    return changes
 
 
-def norm_cost_markdown(frame: pd.DataFrame) -> str:
-    """Change against the baseline per label and step, as Markdown."""
+def norm_cost_markdown(frame: pd.DataFrame, card: str, floor: float) -> str:
+    """Change against the baseline per label and step, as Markdown; ``card`` and ``floor`` of the protocol."""
     changes = changes_by_step(frame)
     steps = sorted({step for by_step in changes.values() for step in by_step})
-    norms = frame[frame.step == min(steps)].groupby("label").rms.mean()
-    lines = ["| setting | feature rms at the first | " + " | ".join(f"{step} steps" for step in steps) + " |"]
-    lines.append("|" + "---|" * (len(steps) + 2))
+    first = frame[frame.step == min(steps)].groupby("label")
+    norms, alive, pulls = first.rms.mean(), first.off_diagonal_weight.mean(), first.gradient_ratio.mean()
+    lines = [
+        "| setting | feature rms | off-diagonal weight | gradient ratio | "
+        + " | ".join(f"{step} steps" for step in steps)
+        + " |"
+    ]
+    lines.append("|" + "---|" * (len(steps) + 4))
     for label, by_step in changes.items():
         cells = [tables.percent_interval(by_step.get(step)) for step in steps]
-        lines.append(f"| {paper.NAMES[label]} | {norms[label]:.2f} | " + " | ".join(cells) + " |")
+        term = ("", "") if pd.isna(alive[label]) else (f"{alive[label]:.3f}", f"{pulls[label]:.3f}")
+        lines.append(f"| {paper.NAMES[label]} | {norms[label]:.2f} | " + " | ".join([*term, *cells]) + " |")
     counts = {estimate.n for by_step in changes.values() for estimate in by_step.values()}
     lines += [
         "",
-        "Change of the Fréchet distance against the baseline of the same seed: mean of the log ratio and 95% "
-        f"interval over {count_of_seeds(counts)}. Feature rms of the baseline at the first "
-        f"step: {norms['baseline']:.2f}.",
+        "Change of the Fréchet distance against the baseline of the same seed (ℓ2 at twice the learning rate "
+        "against the baseline at twice the learning rate): mean of the log ratio and 95% interval over "
+        f"{count_of_seeds(counts)}. Rms, weight and ratio at {min(steps)} steps, at the regularised block; "
+        f"the baseline's rms is {norms['baseline']:.2f}. Off-diagonal weight: share of the loss that can "
+        "still move. Gradient ratio: ‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖.",
+        "",
+        f"{card} Noise floor: {floor:.2f}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -131,5 +143,6 @@ def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: 
         "runs": run_facts(pool, cells, row.protocol),
     }
     table = folder / "norm_cost.md"
-    atomic.write_text(table, norm_cost_markdown(frame))
+    floor = noise_floor(row.protocol).value
+    atomic.write_text(table, norm_cost_markdown(frame, row.protocol.card() + ".", floor))
     return table, save(norm_cost_figure(frame, row), folder / "norm_cost", facts, stamp=row.stamp)

@@ -51,6 +51,7 @@ def reproduce(profile_name: str, seeds: int) -> None:
         notebook(name, num_seeds=seeds)
     notebook("norm_cost")
     notebook("sampler")
+    notebook("systems_tour")
     minutes = (time.monotonic() - started) / 60
     print(f"reproduced in {minutes:.1f} min: {output_folder(profile_name).relative_to(home())}/")
     if failures:

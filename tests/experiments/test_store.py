@@ -11,6 +11,7 @@ from disperse.errors import ConfigError, RunFailedError, StorageError
 from disperse.evaluation import Protocol
 from disperse.experiments import (
     ITEMS,
+    cells_of,
     complete_all,
     evaluate_run,
     find_run,
@@ -20,7 +21,6 @@ from disperse.experiments import (
     profile,
     publish,
     published,
-    published_seeds,
     records,
     results,
     run_folder,
@@ -272,7 +272,7 @@ def test_finished_evaluations_of_every_item_stand_once(toy: Profile) -> None:
     for name in ITEMS:
         for cell in item(name, "toy", (0, 1)):
             for step in {*cell.spec.milestones, cell.spec.num_steps}:
-                for protocol in (PROTOCOL, *TOY.convergence_protocols[:1]):
+                for protocol in (TOY.protocol_of(cell.spec.objective.kind), *TOY.convergence_protocols[:1]):
                     path = store.evaluation_path(run_folder(cell.spec), step, protocol)
                     atomic.write_json(path, record(cell.spec, step, protocol))
     found = finished("toy", 2)
@@ -281,7 +281,9 @@ def test_finished_evaluations_of_every_item_stand_once(toy: Profile) -> None:
     on_disk = list((home() / "runs").glob("*/evaluations/*.json"))
     assert len(found) == len(on_disk)
     assert publish("toy", found) == len(found)
-    assert published_seeds("variants", "toy") == published_seeds("norm_cost", "toy") == 2
+    both = ("variants", "systems")
+    assert cells_of(both, "toy", 0) == [cell for name in both for cell in item(name, "toy", (0, 1))]
+    assert cells_of(both, "toy", 1) == [cell for name in both for cell in item(name, "toy", (0,))]
     shutil.rmtree(home() / "runs")
     assert results([c.spec for c in item("variants", "toy", (0, 1))], PROTOCOL,
                    profile_name="toy", source="published") == published("toy")  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 from disperse import atomic
 from disperse.cli import main
-from disperse.experiments import published_seeds, run_folder
+from disperse.experiments import cells_of, item, run_folder
 
 from ..training.cases import TINY, run
 
@@ -132,5 +132,5 @@ def test_the_log_of_a_run_that_was_damaged(capsys: pytest.CaptureFixture[str], t
     assert "metrics.jsonl: cannot be read" in lines[-1]
 
 
-def test_nothing_published_is_one_seed() -> None:
-    assert published_seeds("variants", "smoke") == 1
+def test_where_nothing_is_published_there_is_one_seed() -> None:
+    assert cells_of(("variants",), "smoke", 0) == item("variants", "smoke", (0,))

@@ -10,7 +10,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
-COMMAND = "import sys; from disperse.cli import main; sys.exit(main(['reproduce', '--profile', 'smoke']))"
+# A shell's background jobs ignore SIGINT, and so would what they start.
+COMMAND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from disperse.cli import main
+sys.exit(main(["reproduce", "--profile", "smoke"]))
+"""
 
 
 def notebook(folder: Path, *sources: str) -> None:

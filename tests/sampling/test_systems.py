@@ -12,7 +12,7 @@ from disperse.objectives import Interpolant, build_objective
 from disperse.objectives.diffusion import schedule
 from disperse.sampling import SamplerConfig, sample, velocity_field
 from disperse.sampling.ancestral import ddim, ddpm
-from disperse.sampling.sampler import NFE
+from disperse.sampling.config import NFE
 from disperse.sampling.sde import FORMS, LAST_STEPS, diffusion_coefficient, last_step
 from disperse.spec import MeanFlowSpec, SiTSpec
 

@@ -1,0 +1,144 @@
+"""Arguments of the command line."""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from . import __version__
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands, each with its options, what it does and an example."""
+    top = _Parser(prog="disperse", description="Dispersive Loss: train, sample, evaluate, reproduce.")
+    top.add_argument("--version", action="version", version=f"disperse {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
+
+    def command(name: str, about: str, example: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=about, epilog=f"example: {example}")
+
+    train = command(
+        "train", "Train one run, or go on with it.",
+        "disperse train --profile cpu --variant infonce-l2 --lam 0.5 --seed 3 --set optimizer.lr=0.002",
+    )  # fmt: skip
+    train.add_argument("--profile", default="cpu", help="row of the ladder that gives the defaults")
+    train.add_argument("--variant", default="none", help="dispersive variant, or none for the baseline")
+    # Given or not, and to which variant: so no defaults here. They are those of the paper's setting.
+    train.add_argument("--lam", type=float, help="weight of the dispersive term; 0.5 by default")
+    train.add_argument("--tau", type=float, help="temperature of the InfoNCE variants; 0.5 by default")
+    train.add_argument("--eps", type=float, help="margin of the hinge; 1 by default")
+    train.add_argument("--local-batch", type=int, metavar="ROWS",
+                       help="rows that see each other; 16 by default, 0 is the whole batch")  # fmt: skip
+    train.add_argument("--blocks", metavar="WHICH", help="quarter (the default), last, all, a fraction of "
+                       "the depth such as 0.5, or indices from 0 such as 0,2")  # fmt: skip
+    train.add_argument("--objective", help="sit, dit or meanflow; the profile's model by default, else the "
+                       "model of the same size; its settings by --set objective.FIELD=VALUE")  # fmt: skip
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--name", default=None, help="what to call the run; the variant by default")
+    train.add_argument("--steps", type=int, default=None, help="length; the profile's by default")
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    train.add_argument("--precision", default="fp32", help="fp32 or bf16")
+    train.add_argument("--compile", action="store_true", help="compile the network")
+    train.add_argument("--set", dest="changes", action="append", default=[], metavar="FIELD=VALUE",
+                       help="any field of the run's spec, e.g. optimizer.lr=0.002; repeatable")  # fmt: skip
+    train.add_argument("--out", type=Path, default=None, help="run folder; in the store by default")
+
+    sample = command(
+        "sample", "Sample images from a run to disk, batch by batch; repeat to resume.",
+        "disperse sample infonce-l2 --num 1000 --batch 250 --guidance 1.5 --out build/samples",
+    )  # fmt: skip
+    sample.add_argument("source", metavar="RUN", help="run folder, its name or a part of it, or a model file")
+    sample.add_argument("--seed", type=int, default=None, help="training seed, among runs of one name")
+    sample.add_argument("--num", type=int, required=True, help="seeds 0 to NUM-1")
+    sample.add_argument("--batch", type=int, default=256, help="images on the device at a time")
+    sample.add_argument("--out", type=Path, required=True)
+    sample.add_argument("--step", type=int, default=None, help="checkpoint; the newest by default")
+    sample.add_argument("--weights", default=None, help="raw, or an average the run keeps; power-0.1")
+    sample.add_argument("--solver", default=None, help="SiT: heun (the default), euler, dopri5, sde-euler, "
+                        "sde-heun; DiT: ddim, ddpm; MeanFlow: meanflow")  # fmt: skip
+    sample.add_argument("--steps", type=int, default=None, help="of the solver; 25 for heun, 1 for meanflow")
+    sample.add_argument("--guidance", type=float, default=1.0)
+    sample.add_argument("--guided-channels", type=int, default=None, help="guide the first so many only")
+    sample.add_argument("--guidance-interval", default="0,1", metavar="LOW,HIGH",
+                        help="noise levels between which guidance acts")  # fmt: skip
+    sample.add_argument("--diffusion", default="sigma", help="of an SDE: form of its noise over time")
+    sample.add_argument("--last-step", default="mean", help="of an SDE: mean, euler, tweedie or none")
+    sample.add_argument("--eta", type=float, default=0.0, help="of DDIM: 0 is deterministic")
+    sample.add_argument("--label", type=int, default=None, help="one class for all; random by default")
+    sample.add_argument("--device", default="auto")
+    sample.add_argument("--precision", default="fp32",
+                        help="fp32, or bf16: about 1%% root mean square from fp32")  # fmt: skip
+    sample.add_argument("--compile", action="store_true", help="compile the network: within 1e-4 of eager")
+
+    evaluate = command(
+        "evaluate", "Measure a run: distance, precision, recall, class agreement.",
+        "disperse evaluate baseline --num 1000 --weights raw",
+    )  # fmt: skip
+    evaluate.add_argument("source", metavar="RUN", help="run folder, its name, or a part of the name")
+    evaluate.add_argument("--seed", type=int, default=None, help="training seed, among runs of one name")
+    evaluate.add_argument("--step", type=int, default=None, help="checkpoint; the newest by default")
+    evaluate.add_argument("--num", type=int, default=1000, help="samples")
+    evaluate.add_argument("--solver", default=None, help="that of the model's system by default")
+    evaluate.add_argument("--steps", type=int, default=None, help="steps of the solver")
+    evaluate.add_argument("--guidance", type=float, default=1.0)
+    evaluate.add_argument("--weights", default="power-0.1", help="raw, or an average the run keeps")
+    evaluate.add_argument("--device", default="auto")
+
+    bring = command(
+        "import", "Read a published checkpoint (.pt, weights only; .safetensors) into a model file.",
+        "disperse import DiT-XL-2-256x256.pt --system dit --out dit-xl-2.safetensors",
+    )  # fmt: skip
+    bring.add_argument("file", type=Path)
+    bring.add_argument("--out", type=Path, required=True, help="model file, .safetensors")
+    bring.add_argument("--system", default=None, help="dit or sit, whose files look alike")
+    bring.add_argument("--weights", default=None, help="ema (the default) or model, where both are there")
+    bring.add_argument("--num-heads", type=int, default=None, help="where the width is no published one")
+    bring.add_argument("--reversed-time", action=argparse.BooleanOptionalAction, default=None,
+                       help="a SiT network that counts from data to noise, as REPA's do")  # fmt: skip
+
+    export = command(
+        "export", "Write a run's weights as the published loaders read them.",
+        "disperse export baseline --out baseline.pt",
+    )  # fmt: skip
+    export.add_argument("source", metavar="RUN", help="run folder, its name or a part of it, or a model file")
+    export.add_argument("--seed", type=int, default=None, help="training seed, among runs of one name")
+    export.add_argument("--step", type=int, default=None, help="checkpoint; the newest by default")
+    export.add_argument("--weights", default=None, help="raw, or an average the run keeps; power-0.1")
+    export.add_argument("--out", type=Path, required=True)
+
+    command(
+        "list", "List the runs of the store: name, seed, steps, evaluations.",
+        "disperse list",
+    )  # fmt: skip
+
+    reproduce = command(
+        "reproduce", "Train what is missing, then execute the notebooks.",
+        "disperse reproduce --profile cpu --seeds 3",
+    )  # fmt: skip
+    reproduce.add_argument("--profile", default="cpu")
+    reproduce.add_argument("--seeds", type=int, default=1, help="training seeds 0 to SEEDS-1")
+    reproduce.add_argument("--plan", action="store_true", help="print the runs and what is done; run nothing")
+
+    figures = command(
+        "figures", "Redraw the published figures and tables; trains nothing.",
+        "disperse figures --profile cpu",
+    )  # fmt: skip
+    figures.add_argument("--profile", default="cpu")
+
+    publish = command(
+        "publish", "Append this machine's finished evaluations to the published results.",
+        "disperse publish --profile cpu --seeds 3",
+    )  # fmt: skip
+    publish.add_argument("--profile", default="cpu")
+    publish.add_argument("--seeds", type=int, default=16, help="look for seeds 0 to SEEDS-1")
+    return top
+
+
+# Options of ``train`` that belong to the dispersive term.
+_TERM = ("lam", "tau", "eps", "local_batch", "blocks")
