@@ -40,7 +40,10 @@ def trajectories_figure(trajectories: dict[str, Tensor]) -> Figure:
     return figure
 
 
-def solver_order_errors(num_steps: tuple[int, ...] = (8, 16, 32, 64, 128, 256)) -> dict[str, list[float]]:
+GRIDS = (8, 16, 32, 64, 128, 256)
+
+
+def solver_order_errors(num_steps: tuple[int, ...] = GRIDS) -> dict[str, list[float]]:
     """Errors of the solvers on a Gaussian flow known exactly (linear path, float64), for each step count."""
     flow = GaussianFlow(PATHS["linear"], 0.7, 0.5)
     diffusion = diffusion_coefficient("sigma", flow.path)
@@ -52,7 +55,7 @@ def solver_order_errors(num_steps: tuple[int, ...] = (8, 16, 32, 64, 128, 256)) 
     }
 
 
-def solver_order_figure(errors: dict[str, list[float]], num_steps: tuple[int, ...]) -> Figure:
+def solver_order_figure(errors: dict[str, list[float]], num_steps: tuple[int, ...] = GRIDS) -> Figure:
     """Error against steps, with the order fitted over the last four grids."""
     figure, (ax,) = new_figure(6.5, 4.3)
     names = {"euler": "Euler, ODE", "heun": "Heun, ODE", "sde-euler": "Euler–Maruyama, SDE (weak)",
