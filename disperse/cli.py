@@ -277,10 +277,16 @@ def _figures(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
+    from .errors import StorageError
     from .experiments import finished, publish
+    from .figures import draw_samples
 
     new = publish(options.profile, finished(options.profile, options.seeds))
     print(f"{new} new evaluations; redraw with `disperse figures --profile {options.profile}`")
+    try:
+        print(draw_samples(options.profile))  # weights are not published, so the picture is made here
+    except StorageError as error:
+        print(f"no picture of samples: {error}")
 
 
 COMMANDS = {

@@ -1,5 +1,6 @@
 """Figures: from data to matplotlib, saved with a sidecar."""
 
+from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
 from .norm_cost import draw_norm_cost
 from .published import draw_published
@@ -15,6 +16,7 @@ __all__ = [
     "MARKERS",
     "dispersing_points_figure",
     "draw_convergence",
+    "draw_grid",
     "draw_norm_cost",
     "draw_published",
     "draw_samples",

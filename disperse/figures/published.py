@@ -7,6 +7,7 @@ from ..errors import StorageError
 from ..experiments import Profile, home, item, profile, published, select
 from ..experiments.store import Record
 from ..experiments.tables import variants_markdown, variants_table
+from .grid import draw_grid
 from .norm_cost import draw_norm_cost
 from .sampler import draw_convergence
 from .variants import draw_variants
@@ -42,6 +43,7 @@ def draw_published(profile_name: str) -> list[Path]:
             "then `disperse publish`"
         )
     paths: list[Path] = [*draw_variants(pool, cells, row, folder)]
+    paths += draw_grid(pool, cells + item("contrastive", profile_name, seeds), row, folder)
     every = [c for name in ("variants", "norm_cost", "longer") for c in item(name, profile_name, seeds)]
     paths += draw_norm_cost(pool, every, row, folder)
     measured = convergence_records(pool, row, seeds)
@@ -54,6 +56,7 @@ def draw_published(profile_name: str) -> list[Path]:
         template.format(
             profile=profile_name,
             table=table,
+            grid=(folder / "variants_grid.md").read_text(encoding="utf-8"),
             norm_cost=(folder / "norm_cost.md").read_text(encoding="utf-8"),
             evaluations=len(pool),
             runs=len({record["fingerprint"] for record in pool}),
