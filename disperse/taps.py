@@ -77,6 +77,8 @@ class Tap:
 
     def _open(self) -> None:
         """Take a slot of this layer that no tap uses; register hooks only when there is none."""
+        if torch.compiler.is_compiling():  # only fullgraph=True shows this; else Python opens it, rightly
+            raise TapError(f"{self._name}: open the tap outside the compiled function")
         root, layer = self._root, self._layer
         ours = [hook.slot for hook in root._forward_pre_hooks.values() if isinstance(hook, _Hook)]
         here = [hook.slot for hook in layer._forward_hooks.values() if isinstance(hook, _Hook)]
@@ -145,7 +147,11 @@ def _pick(output: Any, select: Select | None, name: str) -> Tensor:
     elif not isinstance(output, Tensor):
         fields = getattr(output, "__dataclass_fields__", None) or getattr(output, "__dict__", {})
         parts = {key: getattr(output, key) for key in fields}
-    picked = select(output) if callable(select) else parts.get(select)
+    try:
+        picked = select(output) if callable(select) else parts.get(select)
+    except Exception as error:  # whatever someone's function raises
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise TapError(f"{name}: select raised {why}; its output is {_what(output)}") from error
     value: Any = output if select is None else picked
     if isinstance(value, Tensor):
         return value
@@ -213,4 +219,11 @@ def tap(model: nn.Module, name: str, select: Select | None = None) -> Tap:
         hint = "".join(f" did you mean {near}?" for near in difflib.get_close_matches(name, names, 1))
         some = ", ".join(names[:16]) + (f", ... ({len(names)} in all)" if names[16:] else "")
         raise TapError(f"{name}: no such layer;{hint} layers are {some}")
-    return Tap(chain[-1], layers[key], name, select)
+    layer = layers[key]
+    if getattr(layer.forward, "__func__", None) is nn.Module.forward:  # raises
+        inside = ", ".join(f"{name}.{child}" for child, _ in list(layer.named_children())[:4])
+        raise TapError(
+            f"{name}: a {type(layer).__name__} only holds layers and is never called; tap one of them: "
+            f"{inside or 'it holds none'}"
+        )
+    return Tap(chain[-1], layer, name, select)

@@ -92,14 +92,16 @@ def pins() -> dict[str, str]:
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
-def test_constraints_fit_the_requirements(project: dict) -> None:
+def requirements(project: dict) -> dict[str, Requirement]:
+    """What the project asks for directly, by name, but for itself."""
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
-    named = {}
-    for line in [*project["dependencies"], *extras]:
-        requirement = Requirement(line)
-        named[requirement.name] = requirement
-        if requirement.name in pins():
-            assert requirement.specifier.contains(pins()[requirement.name]), line
+    found = [Requirement(line) for line in [*project["dependencies"], *extras]]
+    return {requirement.name: requirement for requirement in found if requirement.name != project["name"]}
+
+
+def test_every_direct_dependency_is_pinned(project: dict) -> None:
+    named = requirements(project)
+    assert named.keys() <= pins().keys()
     assert {
         "torch",
         "jupyterlab",
@@ -109,6 +111,34 @@ def test_constraints_fit_the_requirements(project: dict) -> None:
         "umap-learn",
         "papermill",
     } <= named.keys()
+    for name, requirement in named.items():
+        assert requirement.specifier.contains(pins()[name]), name
+
+
+# Where the name of an import is not that of its package.
+PACKAGES = {"sklearn": "scikit-learn", "yaml": "pyyaml", "IPython": "ipython", "umap": "umap-learn"}
+
+
+def test_what_is_imported_is_declared(project: dict) -> None:
+    core = {Requirement(line).name for line in project["dependencies"]}
+    notebooks = {Requirement(line).name for line in project["optional-dependencies"]["notebooks"]}
+    for path in [*SOURCES, *(REPOSITORY / "tests").rglob("*.py"), *(REPOSITORY / "benchmarks").rglob("*.py")]:
+        ours = {"disperse", "tests", *(p.stem for p in (REPOSITORY / "tests").glob("*.py"))}
+        names = {
+            (node.module if isinstance(node, ast.ImportFrom) else alias.name).split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.level == 0)
+            for alias in node.names
+        }
+        foreign = {PACKAGES.get(name, name) for name in names - ours - sys.stdlib_module_names}
+        light = path.is_relative_to(PACKAGE) and room(path) not in {
+            "figures",
+            "widgets",
+            "reproduce",
+            "experiments",
+        }
+        declared = core if light else core | notebooks
+        assert foreign <= (declared if path.is_relative_to(PACKAGE) else requirements(project).keys()), path
 
 
 def test_conda_environment_agrees_with_the_project(project: dict) -> None:

@@ -39,12 +39,17 @@ def _full_precision(device_type: str) -> Iterator[None]:
 class _Gram(torch.autograd.Function):
     """``(z − c)(z − c)ᵀ`` for a constant shift c; the backward pass is one product."""
 
+    generate_vmap_rule = True  # with a setup_context of its own: what torch.func asks of a function
+
     @staticmethod
-    def forward(ctx: Any, z: Tensor, shift: Tensor | None) -> Tensor:
-        ctx.save_for_backward(z, shift)
+    def forward(z: Tensor, shift: Tensor | None) -> Tensor:
         with _full_precision(z.device.type):
             shifted = z if shift is None else z - shift
             return shifted @ shifted.mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

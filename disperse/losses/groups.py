@@ -21,6 +21,7 @@ def grouped(features: Tensor, tokens: Tokens, local_batch: int | None) -> Tensor
     Raises:
         ConfigError: another shape or dtype, or g does not divide b.
     """
+    check_tensor("features", features)
     if features.ndim < 2:
         raise ConfigError(f"features: expected shape (b, d) or (b, n, d), got {tuple(features.shape)}")
     if 0 in features.shape:
@@ -29,13 +30,27 @@ def grouped(features: Tensor, tokens: Tokens, local_batch: int | None) -> Tensor
         raise ConfigError(f"features: expected a float dtype, got {features.dtype}; convert with .float()")
     if tokens == "mean":
         if features.ndim != 3:
+            maps = "of maps (b, c, h, w) pass features.flatten(2).transpose(1, 2)"
+            cure = maps if features.ndim == 4 else 'reshape them, or use tokens="flatten"'
             raise ConfigError(
-                f'tokens = "mean": expected features of shape (b, n, d), got '
-                f'{tuple(features.shape)}; reshape them, or use tokens="flatten"'
+                f'tokens = "mean": expected features of shape (b, n, d), got {tuple(features.shape)}; {cure}'
             )
         # Converted first: a mean rounded to half precision moves every distance.
         features = at_least_float32(features).mean(dim=1)
     return in_groups(features.flatten(start_dim=1), local_batch)
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Refuse what only leads to a tensor: a tap, a list of features, an array.
+
+    Raises:
+        ConfigError: names its type.
+    """
+    if not isinstance(value, Tensor):
+        raise ConfigError(
+            f"{name}: expected a torch.Tensor, got {type(value).__name__}; of a tap z pass z.value, "
+            "of a list one of its tensors, of an array torch.from_numpy(array)"
+        )
 
 
 def in_groups(rows: Tensor, local_batch: int | None) -> Tensor:

@@ -24,7 +24,7 @@ from .dispersive import (
     infonce_cosine,
     infonce_l2,
 )
-from .groups import Tokens, grouped, in_groups
+from .groups import Tokens, check_tensor, grouped, in_groups
 
 # Variant -> its function and the option that is its own.
 VARIANTS: dict[str, tuple[Callable[..., Tensor], str | None]] = {
@@ -159,10 +159,16 @@ class DispersiveLoss(nn.Module):
 
     @torch.no_grad()
     def report(self, features: Tensor) -> DispersionReport:
-        """Value, floor, saturation and off-diagonal share of features (b, ...)."""
+        """Value, floor, saturation and off-diagonal share of features (b, ...).
+
+        Raises:
+            NonFiniteError: the features hold NaN or infinity, whatever ``validate`` says.
+        """
         rows, width = grouped(features, self.tokens, self.local_batch).shape[-2:]
         limits = self._bounds(rows, width, self.diagonal)
-        kept = self._values(features, "keep").cpu().double()  # the CPU, since MPS has no float64
+        values = self._values(features, "keep")
+        _check_finite(f"report of the dispersive loss ({self.variant})", values.mean(), features)
+        kept = values.cpu().double()  # the CPU, since MPS has no float64
         masked = kept if rows < 2 else self._values(features, "mask").cpu().double()
         value = (kept if self.diagonal == "keep" else masked).mean().item()
         weight = self._off_diagonal_weight(kept, masked, rows, width)
@@ -195,6 +201,7 @@ class DispersiveLoss(nn.Module):
         options = {own: getattr(self, own)} if own else {}
         z = grouped(features, self.tokens, self.local_batch)
         if weights is not None:
+            check_tensor("weights", weights)
             if weights.shape != features.shape[:1]:
                 raise ConfigError(
                     f"weights: expected one per sample, ({len(features)},), got {tuple(weights.shape)}"

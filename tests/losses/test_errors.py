@@ -4,11 +4,14 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from disperse.errors import ConfigError, NonFiniteError
-from disperse.losses import DispersiveLoss, bounds
+from disperse.losses import ContrastiveLoss, DispersiveLoss, bounds
+from disperse.taps import tap
 
 from .cases import NAMES, features, function
 
@@ -145,6 +148,41 @@ def test_non_finite_rows_are_listed_up_to_eight() -> None:
 def test_overflow_is_told_from_bad_features() -> None:
     got = error_of(lambda: DispersiveLoss()(1e30 * features(4, 5).float()), NonFiniteError)
     assert "(none: an overflow)" in got
+
+
+@pytest.mark.parametrize("kind", ["Tap", "list", "tuple", "ndarray"])
+def test_what_only_leads_to_a_tensor(kind: str) -> None:
+    z = features(4, 3)
+    layer = tap(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), "0")
+    given = {"Tap": layer, "list": [z], "tuple": (z, z), "ndarray": np.zeros((4, 3))}[kind]
+    loss, parent = DispersiveLoss(), ContrastiveLoss()
+    for call in (
+        partial(loss, given),
+        partial(loss.report, given),
+        partial(parent, given, z),
+        partial(parent, z, given),
+    ):
+        got = error_of(call)
+        assert got.startswith(f"features: expected a torch.Tensor, got {kind}; of a tap z pass z.value")
+    assert f"weights: expected a torch.Tensor, got {kind}" in error_of(partial(loss, z, given))
+
+
+@pytest.mark.parametrize("validate", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_of_bad_features(name: str, validate: bool) -> None:
+    z = features(6, 7)
+    z[4, 2] = math.nan
+    got = error_of(partial(DispersiveLoss(name, validate=validate).report, z), NonFiniteError)
+    assert got.startswith(f"report of the dispersive loss ({name}) = nan")
+    assert "in rows [4];" in got
+
+
+def test_the_mean_of_maps_says_how() -> None:
+    loss, maps = DispersiveLoss(tokens="mean"), torch.randn(4, 3, 2, 2)
+    assert "of maps (b, c, h, w) pass features.flatten(2).transpose(1, 2)" in error_of(lambda: loss(maps))
+    by_hand = DispersiveLoss()(maps.mean(dim=(2, 3)))
+    torch.testing.assert_close(loss(maps.flatten(2).transpose(1, 2)), by_hand)
+    assert 'use tokens="flatten"' in error_of(lambda: loss(torch.zeros(4, 3)))
 
 
 def test_exit_codes() -> None:
