@@ -49,40 +49,41 @@ def training_figure(
         grid: images (n, c, h, w) in [−1, 1] to show at the right, ten in a row.
         caption: of the grid.
     """
-    width = 9.0 if grid is None else 14.0
-    figure, axes = new_figure(width, 5.6, columns=2 if grid is None else 3, rows=2)
-    panels = axes.reshape(2, -1)
-    denoising, dispersion, norm, saturation = panels[:, :2].ravel()
-    for label, rows in logs.items():
-        color = COLORS.get(label, COLORS["infonce-l2"])
-        frame = pd.DataFrame(rows)
-        _curve(denoising, frame, "diffusion", color, label=paper.NAMES.get(label, label))
-        _curve(norm, frame, "feature_rms", color)
-        limits = term_bounds(specs[label])
-        for number in range(len(specs[label].regularizers)):
-            style = STYLES[number % len(STYLES)]
-            _curve(dispersion, frame, f"regularizer_{number}", color, style)
+    terms = any(spec.regularizers for spec in specs.values())
+    rows, columns = 1 + terms, 2 + (grid is not None)
+    figure, axes = new_figure(4.5 * columns, 2.8 * rows + 0.4 * (rows == 1), columns=columns, rows=rows)
+    panels = axes.reshape(rows, columns)
+    shown = [
+        ("diffusion", "diffusion loss", "Denoising"),
+        ("dispersion", "dispersive loss", "Dispersion"),
+        ("norm", "feature rms at ¼ depth", "Norm"),
+        ("saturation", "share", "How much is left"),
+    ]
+    shown = shown if terms else shown[::2]
+    ax = dict(zip([name for name, _, _ in shown], panels[:, :2].ravel(), strict=True))
+    for label, log in logs.items():
+        color, frame, spec = COLORS.get(label, COLORS["infonce-l2"]), pd.DataFrame(log), specs[label]
+        _curve(ax["diffusion"], frame, "diffusion", color, label=paper.NAMES.get(label, label))
+        _curve(ax["norm"], frame, "feature_rms", color)
+        limits = term_bounds(spec)
+        for number in range(len(spec.regularizers)):
+            _curve(ax["dispersion"], frame, f"regularizer_{number}", color, STYLES[number % len(STYLES)])
             if number in limits:
-                _saturation(saturation, frame, number, limits[number], color)
-                _floor(dispersion, specs[label], number, limits[number], color)
-    for ax, ylabel, title in (
-        (denoising, "diffusion loss", "Denoising"),
-        (dispersion, "dispersive loss", "Dispersion"),
-        (norm, "feature rms at ¼ depth", "Norm"),
-        (saturation, "share", "How much is left"),
-    ):
-        ax.set(xlabel="training step", ylabel=ylabel, title=title)
-    log_axis(denoising.yaxis)
-    denoising.legend()
-    saturation.set_ylim(-0.03, 1.03)
-    if saturation.lines:
-        saturation.legend(loc="center right")
-    for ax in (dispersion, saturation):
-        if not ax.lines:
-            ax.annotate("no term", (0.5, 0.5), xycoords="axes fraction", ha="center", color="grey")
+                _saturation(ax["saturation"], frame, number, limits[number], color)
+    for label, spec in specs.items():  # after all curves, as they set the range
+        for number, limit in term_bounds(spec).items():
+            _floor(ax["dispersion"], spec, number, limit, COLORS.get(label, COLORS["infonce-l2"]))
+    for name, ylabel, title in shown:
+        ax[name].set(xlabel="training step", ylabel=ylabel, title=title)
+    log_axis(ax["diffusion"].yaxis)
+    ax["diffusion"].legend()
+    if terms:
+        ax["saturation"].set_ylim(-0.03, 1.03)
+        ax["saturation"].set_visible(bool(ax["saturation"].lines))  # contrastive terms have no floor
+        ax["saturation"].legend(*ax["saturation"].get_legend_handles_labels(), loc="center right")
     if grid is not None:
-        for ax in panels[:, 2]:
-            ax.remove()
+        for extra in panels[:, 2]:
+            extra.remove()
         _grid(figure.add_subplot(panels[0, 2].get_gridspec()[:, 2]), grid, caption)
     return figure
 
@@ -114,7 +115,11 @@ def _saturation(ax: Axes, frame: pd.DataFrame, number: int, limits: Bounds, colo
 def _floor(ax: Axes, spec: RunSpec, number: int, limits: Bounds, color: str) -> None:
     """The floor, named as it is known: −log b for ℓ2."""
     term = spec.regularizers[number]
-    if math.isfinite(limits.floor):
+    span = limits.ceiling - limits.floor
+    if math.isfinite(span):
+        # A loss that rests on its floor would otherwise fill the panel with its rounding.
+        low, high = ax.get_ylim()
+        ax.set_ylim(min(low, limits.floor - 0.02 * span), max(high, limits.floor + 0.1 * span))
         known = term.variant == "infonce-l2" and f"−log {term.local_batch or spec.batch_size} = "
         text = f"floor {known or ''}{limits.floor:.2f}".replace("-", "−")
         floor_line(ax, limits.floor, text, color=color)
