@@ -48,6 +48,10 @@ class Regularizer(nn.Module):
         steps, factors = zip(*self.lam_schedule, strict=True)
         return self.lam * float(np.interp(step, steps, factors))
 
+    def diagnostics(self, first: ForwardPass) -> dict[str, Tensor]:
+        """Scalars that cost too much for every step, name → tensor on the device; for logged steps."""
+        return {}
+
     @abstractmethod
     def forward(self, first: ForwardPass, second: ForwardPass | None) -> RegularizerOutput:
         """Read the pass that carries the objective's gradients, and that of the second view if asked for."""

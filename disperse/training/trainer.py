@@ -123,6 +123,11 @@ def _loop(
                 feature_rms=forward.features[probe[0]].float().square().mean().sqrt(),
                 **{name: part.mean() for name, part in losses.parts.items()},
                 **{f"regularizer_{index}": value for index, value in enumerate(terms)},
+                **{
+                    f"regularizer_{index}_{name}": value
+                    for index, term in enumerate(state.regularizers)
+                    for name, value in term.diagnostics(forward).items()
+                },
             )
         bar.update(spec.batch_size)
         if state.step % spec.checkpoint_interval == 0 or state.step in keep or received:
