@@ -2,35 +2,39 @@
 
 import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullLocator
 
 from .. import atomic
 from ..evaluation import mean_over_seeds
 from ..experiments.store import commit
 
 # Okabe and Ito's colours, told apart by colour-blind readers too. Baseline and the paper's own
-# variant keep theirs in every figure.
+# variant keep theirs in every figure; those of one family differ in lightness as well.
 COLORS = {
     "baseline": "#4d4d4d",
     "infonce-l2": "#0072b2",
     "infonce-cosine": "#56b4e9",
     "hinge": "#e69f00",
     "covariance": "#009e73",
-    "l2-lam0.05": "#cc79a7",
-    "l2-tau0.05": "#332288",
-    "l2-group-whole": "#999933",
-    "l2-lr-double": "#88ccee",
-    "baseline-lr-double": "#bbbbbb",
-    "baseline-long": "#000000",
+    "l2-lam0.05": "#dd88aa",
+    "l2-tau0.05": "#221166",
+    "l2-group-whole": "#8a7a1a",
+    "l2-lr-double": "#f0e442",
+    "baseline-lr-double": "#bdbdbd",
+    "baseline-long": "#8c2d04",
 }
+# One marker per family: squares have no dispersive term, circles have the ℓ2 loss, triangles another.
+MARKERS = {label: "s" if label.startswith("baseline") else "o" if "l2" in label else "^" for label in COLORS}
 ACCENT = "#d55e00"
 
 
@@ -68,11 +72,36 @@ def student_band(values: Any) -> tuple[float, float]:
     return estimate.low, estimate.high
 
 
-def log_axis(axis: Axis) -> None:
-    """Plain numbers 1, 2, 5, 10... on a logarithmic axis."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+def log_axis(axis: Axis, ticks: Sequence[float] = ()) -> None:
+    """Plain numbers on a logarithmic axis, at least three of them; call after drawing.
+
+    Args:
+        axis: to be made logarithmic.
+        ticks: where to put them; by default the coarsest of 1, 10; 1, 2, 5, 10; ... that gives three.
+    """
+    axis.axes.set(**{"xscale" if axis is axis.axes.xaxis else "yscale": "log"})
+    low, high = sorted(axis.get_view_interval())
+    tens = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for subs in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), np.arange(1, 10, 0.5)):
+        places = list(ticks) or [s * ten for ten in tens for s in subs if low <= s * ten <= high]
+        if len(places) >= 3 or ticks:
+            break
+    else:  # less than an eighth of an octave: round numbers at equal distances
+        places = [place for place in MaxNLocator(4).tick_values(low, high) if low <= place <= high]
+    axis.set_major_locator(FixedLocator(places))
     axis.set_major_formatter(FormatStrFormatter("%g"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
+
+
+def floor_line(ax: Axes, value: float, label: str, *, color: str = "", right: bool = True) -> None:
+    """A thin dashed line across at ``value`` with its name above, at the right or left end."""
+    color = color or ACCENT
+    ax.axhline(value, color=color, linestyle="--", linewidth=1, zorder=1)
+    ax.annotate(
+        label, (1.0 if right else 0.0, value), (-3 if right else 3, 2), color=color, fontsize=9,
+        xycoords=ax.get_yaxis_transform(), textcoords="offset points",
+        ha="right" if right else "left", va="bottom",
+    )  # fmt: skip
 
 
 def save(figure: Figure, stem: Path, facts: dict[str, Any], *, stamp: str = "") -> Path:
