@@ -1,26 +1,30 @@
 """Figures: from data to matplotlib, saved with a sidecar."""
 
-from .idea import dispersing_points_figure, floor_figure
+from .idea import dispersing_points_figure, floor_figure, points_facts
 from .norm_cost import draw_norm_cost
 from .published import draw_published
 from .sampler import draw_convergence
-from .samples import samples_figure, tile
-from .theme import COLORS, read_sidecar, save, theme
-from .training import training_figure
+from .samples import draw_samples, samples_figure, tile
+from .theme import COLORS, MARKERS, read_sidecar, save, theme
+from .training import term_bounds, training_figure
 from .variants import draw_variants, learning_curves_figure, variants_figure
 
 __all__ = [
     "COLORS",
+    "MARKERS",
     "dispersing_points_figure",
     "draw_convergence",
     "draw_norm_cost",
     "draw_published",
+    "draw_samples",
     "draw_variants",
     "floor_figure",
     "learning_curves_figure",
+    "points_facts",
     "read_sidecar",
     "samples_figure",
     "save",
+    "term_bounds",
     "theme",
     "tile",
     "training_figure",

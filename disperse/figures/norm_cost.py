@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
@@ -13,7 +14,26 @@ from ..experiments import paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
-from .theme import ACCENT, COLORS, log_axis, new_figure, save, student_band
+from .facts import curve_facts, plain, run_facts
+from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
+
+PAIR = ("baseline", "infonce-l2")
+
+
+def paired_curves(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of baseline and paper's setting, of the seeds that both have at every step up to the last.
+
+    A mean over other seeds at every step would bend the curve. Where no seed goes all the way, the steps
+    that none reaches are left out.
+    """
+    pair = frame[frame.label.isin(PAIR)]
+    for last in sorted(set(pair.step), reverse=True):
+        rows = pair[pair.step <= last]
+        counts = rows.groupby("seed").size()
+        complete = counts[counts == len(set(rows.step)) * len(PAIR)].index
+        if len(complete):
+            return rows[rows.seed.isin(complete)]
+    return pair[pair.label == PAIR[0]]  # no seed has both
 
 
 def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
@@ -24,29 +44,38 @@ def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         row: the profile.
     """
     figure, (curves, early, late) = new_figure(14, 4.3, columns=3)
-    pair = ["baseline", "infonce-l2"]
-    sns.lineplot(frame[frame.label.isin(pair)], x="step", y="fd", hue="label", hue_order=pair, palette=COLORS,
-                 marker="o", errorbar=student_band, ax=curves)  # fmt: skip
-    curves.set(xscale="log", yscale="log", xlabel="training step", ylabel="Fréchet distance",
-               title="Four times as long")  # fmt: skip
-    log_axis(curves.yaxis)
-    log_axis(curves.xaxis)
-    curves.axhline(noise_floor(row.protocol).value, color=ACCENT, linestyle="--", linewidth=1.2)
-    curves.legend(curves.get_legend_handles_labels()[0], [paper.NAMES[label] for label in pair])
+    _long_curves(curves, paired_curves(frame), row)
     labels = [label for label in COLORS if label in set(frame.label)]
     for ax, step in ((early, min(frame.step)), (late, row.num_steps)):
         at_step = frame[frame.step == step]
-        sns.scatterplot(at_step, x="rms", y="fd", hue="label", hue_order=labels, palette=COLORS, s=60,
-                        ax=ax, legend=ax is late)  # fmt: skip
-        ax.set(xscale="log", yscale="log", xlabel="feature rms at ¼ depth", ylabel="Fréchet distance",
-               title=f"After {step} steps")  # fmt: skip
-        log_axis(ax.xaxis)
-        log_axis(ax.yaxis)
-    handles, _ = late.get_legend_handles_labels()
-    late.legend(
-        handles, [paper.NAMES[label] for label in labels], loc="center left", bbox_to_anchor=(1.02, 0.5)
-    )
+        for label in labels:
+            dots = at_step[at_step.label == label]
+            ax.scatter(dots.rms, dots.fd, s=52, color=COLORS[label], marker=MARKERS[label],
+                       edgecolor="black", linewidth=0.5, label=paper.NAMES[label])  # fmt: skip
+        ax.set(xlabel="feature rms at ¼ depth", ylabel="Fréchet distance", title=f"After {step} steps")
+        if len(at_step):
+            log_axis(ax.xaxis)
+            log_axis(ax.yaxis)
+    handles, names = early.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center")
     return figure
+
+
+def _long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
+    seeds, steps = frame.seed.nunique(), sorted(set(frame.step))
+    shown = [label for label in PAIR if label in set(frame.label)]
+    sns.lineplot(frame, x="step", y="fd", hue="label", hue_order=shown, palette=COLORS, style="label",
+                 style_order=shown, markers=[MARKERS[label] for label in shown], dashes=False,
+                 errorbar=student_band, ax=ax)  # fmt: skip
+    ax.set(xlabel="training step", ylabel="Fréchet distance",
+           title=f"{steps[-1]} steps, {seeds} seed{'s' * (seeds != 1)}")  # fmt: skip
+    floor_line(ax, noise_floor(row.protocol).value, "real against real", right=False)
+    log_axis(ax.yaxis)
+    # Each step has a tick; of steps that are near each other, the doublings have the label.
+    doublings = [step for step in steps if (step // steps[0]).bit_count() == 1 and step % steps[0] == 0]
+    log_axis(ax.xaxis, doublings)
+    ax.set_xticks(steps, minor=True, labels=[""] * len(steps))
+    ax.legend(ax.get_legend_handles_labels()[0], [paper.NAMES[label] for label in shown])
 
 
 def changes_by_step(frame: pd.DataFrame) -> dict[str, dict[int, Estimate]]:
@@ -73,14 +102,20 @@ def norm_cost_markdown(frame: pd.DataFrame) -> str:
     for label, by_step in changes.items():
         cells = [tables.percent_interval(by_step.get(step)) for step in steps]
         lines.append(f"| {paper.NAMES[label]} | {norms[label]:.2f} | " + " | ".join(cells) + " |")
-    counts = frame[frame.step == min(steps)].groupby("label").seed.nunique()
+    counts = {estimate.n for by_step in changes.values() for estimate in by_step.values()}
     lines += [
         "",
         "Change of the Fréchet distance against the baseline of the same seed: mean of the log ratio and 95% "
-        f"interval over {counts.min()} to {counts.max()} seeds. Feature rms of the baseline at the first "
+        f"interval over {count_of_seeds(counts)}. Feature rms of the baseline at the first "
         f"step: {norms['baseline']:.2f}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def count_of_seeds(counts: set[int]) -> str:
+    """``1 seed``, ``3 seeds`` or ``1 to 3 seeds``."""
+    low, high = min(counts), max(counts)
+    return f"{low} to {high} seeds" if low < high else f"{low} seed{'s' * (low != 1)}"
 
 
 def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
@@ -89,8 +124,11 @@ def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: 
     facts: dict[str, Any] = {
         "item": "norm_cost",
         "protocol": row.protocol.model_dump(mode="json"),
-        "values": frame.to_dict(orient="records"),
-        "fingerprints": sorted({cell.spec.fingerprint for cell in cells}),
+        "noise_floor": noise_floor(row.protocol).value,
+        "curves": curve_facts(paired_curves(frame), ("fd",)),
+        "changes": plain(changes_by_step(frame)),
+        "values": plain(frame.to_dict(orient="records")),
+        "runs": run_facts(pool, cells, row.protocol),
     }
     table = folder / "norm_cost.md"
     atomic.write_text(table, norm_cost_markdown(frame))

@@ -1,12 +1,19 @@
 """Grids of samples."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..experiments import paper
-from .theme import COLORS, new_figure
+from ..evaluation import classify, proportion
+from ..experiments import home, item, paper, profile, run_folder
+from ..sampling import sample
+from ..training import load_model
+from .facts import plain
+from .theme import COLORS, new_figure, save
 
 
 def samples_figure(grids: dict[str, Tensor], title: str, columns: int = 10) -> Figure:
@@ -20,6 +27,66 @@ def samples_figure(grids: dict[str, Tensor], title: str, columns: int = 10) -> F
         ax.set_title(paper.NAMES.get(label, label), color=COLORS.get(label, "black"))
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
+
+
+def draw_samples(
+    profile_name: str,
+    *,
+    folder: Path | None = None,
+    labels: tuple[str, ...] = ("baseline", "infonce-l2"),
+    seed: int = 0,
+    num: int = 100,
+) -> Path:
+    """Draw the published grid of samples, runs side by side on the same noise, with its sidecar.
+
+    Sample i has seed i and is asked for digit i mod 10, without guidance, by the sampler and weights of the
+    profile's protocol; nothing is picked by hand. The sidecar says where each grid comes from, and how many
+    of it the evaluator puts in the class asked for.
+
+    Args:
+        profile_name: row of the ladder.
+        folder: where ``samples.png`` goes; ``figures/<profile>`` by default.
+        labels: runs of the item ``variants``.
+        seed: of their training.
+        num: sample seeds 0 to num−1.
+
+    Returns:
+        Path of the picture.
+
+    Raises:
+        StorageError, CheckpointError: a run is not trained on this machine; weights are not published.
+    """
+    row = profile(profile_name)
+    specs = {c.label: c.spec for c in item("variants", profile_name, (seed,)) if c.label in labels}
+    digits = [i % 10 for i in range(num)]
+    grids: dict[str, Tensor] = {}
+    runs: list[dict[str, Any]] = []
+    for label in labels:
+        spec = specs[label]
+        model = load_model(run_folder(spec), step=spec.num_steps, weights=row.weights, device=spec.device)
+        grids[label] = sample(
+            model, range(num), digits, solver=row.solver, num_steps=row.sampler_steps, batch_size=125
+        )
+        agree = classify(grids[label])[1].argmax(1) == torch.tensor(digits)
+        runs.append({
+            "label": label, "seed": seed, "fingerprint": spec.fingerprint, "step": spec.num_steps,
+            "agreement": plain(proportion(int(agree.sum()), num)),
+        })  # fmt: skip
+    facts = {
+        "item": "variants",
+        "sampler": row.protocol.sampler.describe(),
+        "weights": row.weights,
+        "sample_seeds": [0, num - 1],
+        "classes": "sample seed mod 10",
+        "evaluator": row.protocol.evaluator,
+        "runs": runs,
+    }
+    title = (
+        f"Training seed {seed}, step {row.num_steps}; sample seeds 0–{num - 1}, the same noise in each; "
+        f"{row.protocol.sampler.describe()}; EMA {row.weights}"
+    )
+    folder = home() / "figures" / profile_name if folder is None else folder
+    return save(samples_figure(grids, title), folder / "samples", facts, stamp=row.stamp)
 
 
 def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:

@@ -14,8 +14,9 @@ from ..evaluation import Estimate, noise_floor
 from ..experiments import paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
-from ..experiments.store import Record, select
-from .theme import ACCENT, COLORS, log_axis, new_figure, save, student_band
+from ..experiments.store import Record
+from .facts import curve_facts, plain, run_facts
+from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
 
 
 def variants_figure(rows: list[tables.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
@@ -28,9 +29,7 @@ def variants_figure(rows: list[tables.Row], pool: list[Record], cells: list[Cell
         left.scatter(np.full(len(values), position - 0.15), values, s=18, color=color, alpha=0.45)
         _interval(left, position + 0.05, entry.metrics["fd"].value, entry.metrics["fd"], color)
     floor = noise_floor(row.protocol)
-    left.axhline(floor.value, color=ACCENT, linewidth=1.2, linestyle="--")
-    left.annotate("real against real", (len(rows) - 0.55, floor.value), color=ACCENT, fontsize=10,
-                  ha="right", va="bottom")  # fmt: skip
+    floor_line(left, floor.value, "real against real")
     left.set_ylim(bottom=0)
     left.set_ylabel("Fréchet distance (lower is better)")
     left.set_title(f"Ours: digits, {row.num_steps} steps")
@@ -56,24 +55,27 @@ def variants_figure(rows: list[tables.Row], pool: list[Record], cells: list[Cell
     return figure
 
 
+PANELS = (
+    ("fd", "Fréchet distance", "Quality"),
+    ("rms", "feature rms at ¼ depth", "Norm"),
+    ("effective_rank", "effective rank at ¼ depth", "Rank"),
+    ("mean_cosine", "mean cosine at ¼ depth", "Direction"),
+)
+
+
 def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
-    """Distance, feature norm and effective rank over training, with 95% bands over seeds."""
+    """Distance, feature norm, effective rank and cosine over training, with 95% bands over seeds."""
     frame = pd.DataFrame(tables.curves(pool, cells, row))
-    panels = [
-        ("fd", "Fréchet distance", "Quality"),
-        ("rms", "feature rms at ¼ depth", "Norm"),
-        ("effective_rank", "effective rank at ¼ depth", "Rank"),
-        ("mean_cosine", "mean cosine at ¼ depth", "Direction"),
-    ]
     figure, axes = new_figure(11, 7.2, columns=2, rows=2)
     labels = [label for label in COLORS if label in set(frame.label)]
-    for ax, (column, ylabel, title) in zip(axes, panels, strict=True):
-        sns.lineplot(frame, x="step", y=column, hue="label", hue_order=labels, palette=COLORS, marker="o",
+    for ax, (column, ylabel, title) in zip(axes, PANELS, strict=True):
+        sns.lineplot(frame, x="step", y=column, hue="label", hue_order=labels, palette=COLORS, style="label",
+                     style_order=labels, markers=[MARKERS[label] for label in labels], dashes=False,
                      errorbar=student_band, ax=ax, legend=ax is axes[0])  # fmt: skip
         ax.set(xlabel="training step", ylabel=ylabel, title=title)
-    axes[0].set_yscale("log")
+        ax.set_xticks(sorted(set(frame.step)))
+    floor_line(axes[0], noise_floor(row.protocol).value, "real against real", right=False)
     log_axis(axes[0].yaxis)
-    axes[0].axhline(noise_floor(row.protocol).value, color=ACCENT, linestyle="--", linewidth=1.2)
     handles, _ = axes[0].get_legend_handles_labels()
     axes[0].legend(handles, [paper.NAMES[label] for label in labels])
     return figure
@@ -82,24 +84,27 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
 def variants_facts(
     rows: list[tables.Row], pool: list[Record], cells: list[Cell], row: Profile
 ) -> dict[str, Any]:
-    """What the sidecar of the variants figures and table holds."""
-    used = [(cell, select(pool, cell.spec, row.protocol)) for cell in cells]
+    """What the sidecar of the variants table and figure holds."""
     return {
         "item": "variants",
         "protocol": row.protocol.model_dump(mode="json"),
         "noise_floor": noise_floor(row.protocol).value,
         "rows": tables.as_json(rows),
-        "runs": [
-            {
-                "label": cell.label,
-                "seed": cell.spec.seed,
-                "fingerprint": cell.spec.fingerprint,
-                "commits": sorted({record["commit"] for record in found}),
-                "fd_by_step": {record["step"]: record["metrics"]["fd"]["value"] for record in found},
-            }
-            for cell, found in used
-            if found
-        ],
+        "runs": run_facts(pool, cells, row.protocol),
+    }
+
+
+def learning_curves_facts(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, Any]:
+    """What the sidecar of the learning curves holds: every value, and the means with their bands."""
+    values = tables.curves(pool, cells, row)
+    shown = tuple(column for column, _, _ in PANELS)
+    return {
+        "item": "variants",
+        "protocol": row.protocol.model_dump(mode="json"),
+        "noise_floor": noise_floor(row.protocol).value,
+        "curves": curve_facts(pd.DataFrame(values), shown),
+        "values": plain([{key: entry[key] for key in ("label", "seed", "step", *shown)} for entry in values]),
+        "runs": run_facts(pool, cells, row.protocol),
     }
 
 
@@ -114,7 +119,12 @@ def draw_variants(
     return (
         table,
         save(variants_figure(rows, pool, cells, row), folder / "variants", facts, stamp=row.stamp),
-        save(learning_curves_figure(pool, cells, row), folder / "learning_curves", facts, stamp=row.stamp),
+        save(
+            learning_curves_figure(pool, cells, row),
+            folder / "learning_curves",
+            learning_curves_facts(pool, cells, row),
+            stamp=row.stamp,
+        ),
     )
 
 

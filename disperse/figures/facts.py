@@ -1,0 +1,48 @@
+"""What sidecars hold: the runs behind a picture, and its means with their intervals."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..evaluation import Estimate, Protocol, mean_over_seeds
+from ..experiments.items import Cell
+from ..experiments.store import Record, select
+
+
+def plain(value: Any) -> Any:
+    """Plain data: estimates become dicts, NaN (no interval) None, keys text."""
+    if isinstance(value, Estimate):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def run_facts(pool: list[Record], cells: list[Cell], protocol: Protocol) -> list[dict[str, Any]]:
+    """Each run that is evaluated: label, seed, fingerprint, the commits that evaluated it, its steps."""
+    runs: dict[tuple[str, str], dict[str, Any]] = {}
+    for cell in cells:
+        for record in select(pool, cell.spec, protocol):
+            entry = runs.setdefault(
+                (cell.label, cell.spec.fingerprint),
+                {"label": cell.label, "seed": cell.spec.seed, "fingerprint": cell.spec.fingerprint,
+                 "commits": [], "fd_by_step": {}},
+            )  # fmt: skip
+            entry["commits"] = sorted({*entry["commits"], record["commit"]})
+            entry["fd_by_step"][record["step"]] = record["metrics"]["fd"]["value"]
+    return plain(list(runs.values()))
+
+
+def curve_facts(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Means over seeds with their intervals, one entry per label and step, as the bands show them."""
+    return [
+        {"label": label, "step": int(step), "seeds": sorted(int(seed) for seed in group.seed)}
+        | {column: plain(mean_over_seeds(group[column].tolist())) for column in columns}
+        for (label, step), group in frame.groupby(["label", "step"], sort=False)
+    ]

@@ -1,0 +1,156 @@
+"""A sidecar holds what its picture shows, and where that comes from."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from disperse.errors import DisperseError
+from disperse.experiments import ITEMS, item, publish, run_folder
+from disperse.experiments.store import Record
+from disperse.figures import draw_published, draw_samples, points_facts, read_sidecar
+from disperse.figures.norm_cost import count_of_seeds, norm_cost_figure, norm_cost_markdown, paired_curves
+from disperse.figures.sampler import convergence_figure, convergence_frame, relative_to_finest
+from disperse.figures.variants import learning_curves_figure
+from disperse.losses import DispersiveLoss
+from disperse.training import train
+
+from ..experiments.cases import TOY, record, toy  # noqa: F401  (a fixture)
+from .test_published import PROTOCOL, ROW, convergence, evaluations
+
+
+@pytest.fixture
+def folder(store: Path) -> Path:
+    """Everything drawn from made-up results of two seeds."""
+    publish("smoke", [*evaluations(*ITEMS), *convergence()])
+    draw_published("smoke")
+    return store / "figures" / "smoke"
+
+
+def comes_from_runs(facts: dict, labels: set[str]) -> None:
+    assert facts["protocol"]["num_samples"] == PROTOCOL.num_samples
+    assert {run["label"] for run in facts["runs"]} == labels
+    assert {run["seed"] for run in facts["runs"]} == {0, 1}
+    assert all(len(run["fingerprint"]) == 12 and run["commits"] == ["0" * 12] for run in facts["runs"])
+
+
+def test_learning_curves(folder: Path) -> None:
+    facts = read_sidecar(folder / "learning_curves")
+    comes_from_runs(facts, {cell.label for cell in item("variants", "smoke", (0,))})
+    entry = next(e for e in facts["curves"] if e["label"] == "hinge" and e["step"] == 20)
+    assert entry["seeds"] == [0, 1]
+    values = [v for v in facts["values"] if v["label"] == "hinge" and v["step"] == 20]
+    for name in ("fd", "rms", "effective_rank", "mean_cosine"):
+        assert entry[name]["n"] == 2
+        assert entry[name]["value"] == pytest.approx(sum(v[name] for v in values) / 2)
+    assert entry["rms"]["low"] < entry["rms"]["value"] < entry["rms"]["high"]
+
+
+def test_norm_cost(folder: Path) -> None:
+    facts = read_sidecar(folder / "norm_cost")
+    comes_from_runs(facts, {cell.label for name in ITEMS for cell in item(name, "smoke", (0,))})
+    change = facts["changes"]["infonce-l2"]["20"]
+    assert change["low"] < change["value"] < change["high"]
+    assert change["n"] == 2
+    assert facts["noise_floor"] > 0
+    assert {(e["label"], e["step"]) for e in facts["curves"]} >= {("baseline", 160), ("infonce-l2", 20)}
+    assert all(e["fd"]["low"] is not None for e in facts["curves"])
+
+
+def test_sampler(folder: Path) -> None:
+    facts = read_sidecar(folder / "sampler")
+    comes_from_runs(facts, {"baseline"})
+    assert len(facts["values"]) == 20
+    assert all(v["fd_low"] < v["fd"] < v["fd_high"] for v in facts["values"])
+    finest = next(c for c in facts["changes"] if c["solver"] == "heun" and c["nfe"] == 32)
+    assert finest["change"] == {**finest["change"], "value": 0.0, "n": 2}
+    assert len(facts["changes"]) == 10
+
+
+def curves_frame(steps: dict[tuple[str, int], tuple[int, ...]]) -> pd.DataFrame:
+    return pd.DataFrame([
+        {"label": label, "seed": seed, "step": step, "fd": 1.0 + seed, "rms": 1.0}
+        for (label, seed), reached in steps.items() for step in reached
+    ])  # fmt: skip
+
+
+def test_long_curves_have_the_same_seeds_at_every_step() -> None:
+    frame = curves_frame({
+        ("baseline", 0): (1, 2, 4), ("infonce-l2", 0): (1, 2, 4), ("baseline", 1): (1, 2),
+        ("infonce-l2", 1): (1, 2), ("baseline", 2): (1, 2, 4), ("hinge", 0): (1, 2),
+    })  # fmt: skip
+    assert set(paired_curves(frame).seed) == {0}
+    assert set(paired_curves(frame).step) == {1, 2, 4}
+    shorter = paired_curves(frame[(frame.seed > 0) | (frame.step < 4)])
+    assert (set(shorter.seed), set(shorter.step)) == ({0, 1}, {1, 2})
+
+
+@pytest.mark.parametrize(("counts", "text"), [({1}, "1 seed"), ({3}, "3 seeds"), ({1, 2, 6}, "1 to 6 seeds")])
+def test_seeds_are_counted_in_english(counts: set[int], text: str) -> None:
+    assert count_of_seeds(counts) == text
+
+
+def one_seed() -> list[Record]:
+    return evaluations("variants", seeds=(0,))
+
+
+def test_captions_say_one_seed() -> None:
+    frame = curves_frame({("baseline", 0): (20, 40), ("infonce-l2", 0): (20, 40)})
+    assert "over 1 seed." in norm_cost_markdown(frame)
+    assert norm_cost_figure(frame, ROW).axes[0].get_title(loc="left") == "40 steps, 1 seed"
+
+
+def test_learning_curves_have_a_tick_at_every_milestone_and_a_named_floor() -> None:
+    figure = learning_curves_figure(one_seed(), item("variants", "smoke", (0,)), ROW)
+    for ax in figure.axes:
+        assert list(ax.get_xticks()) == [20, 40]
+    assert "real against real" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_the_sampler_figure_shows_percent_from_the_finest_grid() -> None:
+    frame = relative_to_finest(convergence_frame(convergence((0,))))
+    (ax,) = convergence_figure(frame, ROW).axes
+    drawn = [line for line in ax.lines if len(line.get_xdata()) == 5]
+    assert len(drawn) == 2
+    ends = [line.get_ydata()[-1] for line in drawn]
+    assert min(map(abs, ends)) == pytest.approx(0)
+    expected = 100 * ((5 + 1 / 1) / (5 + 1 / 16) - 1)
+    assert max(line.get_ydata().max() for line in drawn) == pytest.approx(expected)
+    assert list(ax.get_xticks()) == sorted(set(frame.nfe))
+
+
+def test_samples_of_both_runs_on_the_same_noise(toy: object, store: Path) -> None:  # noqa: F811
+    with pytest.raises(DisperseError):
+        draw_samples("toy")  # not trained here
+    for cell in item("variants", "toy", (0,)):
+        if cell.label in ("baseline", "infonce-l2"):
+            train(cell.spec.replace(device="cpu"), run_folder(cell.spec), progress=False)
+    picture = draw_samples("toy", num=20)
+    assert picture == store / "figures" / "toy" / "samples.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    facts = read_sidecar(picture)
+    assert [run["label"] for run in facts["runs"]] == ["baseline", "infonce-l2"]
+    assert facts["sample_seeds"] == [0, 19]
+    assert all(run["step"] == TOY.num_steps and run["agreement"]["n"] == 20 for run in facts["runs"])
+    assert "4 steps" in facts["sampler"]
+    assert draw_samples("toy", folder=store / "elsewhere", num=3).parent == store / "elsewhere"
+
+
+def test_the_index_shows_the_samples_where_they_were_drawn(folder: Path) -> None:
+    index = folder.parent / "README.md"
+    assert "samples" not in index.read_text()
+    (folder / "samples.png").write_bytes(b"")
+    draw_published("smoke")
+    assert "(smoke/samples.png)" in index.read_text()
+
+
+def test_facts_of_points_in_the_plane() -> None:
+    square = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    facts = points_facts(square, DispersiveLoss("infonce-cosine"))
+    assert facts["largest_gap"] == pytest.approx(90)
+    assert facts["loss"] == pytest.approx(facts["floor"])  # equal angles are the floor in the plane
+    assert facts["nearest"] == pytest.approx(1)
+    assert facts["inside_margin"] == 0
+    assert points_facts(0.9 * square, DispersiveLoss("hinge"))["inside_margin"] == 4
+    assert points_facts(square, DispersiveLoss("infonce-l2"))["correlation"] == pytest.approx(0, abs=1e-6)
