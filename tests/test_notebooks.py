@@ -10,7 +10,9 @@ import nbformat
 import pytest
 
 from disperse.errors import ConfigError, RunFailedError
+from disperse.experiments import PROFILES
 from disperse.reproduce import check_parameters, execute, output_folder
+from disperse.spec import DispersiveSpec, OptimizerSpec
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 START = next(path for path in NOTEBOOKS if path.stem == "00_start_here")
@@ -79,6 +81,40 @@ def write(home: Path, *sources: str) -> None:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, home / "notebooks" / "toy.ipynb")
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "01_train"])
+def test_every_picture_has_an_alternative_text(name: str) -> None:
+    code = [
+        cell.source
+        for cell in nbformat.read(START.with_stem(name), as_version=4).cells
+        if cell.cell_type == "code"
+    ]
+    pictures = re.findall(r"^Image\(.*", "\n".join(code), re.MULTILINE)
+    assert len(pictures) >= 2
+    assert all('alt="' in line or 'alt=f"' in line for line in pictures)
+
+
+def test_any_field_can_be_changed_and_nothing_needs_a_browser(home: Path) -> None:
+    changes = "regularizers.0.lam=0.25 optimizer.lr=0.003 batch_size=16"
+    execute("01_train", {"profile": "smoke", "local_batch": 0, "changes": changes})
+    row = PROFILES["smoke"]
+    spec = row.spec("infonce-l2", 0, DispersiveSpec(lam=0.25)).replace(
+        batch_size=16, optimizer=OptimizerSpec(lr=0.003, warmup_steps=row.warmup_steps)
+    )
+    receipt = json.loads((output_folder("smoke") / "01_train.receipt.json").read_text())
+    assert receipt["outputs"]["fingerprint"] == spec.fingerprint
+    cells = nbformat.read(output_folder("smoke") / "01_train.ipynb", as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert not any("widget" in kind for kind in kinds)
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == 3  # live, curves, samples
+    assert all(output.metadata["image/png"]["alt"] for output in pictures)
+    text = "".join(output.get("text", "") for output in outputs)
+    assert re.search(r"class agreement 0\.\d\d \[0\.\d\d, 0\.\d\d\], 95%, n = 100", text)
+    assert "digits-classifier" in text
+    assert "floor -2.773" in text
 
 
 FINISH = 'from disperse.reproduce import finish\nfinish("toy", profile, answer=42)'
