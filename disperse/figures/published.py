@@ -56,10 +56,23 @@ def draw_published(profile_name: str) -> list[Path]:
         template.format(
             profile=profile_name,
             table=table,
+<<<<<<< HEAD
             grid=(folder / "variants_grid.md").read_text(encoding="utf-8"),
+=======
+            samples=_samples_section(folder),
+>>>>>>> w-figs
             norm_cost=(folder / "norm_cost.md").read_text(encoding="utf-8"),
             evaluations=len(pool),
             runs=len({record["fingerprint"] for record in pool}),
         ),
     )
     return [*paths, index]
+
+
+def _samples_section(folder: Path) -> str:
+    """The grid of samples, if it was drawn: that needs weights, which are not published."""
+    picture = folder / "samples.png"
+    if not picture.exists():
+        return ""
+    alt = "Samples of the baseline and of the paper's setting from the same noise"
+    return f"## Samples\n\n![{alt}]({folder.name}/{picture.name})\n\n"

@@ -97,7 +97,7 @@ def one_seed() -> list[Record]:
 
 def test_captions_say_one_seed() -> None:
     frame = curves_frame({("baseline", 0): (20, 40), ("infonce-l2", 0): (20, 40)})
-    assert "over 1 seed." in norm_cost_markdown(frame)
+    assert "over 1 seed." in norm_cost_markdown(frame, "card.", 0.2)
     assert norm_cost_figure(frame, ROW).axes[0].get_title(loc="left") == "40 steps, 1 seed"
 
 
@@ -135,6 +135,14 @@ def test_samples_of_both_runs_on_the_same_noise(toy: object, store: Path) -> Non
     assert all(run["step"] == TOY.num_steps and run["agreement"]["n"] == 20 for run in facts["runs"])
     assert "4 steps" in facts["sampler"]
     assert draw_samples("toy", folder=store / "elsewhere", num=3).parent == store / "elsewhere"
+
+
+def test_the_index_shows_the_samples_where_they_were_drawn(folder: Path) -> None:
+    index = folder.parent / "README.md"
+    assert "samples" not in index.read_text()
+    (folder / "samples.png").write_bytes(b"")
+    draw_published("smoke")
+    assert "(smoke/samples.png)" in index.read_text()
 
 
 def test_facts_of_points_in_the_plane() -> None:
