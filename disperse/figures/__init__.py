@@ -1,18 +1,12 @@
 """Figures: from data to matplotlib, saved with a sidecar."""
 
-<<<<<<< HEAD
 from .grid import draw_grid
-=======
->>>>>>> w-figs
 from .idea import dispersing_points_figure, floor_figure, points_facts
 from .norm_cost import draw_norm_cost
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_samples, samples_figure, tile
-<<<<<<< HEAD
 from .systems import solver_order_errors, solver_order_figure, trajectories_figure
-=======
->>>>>>> w-figs
 from .theme import COLORS, MARKERS, read_sidecar, save, theme
 from .training import term_bounds, training_figure
 from .variants import draw_variants, learning_curves_figure, variants_figure
@@ -33,11 +27,8 @@ __all__ = [
     "read_sidecar",
     "samples_figure",
     "save",
-<<<<<<< HEAD
     "solver_order_errors",
     "solver_order_figure",
-=======
->>>>>>> w-figs
     "term_bounds",
     "theme",
     "tile",

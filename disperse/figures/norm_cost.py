@@ -18,10 +18,7 @@ from .facts import curve_facts, plain, run_facts
 from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
 
 PAIR = ("baseline", "infonce-l2")
-<<<<<<< HEAD
 REFERENCE = {"l2-lr-double": "baseline-lr-double"}  # compared with; everything else with the baseline
-=======
->>>>>>> w-figs
 
 
 def paired_curves(frame: pd.DataFrame) -> pd.DataFrame:
@@ -111,7 +108,6 @@ def norm_cost_markdown(frame: pd.DataFrame, card: str, floor: float) -> str:
     lines.append("|" + "---|" * (len(steps) + 4))
     for label, by_step in changes.items():
         cells = [tables.percent_interval(by_step.get(step)) for step in steps]
-<<<<<<< HEAD
         term = ("", "") if pd.isna(alive[label]) else (f"{alive[label]:.3f}", f"{pulls[label]:.3f}")
         lines.append(f"| {paper.NAMES[label]} | {norms[label]:.2f} | " + " | ".join([*term, *cells]) + " |")
     counts = {estimate.n for by_step in changes.values() for estimate in by_step.values()}
@@ -124,15 +120,6 @@ def norm_cost_markdown(frame: pd.DataFrame, card: str, floor: float) -> str:
         "still move. Gradient ratio: ‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖.",
         "",
         f"{card} Noise floor: {floor:.2f}.",
-=======
-        lines.append(f"| {paper.NAMES[label]} | {norms[label]:.2f} | " + " | ".join(cells) + " |")
-    counts = {estimate.n for by_step in changes.values() for estimate in by_step.values()}
-    lines += [
-        "",
-        "Change of the Fréchet distance against the baseline of the same seed: mean of the log ratio and 95% "
-        f"interval over {count_of_seeds(counts)}. Feature rms of the baseline at the first "
-        f"step: {norms['baseline']:.2f}.",
->>>>>>> w-figs
     ]
     return "\n".join(lines) + "\n"
 

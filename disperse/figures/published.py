@@ -56,11 +56,8 @@ def draw_published(profile_name: str) -> list[Path]:
         template.format(
             profile=profile_name,
             table=table,
-<<<<<<< HEAD
             grid=(folder / "variants_grid.md").read_text(encoding="utf-8"),
-=======
             samples=_samples_section(folder),
->>>>>>> w-figs
             norm_cost=(folder / "norm_cost.md").read_text(encoding="utf-8"),
             evaluations=len(pool),
             runs=len({record["fingerprint"] for record in pool}),
