@@ -9,7 +9,7 @@ import warnings
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..errors import DisperseError, Interrupted, RunFailedError, unknown
 from ..evaluation import Protocol
