@@ -186,6 +186,14 @@ class DispersiveLoss(nn.Module):
             off_diagonal_weight=weight.mean().item(),
         )
 
+    @torch.no_grad()
+    def off_diagonal_weight(self, features: Tensor) -> Tensor:
+        """As in ``DispersionReport``, a scalar on the device of the features: to log without waiting for it."""
+        rows, width = grouped(features, self.tokens, self.local_batch).shape[-2:]
+        kept = self._values(features, "keep")
+        masked = kept if rows < 2 else self._values(features, "mask")
+        return self._off_diagonal_weight(kept, masked, rows, width).mean()
+
     def extra_repr(self) -> str:
         """The options, as in the constructor."""
         own = VARIANTS[self.variant][1]

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from ..losses import ContrastiveLoss, DispersiveLoss
-from ..losses.groups import grouped
 from ..objectives import ForwardPass, IndependentNoise, RestrictedNoise
 from ..spec import ContrastiveSpec, DispersiveSpec
 from .base import Regularizer, RegularizerOutput, block_indices
@@ -45,18 +44,10 @@ class DispersiveRegularizer(Regularizer):
             weights = TIME_WEIGHTS[self.time_weight](first.level)
         return _mean([self.loss(first.features[block], weights) for block in self.blocks], "dispersive")
 
-    @torch.no_grad()
     def diagnostics(self, first: ForwardPass) -> dict[str, Tensor]:
         """``off_diagonal_weight`` as in ``DispersionReport``, averaged over blocks, all samples alike."""
-        shares = [self._off_diagonal_weight(first.features[block]) for block in self.blocks]
+        shares = [self.loss.off_diagonal_weight(first.features[block]) for block in self.blocks]
         return {"off_diagonal_weight": torch.stack(shares).mean()}
-
-    def _off_diagonal_weight(self, features: Tensor) -> Tensor:
-        # The parts of ``DispersiveLoss.report``, which itself waits for the device.
-        rows, width = grouped(features, self.loss.tokens, self.loss.local_batch).shape[-2:]
-        kept = self.loss._values(features, "keep")
-        masked = kept if rows < 2 else self.loss._values(features, "mask")
-        return self.loss._off_diagonal_weight(kept, masked, rows, width).mean()
 
 
 class ContrastiveRegularizer(Regularizer):
