@@ -188,7 +188,7 @@ class DispersiveLoss(nn.Module):
 
     @torch.no_grad()
     def off_diagonal_weight(self, features: Tensor) -> Tensor:
-        """As in ``DispersionReport``, a scalar on the device of the features: to log without waiting for it."""
+        """As in ``DispersionReport``, but a tensor on the device of the features, so that nothing waits."""
         rows, width = grouped(features, self.tokens, self.local_batch).shape[-2:]
         kept = self._values(features, "keep")
         masked = kept if rows < 2 else self._values(features, "mask")
