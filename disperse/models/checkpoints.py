@@ -84,7 +84,7 @@ def import_checkpoint(
         tensors = {name: value.float() for name, value in tensors.items()}
     model = from_config(config, device="meta", objective=objective).to_empty(device="cpu")
     expected = model.state_dict()
-    _check(tensors, expected, Path(path))
+    check_tensors(str(path), tensors, expected)
     model.load_state_dict(tensors)
     return Imported(model.eval(), entry, tuple(notes))
 
@@ -186,7 +186,7 @@ def load_model_file(path: str | Path) -> DiffusionTransformer:
             f"{str(header.get('sha256'))[:12]}; the file is damaged, import it again"
         )
     model = from_config(config, device="meta", objective=objective).to_empty(device="cpu")
-    _check(tensors, model.state_dict(), path)
+    check_tensors(str(path), tensors, model.state_dict())
     model.load_state_dict(tensors)
     return model.eval().requires_grad_(False)
 
@@ -277,21 +277,24 @@ def _objective(config: TransformerConfig, reversed_time: bool) -> SiTSpec | DiTS
     return OBJECTIVES[config.system]()
 
 
-def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
-    """Every name, shape and dtype as expected, every value finite; nothing is broadcast."""
+def check_tensors(what: str, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Compare names, shapes and dtypes with those of ``expected``; every value must be finite.
+
+    Raises:
+        CheckpointError: names the first tensor that doesn't fit.
+    """
     for problem, names in (
         ("missing", expected.keys() - tensors.keys()),
         ("unexpected", tensors.keys() - expected.keys()),
     ):
         if names:
-            some = ", ".join(sorted(names)[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")
-            raise CheckpointError(f"{path}: {problem} {some}")
+            raise CheckpointError(f"{what}: {problem} {', '.join(sorted(names)[:5])}")
     for name, value in tensors.items():
         own = expected[name]
         if value.shape != own.shape or value.dtype != own.dtype:
             raise CheckpointError(
-                f"{path}: {name} is {value.dtype} {tuple(value.shape)}, "
-                f"expected {own.dtype} {tuple(own.shape)}"
+                f"{what}: {name} is {value.dtype} {tuple(value.shape)}, expected "
+                f"{own.dtype} {tuple(own.shape)}"
             )
         if not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: {name} holds NaN or infinity")
+            raise CheckpointError(f"{what}: {name} holds NaN or infinity")

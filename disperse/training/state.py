@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .. import models
 from ..errors import CheckpointError
+from ..models.checkpoints import check_tensors
 from ..regularizers import Regularizer, build_regularizer
 from ..spec import RunSpec
 from . import checkpoint as checkpoints
@@ -103,26 +104,3 @@ def load_strictly(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """
     check_tensors("weights", tensors, model.state_dict())
     model.load_state_dict(tensors)
-
-
-def check_tensors(what: str, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Compare names, shapes and dtypes with those of ``expected``; every value must be finite.
-
-    Raises:
-        CheckpointError: names the first tensor that doesn't fit.
-    """
-    for problem, names in (
-        ("missing", expected.keys() - tensors.keys()),
-        ("unexpected", tensors.keys() - expected.keys()),
-    ):
-        if names:
-            raise CheckpointError(f"{what}: {problem} {', '.join(sorted(names)[:5])}")
-    for name, value in tensors.items():
-        own = expected[name]
-        if value.shape != own.shape or value.dtype != own.dtype:
-            raise CheckpointError(
-                f"{what}: {name} is {value.dtype} {tuple(value.shape)}, expected "
-                f"{own.dtype} {tuple(own.shape)}"
-            )
-        if not torch.isfinite(value).all():
-            raise CheckpointError(f"{what}: {name} holds NaN or infinity")
