@@ -90,14 +90,12 @@ class MeanFlow(Objective):
     @torch.no_grad()
     def target(self, model: Network, forward: ForwardPass) -> Tensor:
         """``v_g − (t − r) du/dt``, shape (b, c, h, w), float32; where r = t no derivative is computed."""
-        target = self.guided_velocity(model, forward)
-        rows = self.apart(len(target)).nonzero().flatten().to(target.device)
+        target, draws = self.guided_velocity(model, forward), forward.draws
+        assert draws.r is not None
+        rows = (draws.t != draws.r).nonzero().flatten()
         if len(rows):
-            z, y, t, v = forward.x_t[rows], forward.y[rows], forward.draws.t[rows], target[rows]
-            assert forward.draws.r is not None
-            r = forward.draws.r[rows]
-            slope = self.derivative(model, z, t, r, y, v)
-            target[rows] = v - per_sample(t - r, v) * slope
+            z, y, t, r, v = forward.x_t[rows], forward.y[rows], draws.t[rows], draws.r[rows], target[rows]
+            target[rows] = v - per_sample(t - r, v) * self.derivative(model, z, t, r, y, v)
         return target
 
     @torch.no_grad()
@@ -105,21 +103,29 @@ class MeanFlow(Objective):
         """``v_g = ω v + (1 − ω − κ) u(z, t, t | ∅) + κ u(z, t, t | y)``, float32.
 
         Samples with a dropped label, and those outside the interval, keep ``v = ε − x``. ω = 1 and κ = 0
-        is no guidance and calls no network.
+        is no guidance. At most one network call, on the rows that need it: where r = t, u(z, t, t | y) is
+        the prediction of the pass that carries gradients.
         """
-        omega, kappa = self.spec.omega, self.spec.kappa
-        z, t = forward.x_t, forward.draws.t
-        v = (forward.draws.eps - forward.x).float()
+        omega, kappa, draws = self.spec.omega, self.spec.kappa, forward.draws
+        v = (draws.eps - forward.x).float()
         if omega == 1 and kappa == 0:
             return v
-        guided = omega * v
-        null = torch.full_like(forward.labels, self.num_classes)
-        for weight, labels in ((1 - omega - kappa, null), (kappa, forward.labels)):
-            if weight != 0:
-                guided = guided + weight * model(z, t, labels, r=t).float()
         low, high = self.spec.interval
-        keep = forward.draws.dropped | (t < low) | (t > high)
-        return torch.where(per_sample(keep, v), v, guided)
+        guided = ~draws.dropped & (draws.t >= low) & (draws.t <= high)
+        none = torch.zeros_like(guided)
+        unlabelled = guided if 1 - omega - kappa != 0 else none
+        labelled = guided & (draws.t != draws.r) if kappa != 0 else none
+        # Rows of both calls in one: first those without label, then those with.
+        rows = torch.cat([unlabelled.nonzero(), labelled.nonzero()]).flatten()
+        null, count = torch.full_like(forward.labels, self.num_classes), int(unlabelled.sum())
+        with_null, with_label = torch.zeros_like(v), forward.prediction.detach().float()
+        if len(rows):
+            y = torch.cat([null[rows[:count]], forward.labels[rows[count:]]])
+            u = model(forward.x_t[rows], draws.t[rows], y, r=draws.t[rows]).float()
+            with_null[rows[:count]] = u[:count]
+            with_label = with_label.index_copy(0, rows[count:], u[count:])
+        mixed = omega * v + (1 - omega - kappa) * with_null + kappa * with_label
+        return torch.where(per_sample(guided, v), mixed, v)
 
     def derivative(self, model: Network, z: Tensor, t: Tensor, r: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """``du/dt`` along (v, 1, 0) in (z, t, r): exact in forward mode, or a central difference."""

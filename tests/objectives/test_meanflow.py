@@ -165,30 +165,30 @@ def test_only_rows_that_differ_are_derived_and_no_gradient_reaches_the_target() 
     torch.testing.assert_close(grad, expected)
 
 
-@pytest.mark.parametrize(
-    ("omega", "kappa", "calls"), [(1.0, 0.0, 0), (2.0, 0.0, 1), (1.0, 0.5, 2), (0.2, 0.8, 1)]
-)
-def test_guided_target_by_hand(omega: float, kappa: float, calls: int) -> None:
+@pytest.mark.parametrize("equal_share", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize(("omega", "kappa"), [(1.0, 0.0), (2.0, 0.0), (1.0, 0.5), (0.2, 0.8)])
+def test_guided_target_by_hand(omega: float, kappa: float, equal_share: float) -> None:
     network = Counted()
-    spec = MeanFlowSpec(omega=omega, kappa=kappa, interval=(0.2, 0.7), equal_share=1.0)
+    spec = MeanFlowSpec(omega=omega, kappa=kappa, interval=(0.2, 0.7), equal_share=equal_share)
     objective, forward = loss_of(spec, network, drop=0.5)
     network.rows.clear()
     got = objective.guided_velocity(network, forward)
-    assert len(network.rows) == calls
-    dropped = forward.draws.dropped
+    calls = list(network.rows)
+    dropped, t, r = forward.draws.dropped, forward.draws.t, forward.draws.r
     assert 0 < dropped.sum() < 8
-    kinds = set()
+    plain = dropped | (t < 0.2) | (t > 0.7)
+    assert 0 < plain.sum() < 8
     for i in range(8):
         v = forward.draws.eps[i] - X[i]
-        t = forward.draws.t[i]
-        row = (forward.x_t[i : i + 1], t[None])
-        null = network(*row, torch.tensor([10]), r=t[None])[0]
-        label = network(*row, Y[i : i + 1], r=t[None])[0]
+        row = (forward.x_t[i : i + 1], t[i : i + 1])
+        null = network(*row, torch.tensor([10]), r=t[i : i + 1])[0]
+        label = network(*row, Y[i : i + 1], r=t[i : i + 1])[0]
         guided = omega * v + (1 - omega - kappa) * null + kappa * label
-        plain = bool(dropped[i] or t < 0.2 or t > 0.7)
-        kinds.add(plain)
-        torch.testing.assert_close(got[i], (v if plain else guided).detach(), rtol=1e-5, atol=1e-5)
-    assert kinds == {True, False}
+        torch.testing.assert_close(got[i], (v if plain[i] else guided).detach(), rtol=1e-5, atol=1e-5)
+    # Only the rows that need it, in one call: with null, and with label where no pass has u(z, t, t | y).
+    with_null = int((~plain).sum()) if 1 - omega - kappa != 0 else 0
+    with_label = int((~plain & (t != r)).sum()) if kappa != 0 else 0
+    assert calls == [rows for rows in [with_null + with_label] if rows]
 
 
 def test_no_guidance_is_the_plain_velocity_bit_for_bit() -> None:
