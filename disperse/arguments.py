@@ -6,6 +6,9 @@ from typing import NoReturn
 
 from . import __version__
 
+# Options of ``train`` that belong to the term.
+TERM_OPTIONS = ("lam", "tau", "eps", "local_batch", "blocks", "max_dt")
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
@@ -29,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     train.add_argument("--profile", default="cpu", help="row of the ladder that gives the defaults")
     train.add_argument("--variant", default="none", help="dispersive variant, or none for the baseline")
+    train.add_argument("--view", default="none", help="independent or restricted: the variant's contrastive "
+                       "parent, with such a second view; none is the dispersive term")  # fmt: skip
     # Given or not, and to which variant: so no defaults here. They are those of the paper's setting.
     train.add_argument("--lam", type=float, help="weight of the dispersive term; 0.5 by default")
     train.add_argument("--tau", type=float, help="temperature of the InfoNCE variants; 0.5 by default")
@@ -37,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
                        help="rows that see each other; 16 by default, 0 is the whole batch")  # fmt: skip
     train.add_argument("--blocks", metavar="WHICH", help="quarter (the default), last, all, a fraction of "
                        "the depth such as 0.5, or indices from 0 such as 0,2")  # fmt: skip
+    train.add_argument("--max-dt", type=float, help="bound of a restricted second view, as a share of the "
+                       "range of times; 0.005 by default")  # fmt: skip
     train.add_argument("--objective", help="sit, dit or meanflow; the profile's model by default, else the "
                        "model of the same size; its settings by --set objective.FIELD=VALUE")  # fmt: skip
     train.add_argument("--seed", type=int, default=0)
@@ -138,7 +145,3 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("--profile", default="cpu")
     publish.add_argument("--seeds", type=int, default=16, help="look for seeds 0 to SEEDS-1")
     return top
-
-
-# Options of ``train`` that belong to the dispersive term.
-_TERM = ("lam", "tau", "eps", "local_batch", "blocks")

@@ -6,22 +6,16 @@ notebook or run failed, 75 locked by another process, 130/143 stopped by a signa
 
 import argparse
 import importlib.util
-import json
 import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import parser
-from .errors import ConfigError, DisperseError, unknown
-from .spec import OBJECTIVES, DispersiveSpec, RunSpec
+from .arguments import TERM_OPTIONS, parser
+from .errors import ConfigError, DisperseError
 
 if TYPE_CHECKING:
     from .models import DiffusionTransformer
-
-
-# Options of ``train`` that belong to the dispersive term.
-_TERM = ("lam", "tau", "eps", "local_batch", "blocks")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,98 +38,21 @@ def _one_line_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from .experiments import profile, run_folder
+    from .experiments import requested_spec, run_folder
     from .training import train
 
-    terms = _terms(options)
-    label = options.variant if terms else "baseline"
-    name = label if options.name is None else options.name
-    spec = profile(options.profile).spec(name, options.seed, *terms)
-    values = spec.model_dump(mode="json")
-    values |= {"device": options.device, "precision": options.precision, "compile": options.compile}
-    if options.objective is not None:
-        values |= _objective(options.objective, spec.model)
-    if options.steps is not None:
-        values |= {"num_steps": options.steps, "milestones": []}
-    for change in options.changes:
-        _assign(values, change)
-    spec = RunSpec.parse(values)
+    spec = requested_spec(
+        options.profile, variant=options.variant, view=options.view, objective=options.objective,
+        seed=options.seed, name=options.name, num_steps=options.steps, changes=options.changes,
+        run={"device": options.device, "precision": options.precision, "compile": options.compile},
+        **{name: getattr(options, name) for name in TERM_OPTIONS},
+    )  # fmt: skip
     folder = options.out or run_folder(spec)
     state = train(spec, folder)
     if state.step > spec.num_steps:
         print(f"{folder}: already at step {state.step}, asked for {spec.num_steps}; nothing to train")
     else:
         print(f"{folder}: {state.step} steps, {state.elapsed_s:.0f} s of training")
-
-
-def _terms(options: argparse.Namespace) -> tuple[DispersiveSpec, ...]:
-    """The dispersive term, as in the paper but for what was given; none for the baseline."""
-    from .experiments import paper_term
-    from .losses import VARIANTS
-
-    given = {name: getattr(options, name) for name in _TERM if getattr(options, name) is not None}
-    if options.variant == "none":
-        if given:
-            raise ConfigError(f"{_flag(next(iter(given)))}: the baseline has no term; name its --variant")
-        return ()
-    if "blocks" in given:
-        given["blocks"] = _blocks(given["blocks"])
-    if given.get("local_batch") == 0:
-        given["local_batch"] = None
-    values = paper_term("infonce-l2").model_dump(mode="json") | {"variant": options.variant} | given
-    term = DispersiveSpec.parse(values, "regularizer")
-    own = VARIANTS[term.variant][1]
-    for name in ("tau", "eps"):
-        if name in given and name != own:
-            instead = f"its own option is {_flag(own)}" if own else "it has no option of its own"
-            raise ConfigError(f"{_flag(name)}: {term.variant} has none; {instead}")
-    return (term,)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _blocks(text: str) -> str | float | list[int]:
-    """What ``--blocks`` names; whether the model has them is seen later."""
-    if text in ("quarter", "last", "all"):
-        return text
-    try:
-        return float(text) if "." in text else [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(
-            f"--blocks {text}: expected quarter, last, all, a fraction such as 0.5, or indices such as 0,2"
-        ) from None
-
-
-def _objective(kind: str, model: str) -> dict[str, Any]:
-    """An objective with its defaults, and the model of the same size that fits it."""
-    if kind not in OBJECTIVES:
-        raise unknown("--objective", kind, OBJECTIVES)
-    system = {"sit": "SiT", "dit": "DiT", "meanflow": "MF"}[kind]
-    _, _, size = model.partition("-")
-    return {"objective": OBJECTIVES[kind]().model_dump(mode="json"), "model": f"{system}-{size}"}
-
-
-def _assign(values: dict[str, Any], change: str) -> None:
-    """Set ``a.b=value`` in nested plain data; the value is JSON, or text if it isn't."""
-    path, equals, text = change.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {change}: expected FIELD=VALUE")
-    *parents, last = path.split(".")
-    target: Any = values
-    for part in parents:
-        entries = dict(enumerate(target)) if isinstance(target, list) else target
-        target = entries.get(int(part) if isinstance(target, list) and part.isdecimal() else part)
-        if not isinstance(target, (dict, list)):
-            raise ConfigError(f"--set {path}: {part} does not exist or has no fields")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
-    if isinstance(target, list):
-        raise ConfigError(f"--set {path}: name a field of an entry, e.g. regularizers.0.lam")
-    target[last] = value
 
 
 def _sample(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from disperse.cli import main
 from disperse.data import digits
 from disperse.experiments import item
 from disperse.sampling import read_samples
-from disperse.spec import DispersiveSpec, DiTSpec, MeanFlowSpec, RunSpec, SiTSpec
+from disperse.spec import ContrastiveSpec, DispersiveSpec, DiTSpec, MeanFlowSpec, RunSpec, SiTSpec
 from disperse.training import read_spec
 
 SMALL = ["--profile", "smoke", "--steps", "3", "--set", "batch_size=16", "--device", "cpu"]
@@ -76,6 +76,18 @@ def trained(home: Path, capsys: pytest.CaptureFixture[str]) -> Path:
         (["train", "--variant", "hinge", "--blocks", "0,0"], 2, "each once"),
         (["train", "--variant", "hinge", "--blocks", "4"], 2, "4 is not a block; expected 0 to 3"),
         (["train", "--objective", "siT"], 2, 'did you mean "sit"'),
+        (["train", "--view", "restricted"], 2, "--view: the baseline has no term; name its --variant"),
+        (["train", "--variant", "hinge", "--view", "restrict"], 2, 'did you mean "restricted"'),
+        (
+            ["train", "--variant", "hinge", "--view", "independent", "--max-dt", "1"],
+            2,
+            "--max-dt: bounds the second view of --view restricted alone",
+        ),
+        (
+            ["train", "--variant", "hinge", "--view", "restricted", "--max-dt", "2"],
+            2,
+            "regularizer.max_dt = 2.0",
+        ),
         (["train", "--objective", "meanflow", "--set", "objective.omega=-1"], 2, "objective.omega = -1"),
         (["train", "--objective", "dit", "--set", "objective.omega=1"], 2, "objective.field = 'omega'"),
         (["train", "--set", "num_steps=1000"], 2, "beyond num_steps = 1000, never reached"),
@@ -175,10 +187,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
 
 
 def test_plain_options_are_the_runs_of_the_table(asked: list[RunSpec]) -> None:
-    cells = item("variants", "cpu", (0, 2))
+    cells = [cell for name in ("variants", "contrastive", "systems") for cell in item(name, "cpu", (0, 2))]
     for cell in cells:
-        variant = [] if cell.label == "baseline" else ["--variant", cell.label]
-        assert main(["train", "--seed", str(cell.spec.seed), *variant]) == 0
+        options = [
+            "--name",
+            cell.label,
+            "--seed",
+            str(cell.spec.seed),
+            "--objective",
+            cell.spec.objective.kind,
+        ]
+        for term in cell.spec.regularizers:
+            options += ["--variant", term.variant]
+            options += ["--view", term.view] if isinstance(term, ContrastiveSpec) else []
+        assert main(["train", *options]) == 0
     assert [spec.run_id for spec in asked] == [cell.spec.run_id for cell in cells]
 
 
@@ -199,6 +221,15 @@ def test_plain_options_are_the_runs_of_the_table(asked: list[RunSpec]) -> None:
 def test_options_of_the_term(asked: list[RunSpec], options: str, term: dict[str, object]) -> None:
     assert main(["train", "--variant", "hinge", *options.split()]) == 0
     assert asked[0].regularizers == (DispersiveSpec(**{"variant": "hinge", "local_batch": 16, **term}),)
+
+
+def test_options_of_a_contrastive_term(asked: list[RunSpec]) -> None:
+    assert (
+        main(["train", "--variant", "infonce-l2", "--view", "restricted", "--max-dt", "0.01", "--tau", "1"])
+        == 0
+    )
+    assert asked[0].regularizers == (ContrastiveSpec(max_dt=0.01, tau=1.0, local_batch=16),)
+    assert asked[0].name == "infonce-l2-restricted"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from ..training import find_run, home
 from .items import DISPERSIVE, ITEMS, Cell, item, paper_term
 from .profiles import PROFILES, Profile, profile
+from .request import requested_spec
 from .runner import cells_of, complete_all, finished, results, sampler_convergence
 from .store import evaluate_run, publish, published, records, run_folder, select
 
@@ -24,6 +25,7 @@ __all__ = [
     "publish",
     "published",
     "records",
+    "requested_spec",
     "results",
     "run_folder",
     "sampler_convergence",

@@ -7,8 +7,9 @@ from ..errors import unknown
 from ..spec import ContrastiveSpec, DispersiveSpec, OptimizerSpec, RunSpec, Variant
 from .profiles import profile
 
+View = Literal["independent", "restricted"]
 DISPERSIVE: tuple[Variant, ...] = ("infonce-l2", "infonce-cosine", "hinge", "covariance")
-VIEWS: tuple[Literal["independent", "restricted"], ...] = ("independent", "restricted")
+VIEWS: tuple[View, ...] = ("independent", "restricted")
 
 
 @dataclass(frozen=True)
@@ -19,14 +20,12 @@ class Cell:
     spec: RunSpec
 
 
-def paper_term(variant: Variant) -> DispersiveSpec:
-    """The dispersive term in the paper's setting."""
-    return DispersiveSpec(variant=variant, lam=0.5, tau=0.5, blocks="quarter", local_batch=16)
-
-
-def contrastive_term(variant: Variant, view: Literal["independent", "restricted"]) -> ContrastiveSpec:
-    """The contrastive parent in the same setting."""
-    return ContrastiveSpec(variant=variant, lam=0.5, tau=0.5, blocks="quarter", local_batch=16, view=view)
+def paper_term(variant: Variant, view: View | None = None) -> DispersiveSpec | ContrastiveSpec:
+    """The dispersive term in the paper's setting; with a ``view``, its contrastive parent in the same."""
+    setting: dict[str, Any] = {"lam": 0.5, "tau": 0.5, "blocks": "quarter", "local_batch": 16}
+    if view is None:
+        return DispersiveSpec(variant=variant, **setting)
+    return ContrastiveSpec(variant=variant, view=view, **setting)
 
 
 def variants(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
@@ -58,7 +57,7 @@ def contrastive(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """
     row = profile(profile_name)
     return [
-        Cell(f"{name}-{view}", row.spec(f"{name}-{view}", seed, contrastive_term(name, view)))
+        Cell(f"{name}-{view}", row.spec(f"{name}-{view}", seed, paper_term(name, view)))
         for seed in seeds
         for view in VIEWS
         for name in DISPERSIVE
