@@ -187,7 +187,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
 
 
 def test_plain_options_are_the_runs_of_the_table(asked: list[RunSpec]) -> None:
-    cells = [cell for name in ("variants", "contrastive", "systems") for cell in item(name, "cpu", (0, 2))]
+    cells = [
+        cell for name in ("variants", "contrastive", "systems_tour") for cell in item(name, "cpu", (0, 2))
+    ]
     for cell in cells:
         options = [
             "--name",

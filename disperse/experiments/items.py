@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import unknown
-from ..spec import ContrastiveSpec, DispersiveSpec, OptimizerSpec, RunSpec, Variant
-from .profiles import profile
+from ..spec import ContrastiveSpec, DispersiveSpec, OptimizerSpec, RunSpec, TermSpec, Variant
+from .profiles import Profile, profile
 
 View = Literal["independent", "restricted"]
 DISPERSIVE: tuple[Variant, ...] = ("infonce-l2", "infonce-cosine", "hinge", "covariance")
@@ -14,10 +14,15 @@ VIEWS: tuple[View, ...] = ("independent", "restricted")
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of a table or curve: its label and its run for one seed."""
+    """One entry of a table or curve: its label and its run for one seed.
+
+    Attributes:
+        against: label of the run of the same seed that it is compared with; None: a baseline.
+    """
 
     label: str
     spec: RunSpec
+    against: str | None = None
 
 
 def paper_term(variant: Variant, view: View | None = None) -> DispersiveSpec | ContrastiveSpec:
@@ -26,6 +31,15 @@ def paper_term(variant: Variant, view: View | None = None) -> DispersiveSpec | C
     if view is None:
         return DispersiveSpec(variant=variant, **setting)
     return ContrastiveSpec(variant=variant, view=view, **setting)
+
+
+def _cell(
+    row: Profile, seed: int, label: str, *terms: TermSpec, against: str = "baseline", **changes: Any
+) -> Cell:
+    """A run of a profile, named as its label, compared with the run ``against``, unless it is that."""
+    return Cell(
+        label, row.spec(label, seed, *terms).replace(**changes), against if label != against else None
+    )
 
 
 def variants(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
@@ -40,10 +54,10 @@ def variants(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     return [
         cell
         for seed in seeds
-        for cell in [
-            Cell("baseline", row.spec("baseline", seed)),
-            *(Cell(name, row.spec(name, seed, paper_term(name))) for name in DISPERSIVE),
-        ]
+        for cell in (
+            _cell(row, seed, "baseline"),
+            *(_cell(row, seed, name, paper_term(name)) for name in DISPERSIVE),
+        )
     ]
 
 
@@ -57,27 +71,24 @@ def contrastive(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """
     row = profile(profile_name)
     return [
-        Cell(f"{name}-{view}", row.spec(f"{name}-{view}", seed, paper_term(name, view)))
+        _cell(row, seed, f"{name}-{view}", paper_term(name, view))
         for seed in seeds
         for view in VIEWS
         for name in DISPERSIVE
     ]
 
 
-def systems(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+def systems_tour(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """DiT and MeanFlow, plain and with the dispersive term, at the size, length and rate of SiT's runs.
 
     λ, τ and block of MeanFlow with dispersion are unpublished: SiT's.
     """
     row, term = profile(profile_name), paper_term("infonce-l2")
     return [
-        cell
+        Cell(label, row.spec(label, seed, *terms, system=system), f"{system}-baseline" if terms else None)
         for seed in seeds
         for system in ("dit", "meanflow")
-        for cell in (
-            Cell(f"{system}-baseline", row.spec(f"{system}-baseline", seed, system=system)),
-            Cell(f"{system}-infonce-l2", row.spec(f"{system}-infonce-l2", seed, term, system=system)),
-        )
+        for label, terms in ((f"{system}-baseline", ()), (f"{system}-infonce-l2", (term,)))
     ]
 
 
@@ -98,19 +109,19 @@ def norm_cost(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     return [
         cell
         for seed in seeds
-        for cell in [
-            *(Cell(k, row.spec(k, seed, term.model_copy(update=v))) for k, v in changed_terms.items()),
-            Cell("l2-lr-double", row.spec("l2-lr-double", seed, term).replace(optimizer=double)),
-            Cell("baseline-lr-double", row.spec("baseline-lr-double", seed).replace(optimizer=double)),
-            Cell("baseline-long", row.spec("baseline-long", seed).replace(overrides={"token_scale": 4})),
-        ]
+        for cell in (
+            *(_cell(row, seed, k, term.model_copy(update=v)) for k, v in changed_terms.items()),
+            _cell(row, seed, "l2-lr-double", term, against="baseline-lr-double", optimizer=double),
+            _cell(row, seed, "baseline-lr-double", optimizer=double),
+            _cell(row, seed, "baseline-long", overrides={"token_scale": 4}),
+        )
     ]
 
 
 def longer(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """Baseline and the paper's setting, four times as long: the runs of ``variants``, gone on."""
     row = profile(profile_name)
-    steps = {
+    steps: dict[str, Any] = {
         "num_steps": 4 * row.num_steps,
         "milestones": (*row.milestones, row.num_steps, 2 * row.num_steps, 3 * row.num_steps),
     }
@@ -118,8 +129,8 @@ def longer(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
         cell
         for seed in seeds
         for cell in (
-            Cell("baseline", row.spec("baseline", seed).replace(**steps)),
-            Cell("infonce-l2", row.spec("infonce-l2", seed, paper_term("infonce-l2")).replace(**steps)),
+            _cell(row, seed, "baseline", **steps),
+            _cell(row, seed, "infonce-l2", paper_term("infonce-l2"), **steps),
         )
     ]
 
@@ -129,7 +140,7 @@ ITEMS = {
     "contrastive": contrastive,
     "norm_cost": norm_cost,
     "longer": longer,
-    "systems": systems,
+    "systems_tour": systems_tour,
 }
 
 

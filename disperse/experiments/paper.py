@@ -60,6 +60,11 @@ def variants_fid(label: str) -> Published:
     return VARIANTS_FID[label][2]
 
 
+def variants_change(label: str) -> float | None:
+    """The paper's relative change of FID; None for the baseline."""
+    return None if label == "baseline" else relative_change(variants_fid(label).value, BASELINE_FID.value)
+
+
 def relative_change(value: float, baseline: float) -> float:
     """``value/baseline − 1``: negative is better for a distance."""
     return value / baseline - 1

@@ -17,6 +17,7 @@ class Profile:
     """Size of every run and of its evaluation.
 
     Attributes:
+        name: of the row.
         model: preset of the network.
         batch_size, lr, warmup_steps: optimisation; chosen by the baseline's quality alone.
         num_steps: length of a run.
@@ -27,6 +28,7 @@ class Profile:
         stamp: printed across figures, or empty.
     """
 
+    name: str
     model: str
     batch_size: int
     lr: float
@@ -90,18 +92,18 @@ class Profile:
 
 
 # fmt: off
-PROFILES = {
-    "smoke": Profile(
-        model="SiT-Nano/2", batch_size=32, lr=2e-3, warmup_steps=5,
+PROFILES = {row.name: row for row in (
+    Profile(
+        name="smoke", model="SiT-Nano/2", batch_size=32, lr=2e-3, warmup_steps=5,
         num_steps=40, milestones=(20,),
         solver="heun", sampler_steps=4, num_samples=100, guided_samples=20,
         weights="power-0.1", stamp="SMOKE"),
-    "cpu": Profile(
-        model="SiT-Nano/2", batch_size=128, lr=4e-3, warmup_steps=100,
+    Profile(
+        name="cpu", model="SiT-Nano/2", batch_size=128, lr=4e-3, warmup_steps=100,
         num_steps=2400, milestones=(600, 1200, 1800),
         solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
         weights="power-0.1"),
-}
+)}
 # fmt: on
 
 

@@ -15,7 +15,7 @@ from ..errors import DisperseError, Interrupted, RunFailedError, unknown
 from ..evaluation import Protocol
 from ..spec import RunSpec
 from .items import ITEMS, Cell, item
-from .profiles import profile
+from .profiles import Profile, profile
 from .store import Record, complete, evaluate_run, is_complete, published, records, run_folder, select
 
 
@@ -25,13 +25,13 @@ def cores() -> int:
 
 
 def complete_all(
-    specs: list[RunSpec], protocol: Protocol, *, processes: int | None = None, progress: bool = True
+    specs: list[RunSpec], row: Profile, *, processes: int | None = None, progress: bool = True
 ) -> None:
     """Train and evaluate what is missing; a failed run does not stop the others.
 
     Args:
         specs: runs; those that are finished cost nothing.
-        protocol: how each milestone is evaluated.
+        row: profile that says how each milestone is evaluated.
         processes: how many at a time, one thread each; None takes every core on a machine without
             accelerator, and one process with one.
         progress: show images done of all runs.
@@ -40,7 +40,7 @@ def complete_all(
         RunFailedError: after all are done, naming each run that failed and why.
         Interrupted: Ctrl-C; every run saved its last step.
     """
-    specs = [spec for spec in specs if not is_complete(spec, protocol)]
+    specs = [spec for spec in specs if not is_complete(spec, row.protocol_of(spec.objective.kind))]
     if not specs:
         return
     if processes is None:
@@ -59,7 +59,9 @@ def complete_all(
         ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool,
         tqdm(total=total, unit="img", unit_scale=True, desc="runs", disable=not progress) as bar,
     ):
-        jobs = {pool.submit(_work, same, protocol): same[-1] for same in lengths}
+        jobs = {
+            pool.submit(_work, same, row.protocol_of(same[-1].objective.kind)): same[-1] for same in lengths
+        }
         pending: set[Future[None]] = set(jobs)
         try:
             while pending:
@@ -83,15 +85,12 @@ def complete_all(
         raise RunFailedError(f"{len(failures)} of {len(runs)} runs failed: {reasons}")
 
 
-def results(
-    specs: list[RunSpec], protocol: Protocol, *, profile_name: str, source: str = "runs"
-) -> list[Record]:
+def results(specs: list[RunSpec], row: Profile, *, source: str = "runs") -> list[Record]:
     """Evaluations of these runs: what is there is used, what is missing is trained.
 
     Args:
         specs: runs.
-        protocol: how they are evaluated.
-        profile_name: whose published results to use.
+        row: profile that says how they are evaluated, and whose published results to use.
         source: ``"runs"`` uses this machine's runs alone; ``"published"`` takes a run from the committed
             results where they have it complete.
 
@@ -100,10 +99,11 @@ def results(
     """
     if source not in ("runs", "published"):
         raise unknown("source", source, ("runs", "published"))
-    pool = published(profile_name) if source == "published" else []
-    missing = [spec for spec in specs if len(select(pool, spec, protocol)) < spec.num_evaluations]
-    complete_all(missing, protocol)
-    return pool + [record for spec in missing for record in records(spec, protocol)]
+    pool = published(row.name) if source == "published" else []
+    of_spec = {spec: row.protocol_of(spec.objective.kind) for spec in specs}
+    missing = [spec for spec in specs if len(select(pool, spec, of_spec[spec])) < spec.num_evaluations]
+    complete_all(missing, row)
+    return pool + [record for spec in missing for record in records(spec, of_spec[spec])]
 
 
 def sampler_convergence(profile_name: str, seeds: tuple[int, ...], *, source: str = "runs") -> list[Record]:
@@ -119,7 +119,7 @@ def sampler_convergence(profile_name: str, seeds: tuple[int, ...], *, source: st
         for protocol in row.convergence_protocols:
             at_end = [r for r in select(pool, spec, protocol) if r["step"] == spec.num_steps]
             if not at_end:
-                complete_all([spec], row.protocol)
+                complete_all([spec], row)
                 at_end = [evaluate_run(run_folder(spec), spec.num_steps, protocol, device=spec.device)]
             found += at_end
     return found

@@ -6,7 +6,13 @@ from .norm_cost import draw_norm_cost
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_samples, samples_figure, tile
-from .systems import solver_order_errors, solver_order_figure, trajectories_figure
+from .systems import (
+    draw_solver_order,
+    draw_systems,
+    solver_order_errors,
+    solver_order_figure,
+    trajectories_figure,
+)
 from .theme import COLORS, MARKERS, read_sidecar, save, theme
 from .training import term_bounds, training_figure
 from .variants import draw_variants, learning_curves_figure, variants_figure
@@ -20,6 +26,8 @@ __all__ = [
     "draw_norm_cost",
     "draw_published",
     "draw_samples",
+    "draw_solver_order",
+    "draw_systems",
     "draw_variants",
     "floor_figure",
     "learning_curves_figure",

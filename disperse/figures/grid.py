@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..experiments import paper, tables
+from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
@@ -17,7 +17,7 @@ from .facts import run_facts
 from .theme import new_figure, save
 
 
-def change_frames(rows: list[tables.Row]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def change_frames(rows: list[compare.Row]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Changes against the baseline in %, the paper's and ours, and the text of ours, variant × kind of term.
 
     A cell without a finished pair of runs is NaN.
@@ -28,7 +28,8 @@ def change_frames(rows: list[tables.Row]) -> tuple[pd.DataFrame, pd.DataFrame, p
         for variant in paper.VARIANTS_FID:
             key = (paper.NAMES[variant], column)
             label = variant if column == "dispersive" else f"{variant}-{column}"
-            change = paper.relative_change(paper.variants_fid(label).value, paper.BASELINE_FID.value)
+            change = paper.variants_change(label)
+            assert change is not None
             published[key] = 100 * change
             own = by_label[label].change if label in by_label else None
             ours[key] = 100 * float(np.expm1(own.value)) if own else np.nan
@@ -41,7 +42,7 @@ def _square(values: dict[tuple[str, str], Any]) -> pd.DataFrame:
     return frame.loc[[paper.NAMES[v] for v in paper.VARIANTS_FID], list(paper.COLUMNS)]
 
 
-def grid_figure(rows: list[tables.Row]) -> Figure:
+def grid_figure(rows: list[compare.Row]) -> Figure:
     """Left the paper's changes of FID, right ours of the Fréchet distance; blue is better, red worse."""
     published, ours, text = change_frames(rows)
     figure, (left, right) = new_figure(12, 4.2, columns=2)
@@ -64,13 +65,13 @@ def grid_figure(rows: list[tables.Row]) -> Figure:
 
 def draw_grid(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
     """Draw the grid and its table into ``folder`` with a sidecar; returns (table, picture)."""
-    rows = tables.variants_table(pool, cells, row)
+    rows = compare.compare(pool, cells, row)
     table = folder / "variants_grid.md"
     atomic.write_text(table, tables.grid_markdown(rows))
     facts = {
         "item": "variants, all columns",
         "protocol": row.protocol.model_dump(mode="json"),
-        "rows": tables.as_json(rows),
+        "rows": compare.as_json(rows),
         "runs": run_facts(pool, cells, row.protocol),
     }
     return table, save(grid_figure(rows), folder / "variants_grid", facts, stamp=row.stamp)

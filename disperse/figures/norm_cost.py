@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .. import atomic
 from ..evaluation import Estimate, log_ratio, noise_floor
-from ..experiments import paper, tables
+from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
@@ -18,7 +18,6 @@ from .facts import curve_facts, plain, run_facts
 from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
 
 PAIR = ("baseline", "infonce-l2")
-REFERENCE = {"l2-lr-double": "baseline-lr-double"}  # compared with; everything else with the baseline
 
 
 def paired_curves(frame: pd.DataFrame) -> pd.DataFrame:
@@ -41,7 +40,7 @@ def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     """Long learning curves; then distance against feature norm, early and at the profile's length.
 
     Args:
-        frame: rows of ``tables.curves``: label, seed, step, fd, rms...
+        frame: rows of ``compare.curves``: label, seed, step, fd, rms...
         row: the profile.
     """
     figure, (curves, early, late) = new_figure(14, 4.3, columns=3)
@@ -80,17 +79,16 @@ def _long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
 
 
 def changes_by_step(frame: pd.DataFrame) -> dict[str, dict[int, Estimate]]:
-    """Paired log ratio of distances to the baseline (or ``REFERENCE``), label → step → estimate."""
+    """Paired log ratio of distances to the run that each is compared with, label → step → estimate."""
     fd = {key: group.set_index("seed").fd.to_dict() for key, group in frame.groupby(["label", "step"])}
-    changes = {}
-    for label in dict.fromkeys(frame.label):
-        if label != "baseline":
-            reference = {step: fd.get((REFERENCE.get(label, "baseline"), step), {}) for _, step in fd}
-            changes[label] = {
-                step: log_ratio(values, reference[step])
-                for (name, step), values in fd.items()
-                if name == label and reference[step].keys() & values.keys()
-            }
+    changes: dict[str, dict[int, Estimate]] = {}
+    for label, against in frame[["label", "against"]].dropna().drop_duplicates().itertuples(index=False):
+        reference = {step: fd.get((against, step), {}) for _, step in fd}
+        changes[label] = {
+            step: log_ratio(values, reference[step])
+            for (name, step), values in fd.items()
+            if name == label and reference[step].keys() & values.keys()
+        }
     return changes
 
 
@@ -132,7 +130,7 @@ def count_of_seeds(counts: set[int]) -> str:
 
 def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
     """Draw figure and table of the norm experiment into ``folder``; returns (table, picture)."""
-    frame = pd.DataFrame(tables.curves(pool, cells, row))
+    frame = pd.DataFrame(compare.curves(pool, cells, row))
     facts: dict[str, Any] = {
         "item": "norm_cost",
         "protocol": row.protocol.model_dump(mode="json"),

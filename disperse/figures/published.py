@@ -5,8 +5,9 @@ from pathlib import Path
 from .. import atomic
 from ..errors import StorageError
 from ..experiments import Profile, home, item, profile, published, select
+from ..experiments.compare import compare
 from ..experiments.store import Record
-from ..experiments.tables import variants_markdown, variants_table
+from ..experiments.tables import variants_markdown
 from .grid import draw_grid
 from .norm_cost import draw_norm_cost
 from .sampler import draw_convergence
@@ -35,7 +36,7 @@ def draw_published(profile_name: str) -> list[Path]:
     seeds = tuple(sorted({record["seed"] for record in pool}))
     folder = home() / "figures" / profile_name
     cells = item("variants", profile_name, seeds)
-    finished = {entry.label for entry in variants_table(pool, cells, row)}
+    finished = {entry.label for entry in compare(pool, cells, row)}
     if not {"baseline"} < finished:
         raise StorageError(
             f"figures/{profile_name}/results.jsonl: expected the baseline and a variant at the profile's "
@@ -50,7 +51,7 @@ def draw_published(profile_name: str) -> list[Path]:
     paths += [draw_convergence(measured, row, folder)] if measured else []
     index = home() / "figures" / "README.md"
     template = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
-    table = variants_markdown(variants_table(pool, cells, row), row)
+    table = variants_markdown(compare(pool, cells, row), row)
     atomic.write_text(
         index,
         template.format(

@@ -1,13 +1,24 @@
-"""The systems side by side: trajectories from the same noise, and the order of their solvers."""
+"""The systems side by side: how they learn, trajectories from the same noise, the order of solvers."""
+
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .. import atomic
 from ..analysis.gaussian import GaussianFlow, ode_error, order, sde_error
+from ..evaluation import noise_floor
+from ..experiments import compare, tables
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.store import Record
 from ..objectives import PATHS
 from ..sampling.sde import diffusion_coefficient
-from .theme import ACCENT, COLORS, log_axis, new_figure
+from .facts import plain
+from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save, student_band
 
 SOLVER_COLORS = {
     "euler": COLORS["hinge"],
@@ -81,3 +92,68 @@ def solver_order_figure(errors: dict[str, list[float]], num_steps: tuple[int, ..
         )
     ax.legend(loc="lower left")
     return figure
+
+
+def draw_solver_order(folder: Path, row: Profile) -> Path:
+    """Measure and draw the order of the solvers into ``folder``; returns the picture."""
+    errors = solver_order_errors()
+    return save(solver_order_figure(errors), folder / "solver_order", {"errors": errors}, stamp=row.stamp)
+
+
+SYSTEM_NAMES = {"sit": "SiT", "dit": "DiT", "meanflow": "MeanFlow"}
+
+
+def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
+    """Distance and class agreement over training: colour says the term, line and marker the system.
+
+    Args:
+        frame: rows of ``compare.curves`` with columns ``system`` and ``term`` (baseline, infonce-l2).
+        row: the profile.
+    """
+    figure, (left, right) = new_figure(11, 4.4, columns=2)
+    styles = [name for name in SYSTEM_NAMES.values() if name in set(frame.system)]
+    for ax, column, ylabel in ((left, "fd", "Fréchet distance"), (right, "agreement", "class agreement")):
+        sns.lineplot(frame, x="step", y=column, hue="term", hue_order=["baseline", "infonce-l2"],
+                     palette=COLORS, style="system", style_order=styles, markers=["o", "s", "^"],
+                     errorbar=student_band, err_kws={"alpha": 0.12}, ax=ax, legend=ax is left)  # fmt: skip
+        ax.set(xlabel="training step", ylabel=ylabel)
+        ax.set_xticks(sorted(set(frame.step)))
+    left.set_title("Quality")
+    right.set_title("Is it the digit asked for?")
+    floor_line(left, noise_floor(row.protocol).value, "real against real", right=False)
+    log_axis(left.yaxis)
+    right.set_ylim(top=1.01)
+    handles, labels = left.get_legend_handles_labels()
+    left.get_legend().remove()
+    shown = [(h, {"baseline": "baseline", "infonce-l2": "with InfoNCE ℓ2"}.get(name, name))
+             for h, name in zip(handles, labels, strict=True) if name not in ("term", "system")]  # fmt: skip
+    figure.legend([h for h, _ in shown], [name for _, name in shown], loc="outside right center")
+    return figure
+
+
+def systems_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.DataFrame:
+    """Evaluations of the systems' runs, with the system's name and the term."""
+    frame = pd.DataFrame(compare.curves(pool, cells, row))
+    kinds = {cell.label: cell.spec.objective.kind for cell in cells}
+    frame["system"] = [SYSTEM_NAMES[kinds[label]] for label in frame.label]
+    frame["term"] = ["infonce-l2" if label.endswith("infonce-l2") else "baseline" for label in frame.label]
+    return frame
+
+
+def draw_systems(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
+    """Draw learning curves and table of the systems into ``folder``; returns (table, picture)."""
+    rows = compare.compare(pool, cells, row)
+    frame = systems_frame(pool, cells, row)
+    cards = {SYSTEM_NAMES[k]: row.protocol_of(k) for k in SYSTEM_NAMES}
+    text = "; ".join(f"{name}: {protocol.sampler.describe()}" for name, protocol in cards.items())
+    table = folder / "systems_tour.md"
+    card = f"{row.protocol.card()}. Samplers: {text}."
+    own = {"baseline": "SiT, baseline", "infonce-l2": "SiT, InfoNCE ℓ2"}
+    atomic.write_text(table, tables.comparison_markdown(rows, card, names=own))
+    facts = {
+        "item": "systems_tour",
+        "protocols": {name: protocol.model_dump(mode="json") for name, protocol in cards.items()},
+        "rows": compare.as_json(rows),
+        "values": plain(frame[["label", "seed", "step", "fd", "agreement"]].to_dict(orient="records")),
+    }
+    return table, save(systems_figure(frame, row), folder / "systems_tour", facts, stamp=row.stamp)

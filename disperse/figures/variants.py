@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from .. import atomic
 from ..evaluation import Estimate, noise_floor
-from ..experiments import paper, tables
+from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
@@ -19,10 +19,10 @@ from .facts import curve_facts, plain, run_facts
 from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
 
 
-def variants_figure(rows: list[tables.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
+def variants_figure(rows: list[compare.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
     """Distances with intervals beside the paper's; then relative changes, ours and the paper's."""
     figure, (left, right) = new_figure(11, 4.2, columns=2)
-    finals = pd.DataFrame([r for r in tables.curves(pool, cells, row) if r["step"] == row.num_steps])
+    finals = pd.DataFrame([r for r in compare.curves(pool, cells, row) if r["step"] == row.num_steps])
     for position, entry in enumerate(rows):
         color = COLORS[entry.label]
         values = finals[finals.label == entry.label].fd
@@ -38,12 +38,13 @@ def variants_figure(rows: list[tables.Row], pool: list[Record], cells: list[Cell
     changed = [entry for entry in rows if entry.change is not None]
     for position, entry in enumerate(changed):
         assert entry.change is not None
-        assert entry.paper_change is not None
+        published = paper.variants_change(entry.label)
+        assert published is not None
         percent = [100 * np.expm1(v) for v in (entry.change.value, entry.change.low, entry.change.high)]
         color = COLORS[entry.label]
         right.errorbar(position + 0.1, percent[0], [[percent[0] - percent[1]], [percent[2] - percent[0]]],
                        fmt="o", color=color, capsize=4, markersize=7)  # fmt: skip
-        right.scatter(position - 0.12, 100 * entry.paper_change, marker="D", s=42, color="white",
+        right.scatter(position - 0.12, 100 * published, marker="D", s=42, color="white",
                       edgecolor=color, linewidth=1.6, zorder=3)  # fmt: skip
     right.axhline(0, color=COLORS["baseline"], linewidth=1)
     right.scatter([], [], marker="D", s=42, color="white", edgecolor="black", label="paper (FID, ImageNet)")
@@ -65,7 +66,7 @@ PANELS = (
 
 def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
     """Distance, feature norm, effective rank and cosine over training, with 95% bands over seeds."""
-    frame = pd.DataFrame(tables.curves(pool, cells, row))
+    frame = pd.DataFrame(compare.curves(pool, cells, row))
     figure, axes = new_figure(11, 7.2, columns=2, rows=2)
     labels = [label for label in COLORS if label in set(frame.label)]
     for ax, (column, ylabel, title) in zip(axes, PANELS, strict=True):
@@ -82,21 +83,21 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
 
 
 def variants_facts(
-    rows: list[tables.Row], pool: list[Record], cells: list[Cell], row: Profile
+    rows: list[compare.Row], pool: list[Record], cells: list[Cell], row: Profile
 ) -> dict[str, Any]:
     """What the sidecar of the variants table and figure holds."""
     return {
         "item": "variants",
         "protocol": row.protocol.model_dump(mode="json"),
         "noise_floor": noise_floor(row.protocol).value,
-        "rows": tables.as_json(rows),
+        "rows": compare.as_json(rows),
         "runs": run_facts(pool, cells, row.protocol),
     }
 
 
 def learning_curves_facts(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, Any]:
     """What the sidecar of the learning curves holds: every value, and the means with their bands."""
-    values = tables.curves(pool, cells, row)
+    values = compare.curves(pool, cells, row)
     shown = tuple(column for column, _, _ in PANELS)
     return {
         "item": "variants",
@@ -112,7 +113,7 @@ def draw_variants(
     pool: list[Record], cells: list[Cell], row: Profile, folder: Path
 ) -> tuple[Path, Path, Path]:
     """Draw table, figure and learning curves into ``folder``, with sidecars; returns their paths."""
-    rows = tables.variants_table(pool, cells, row)
+    rows = compare.compare(pool, cells, row)
     facts = variants_facts(rows, pool, cells, row)
     table = folder / "variants.md"
     atomic.write_text(table, tables.variants_markdown(rows, row))

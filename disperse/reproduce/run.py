@@ -43,7 +43,7 @@ def reproduce(profile_name: str, seeds: int) -> None:
     notebook("00_start_here")
     specs = [cell.spec for name in HEADLINE for cell in item(name, profile_name, tuple(range(seeds)))]
     try:
-        complete_all(specs, row.protocol)
+        complete_all(specs, row)
     except RunFailedError as error:
         failures.append(str(error))
     notebook("01_train")

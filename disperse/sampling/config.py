@@ -115,16 +115,17 @@ class SamplerConfig:
 
     def describe(self) -> str:
         """One line for captions and cards."""
+        steps = "1 step" if self.num_steps == 1 else f"{self.num_steps} steps"
         if self.solver == "dopri5":
             how = f"dopri5 ODE, adaptive (atol {ATOL:g}, rtol {RTOL:g})"
         elif self.solver.startswith("sde-"):
             how = (
                 f"{self.solver.removeprefix('sde-')} SDE ({self.diffusion}, last step {self.last_step}), "
-                f"{self.num_steps} steps, {self.nfe} NFE"
+                f"{steps}, {self.nfe} NFE"
             )
         else:
             kind = " ODE" if self.solver in ("euler", "heun") else ""
-            how = f"{self.solver}{kind}, {self.num_steps} steps, {self.nfe} NFE"
+            how = f"{self.solver}{kind}, {steps}, {self.nfe} NFE"
         channels = "" if self.guided_channels is None else f" (first {self.guided_channels} channels)"
         low, high = self.guidance_interval
         levels = "" if (low, high) == (0, 1) else f" at noise levels {low:g} to {high:g}"

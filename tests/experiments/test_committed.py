@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from disperse.experiments import PROFILES, Cell, item, published, select
+from disperse.experiments.compare import compare
 from disperse.experiments.store import Record
-from disperse.experiments.tables import grid_markdown, variants_markdown, variants_table
+from disperse.experiments.tables import grid_markdown, variants_markdown
 from disperse.spec import NUMERICS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -51,7 +52,7 @@ def test_tables_say_what_the_results_say(pool: list[Record]) -> None:
     seeds = tuple(sorted({record["seed"] for record in pool}))
     folder = REPOSITORY / "figures" / "cpu"
     cells = item("variants", "cpu", seeds)
-    rows = variants_table(pool, cells, ROW)
+    rows = compare(pool, cells, ROW)
     assert (folder / "variants.md").read_text(encoding="utf-8") == variants_markdown(rows, ROW)
-    grid = variants_table(pool, cells + item("contrastive", "cpu", seeds), ROW)
+    grid = compare(pool, cells + item("contrastive", "cpu", seeds), ROW)
     assert (folder / "variants_grid.md").read_text(encoding="utf-8") == grid_markdown(grid)

@@ -8,7 +8,6 @@ import pytest
 
 from disperse import atomic, load_model
 from disperse.errors import ConfigError, RunFailedError, StorageError
-from disperse.evaluation import Protocol
 from disperse.experiments import (
     ITEMS,
     cells_of,
@@ -60,7 +59,7 @@ def test_complete_trains_and_evaluates_once(store: Path, monkeypatch: pytest.Mon
     for name in ("train", "evaluate", "load_weights"):
         monkeypatch.setitem(store_module, name, fail)
     runner.complete(SPEC, PROTOCOL)
-    complete_all([SPEC], PROTOCOL)  # not even a worker
+    complete_all([SPEC], TOY)  # not even a worker
     assert evaluate_run(run_folder(SPEC), 4, PROTOCOL) == found[1]
     with pytest.raises(AssertionError, match="done again"):  # another protocol is another result
         evaluate_run(run_folder(SPEC), 4, PROTOCOL.model_copy(update={"num_steps": 3}))
@@ -140,21 +139,21 @@ def test_results_take_what_is_published_and_make_the_rest(monkeypatch: pytest.Mo
     publish("toy", [record(specs[0], step, PROTOCOL) for step in (2, 4)] + [record(specs[1], 4, PROTOCOL)])
     asked: list[list[RunSpec]] = []
 
-    def pretend(missing: list[RunSpec], protocol: Protocol) -> None:
+    def pretend(missing: list[RunSpec], row: Profile) -> None:
         asked.append(missing)
         for spec in missing:
             for step in (2, 4):
-                path = store.evaluation_path(run_folder(spec), step, protocol)
-                atomic.write_json(path, record(spec, step, protocol, fd=7.0))
+                path = store.evaluation_path(run_folder(spec), step, row.protocol)
+                atomic.write_json(path, record(spec, step, row.protocol, fd=7.0))
 
     monkeypatch.setattr(runner, "complete_all", pretend)
-    pool = results(specs, PROTOCOL, profile_name="toy", source="published")
+    pool = results(specs, TOY, source="published")
     assert asked == [specs[1:]]  # a run that is half published is made
     assert [len(select(pool, spec, PROTOCOL)) for spec in specs] == [2, 2, 2]
-    results(specs, PROTOCOL, profile_name="toy", source="runs")
+    results(specs, TOY, source="runs")
     assert asked[1] == specs
     with pytest.raises(ConfigError, match='did you mean "published"'):
-        results(specs, PROTOCOL, profile_name="toy", source="publishd")
+        results(specs, TOY, source="publishd")
 
 
 class Threads:
@@ -169,7 +168,7 @@ class Threads:
 def test_one_run_at_two_lengths_is_not_trained_twice_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "ProcessPoolExecutor", Threads)
     short, long = SPEC, SPEC.replace(num_steps=12, milestones=(2, 4, 8))
-    complete_all([short, long, long], PROTOCOL, processes=3, progress=False)
+    complete_all([short, long, long], TOY, processes=3, progress=False)
     assert len(records(short, PROTOCOL)) == 2
     assert len(records(long, PROTOCOL)) == 4
 
@@ -178,7 +177,7 @@ def test_a_run_that_fails_is_named_and_stops_no_other(monkeypatch: pytest.Monkey
     monkeypatch.setattr(runner, "ProcessPoolExecutor", Threads)
     bad = TOY.spec("hinge", 0, DispersiveSpec(variant="hinge", lam=1e300))
     with pytest.raises(RunFailedError, match=r"1 of 2 runs failed: hinge-.*not finite") as caught:
-        complete_all([bad, SPEC], PROTOCOL, processes=1, progress=True)
+        complete_all([bad, SPEC], TOY, processes=1, progress=True)
     assert caught.value.exit_code == 5
     assert len(records(SPEC, PROTOCOL)) == 2
     assert not checkpoints.saved_steps(run_folder(bad) / "checkpoints")
@@ -281,12 +280,13 @@ def test_finished_evaluations_of_every_item_stand_once(toy: Profile) -> None:
     on_disk = list((home() / "runs").glob("*/evaluations/*.json"))
     assert len(found) == len(on_disk)
     assert publish("toy", found) == len(found)
-    both = ("variants", "systems")
+    both = ("variants", "systems_tour")
     assert cells_of(both, "toy", 0) == [cell for name in both for cell in item(name, "toy", (0, 1))]
     assert cells_of(both, "toy", 1) == [cell for name in both for cell in item(name, "toy", (0,))]
     shutil.rmtree(home() / "runs")
-    assert results([c.spec for c in item("variants", "toy", (0, 1))], PROTOCOL,
-                   profile_name="toy", source="published") == published("toy")  # fmt: skip
+    assert results([c.spec for c in item("variants", "toy", (0, 1))], TOY, source="published") == published(
+        "toy"
+    )
 
 
 def test_unknown_names_come_with_the_nearest() -> None:

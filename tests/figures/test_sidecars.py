@@ -71,7 +71,7 @@ def test_sampler(folder: Path) -> None:
 
 def curves_frame(steps: dict[tuple[str, int], tuple[int, ...]]) -> pd.DataFrame:
     return pd.DataFrame([
-        {"label": label, "seed": seed, "step": step, "fd": 1.0 + seed, "rms": 1.0,
+        {"label": label, "against": None if label == "baseline" else "baseline", "seed": seed, "step": step, "fd": 1.0 + seed, "rms": 1.0,
          "off_diagonal_weight": None if label == "baseline" else 0.5, "gradient_ratio": 0.1}
         for (label, seed), reached in steps.items() for step in reached
     ])  # fmt: skip

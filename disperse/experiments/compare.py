@@ -1,0 +1,138 @@
+"""From evaluations to numbers: means over seeds, paired changes, verdicts; no text, no picture."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from .items import Cell
+from .profiles import Profile
+from .store import Record, select
+
+METRICS = ("fd", "precision", "recall", "agreement", "guided_agreement")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a cell over its seeds.
+
+    Attributes:
+        label: of the cell.
+        seeds: training seeds that are finished.
+        metrics: name → mean over seeds with its interval.
+        change: paired mean of log(FD/FD of the cell it is compared with); None for a baseline.
+        verdict: ``"improves"``, ``"worse"`` or ``"can't tell"``: where the interval of ``change`` lies.
+        block: means over seeds at a quarter of the depth, noise level 0.5: rms, effective_rank, ...
+    """
+
+    label: str
+    seeds: list[int]
+    metrics: dict[str, Estimate]
+    change: Estimate | None
+    verdict: str
+    block: dict[str, Estimate]
+
+
+def verdict(change: Estimate) -> str:
+    """What the 95% interval of a paired log ratio of distances says; without interval, nothing."""
+    if change.high < 0:
+        return "improves"
+    return "worse" if change.low > 0 else "can't tell"
+
+
+def curves(pool: list[Record], cells: list[Cell], row: Profile) -> list[dict[str, Any]]:
+    """Finished evaluations as flat rows: label, against, seed, step, metrics, block measures, terms.
+
+    ``update_ratio``: what later blocks add to the stream, over its length at the regularised block.
+    ``off_diagonal_weight``, ``saturation``, ``gradient_ratio`` of the run's first term; None without one.
+    Each evaluation stands once, also where two cells are the same run at different lengths.
+    """
+    rows: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for cell in cells:
+        for record in select(pool, cell.spec, row.protocol_of(cell.spec.objective.kind)):
+            block = regularised_block(record)
+            term: dict[str, Any] = next(iter(record["terms"]), {})
+            rows[cell.label, record["seed"], record["step"]] = (
+                {"label": cell.label, "against": cell.against, "seed": record["seed"], "step": record["step"]}
+                | {name: value["value"] for name, value in record["metrics"].items()}
+                | {name: block[name] for name in ("rms", "spread", "effective_rank", "mean_cosine")}
+                | {"update_ratio": _update_ratio(record, block)}
+                | {name: term.get(name) for name in ("off_diagonal_weight", "saturation", "gradient_ratio")}
+            )
+    return list(rows.values())
+
+
+def regularised_block(record: Record, level: float = 0.5) -> dict[str, float]:
+    """Measures at a quarter of the depth, for all runs alike, at one noise level."""
+    depth = 1 + max(entry["block"] for entry in record["blocks"])
+    block = max(depth // 4 - 1, 0)
+    return next(e for e in record["blocks"] if e["block"] == block and e["level"] == level)
+
+
+def _update_ratio(record: Record, block: dict[str, float]) -> float:
+    later = [e["update_rms"] for e in record["blocks"]
+             if e["level"] == block["level"] and e["block"] > block["block"]]  # fmt: skip
+    return float(np.mean(later)) / block["rms"]
+
+
+def compare(pool: list[Record], cells: list[Cell], row: Profile) -> list[Row]:
+    """One row per label, in the order of ``cells``: means over seeds, and the paired change.
+
+    Only finished runs count; a label without any is left out. A run is compared with that of the same
+    seed under the label that its cell names.
+    """
+    final: dict[str, dict[int, Record]] = {}
+    against: dict[str, str | None] = {}
+    for cell in cells:
+        found = select(pool, cell.spec, row.protocol_of(cell.spec.objective.kind))
+        if found and found[-1]["step"] == cell.spec.num_steps:
+            final.setdefault(cell.label, {})[cell.spec.seed] = found[-1]
+            against[cell.label] = cell.against
+    rows = []
+    for label, by_seed in final.items():
+        own, reference = _distances(by_seed), _distances(final.get(against[label] or "", {}))
+        change = log_ratio(own, reference) if own.keys() & reference.keys() else None
+        rows.append(
+            Row(
+                label=label,
+                seeds=sorted(by_seed),
+                metrics={
+                    name: _within(name, [r["metrics"][name]["value"] for r in by_seed.values()])
+                    for name in METRICS
+                },
+                change=change,
+                verdict=verdict(change) if change else "",
+                block={
+                    name: mean_over_seeds([regularised_block(r)[name] for r in by_seed.values()])
+                    for name in ("rms", "effective_rank", "mean_cosine")
+                },
+            )
+        )
+    return rows
+
+
+def _distances(by_seed: dict[int, Record]) -> dict[int, float]:
+    return {seed: record["metrics"]["fd"]["value"] for seed, record in by_seed.items()}
+
+
+def _within(name: str, values: list[float]) -> Estimate:
+    """Mean over seeds; the interval of a share stays within [0, 1]."""
+    estimate = mean_over_seeds(values)
+    if name == "fd" or not np.isfinite(estimate.low):
+        return estimate
+    return dataclasses.replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0))
+
+
+def as_json(rows: list[Row]) -> list[dict[str, Any]]:
+    """Rows as plain data; NaN (no interval) becomes None."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        if isinstance(value, float) and not np.isfinite(value):
+            return None
+        return value
+
+    return [clean(dataclasses.asdict(row)) for row in rows]
