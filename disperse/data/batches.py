@@ -16,12 +16,33 @@ DATASETS = {"digits": digits}
 def load_data(name: str, split: str = "train") -> ImageSet:
     """Images of a named data set and split.
 
+    Args:
+        name: of the data set; ``"digits:400"`` keeps 400 images of the train split, as many of each
+            class. A smaller such set is part of a larger one; other splits stay whole.
+        split: ``"train"`` or ``"held-out"``.
+
     Raises:
-        ConfigError: unknown name or split.
+        ConfigError: unknown name or split, or a count that can't be had.
     """
-    if name not in DATASETS:
+    base, colon, count = str(name).partition(":")
+    if base not in DATASETS:
         raise unknown("data", name, DATASETS)
-    return DATASETS[name](split)
+    data = DATASETS[base](split)
+    return _balanced(data, base, count) if colon and split == "train" else data
+
+
+def _balanced(data: ImageSet, base: str, count: str) -> ImageSet:
+    """``count`` images, as many of each class: those that come first in an order drawn once."""
+    members = [np.flatnonzero(data.labels.numpy() == label) for label in range(int(data.labels.max()) + 1)]
+    most = min(map(len, members)) * len(members)
+    if not count.isdecimal() or not 0 < int(count) <= most or int(count) % len(members):
+        raise ConfigError(
+            f"data = {base}:{count}: expected a multiple of the {len(members)} classes up to {most}"
+        )
+    each = int(count) // len(members)
+    chosen = [stream("subset", base, label).permutation(rows)[:each] for label, rows in enumerate(members)]
+    index = torch.from_numpy(np.sort(np.concatenate(chosen)))
+    return ImageSet(data.images[index], data.labels[index])
 
 
 @functools.lru_cache(maxsize=4)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import unknown
+from ..models import preset
 from ..spec import ContrastiveSpec, DispersiveSpec, OptimizerSpec, RunSpec, TermSpec, Variant
 from .profiles import Profile, profile
 
@@ -135,12 +136,72 @@ def longer(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     ]
 
 
+def blocks(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """The paper's setting at one block after another, and at all; that at ¼ of the depth is of ``variants``.
+
+    The paper names its blocks 0, 3, 6 and 11 of 12. Its 3, the default, may be index 2 or 3: both are here.
+
+    Source: paper, ablation of the block.
+    """
+    row = profile(profile_name)
+    depth = preset(row.model).config.depth
+    quarter = max(depth // 4 - 1, 0)
+    single = sorted({0, depth // 4, depth // 2, depth - 1} - {quarter})
+    term = paper_term("infonce-l2")
+    return [
+        _cell(row, seed, label, term.model_copy(update={"blocks": where}))
+        for seed in seeds
+        for label, where in ((*((f"l2-block{i}", (i,)) for i in single), ("l2-all", "all")))
+    ]
+
+
+def lambda_tau(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """λ ∈ {¼, ½, 1} by τ ∈ {¼, ½, 1, 2}; the paper's setting (½, ½) is of ``variants``.
+
+    Source: paper, ablation of λ and τ.
+    """
+    row, term = profile(profile_name), paper_term("infonce-l2")
+    return [
+        _cell(row, seed, f"l2-lam{lam:g}-tau{tau:g}", term.model_copy(update={"lam": lam, "tau": tau}))
+        for seed in seeds
+        for lam in (0.25, 0.5, 1.0)
+        for tau in (0.25, 0.5, 1.0, 2.0)
+        if (lam, tau) != (0.5, 0.5)
+    ]
+
+
+def local_batch(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """How many rows see each other: groups of 4 up to the whole batch; those of 16 are of ``variants``."""
+    row, term = profile(profile_name), paper_term("infonce-l2")
+    groups = [2**k for k in range(2, 9) if 2**k < row.batch_size and 2**k != 16]
+    return [
+        _cell(row, seed, label, term.model_copy(update={"local_batch": group}))
+        for seed in seeds
+        for label, group in (*((f"l2-group{g}", g) for g in groups), ("l2-group-whole", None))
+    ]
+
+
+def rate_scan(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """Baselines of every size at half, once and twice the profile's learning rate: how rates were chosen."""
+    row = profile(profile_name)
+    return [
+        Cell(f"{size}-lr{rate * row.lr:g}", row.spec("scan", seed, size=size, lr=rate * row.lr))
+        for seed in seeds
+        for size in row.sizes
+        for rate in (0.5, 1, 2)
+    ]
+
+
 ITEMS = {
     "variants": variants,
     "contrastive": contrastive,
     "norm_cost": norm_cost,
     "longer": longer,
     "systems_tour": systems_tour,
+    "blocks": blocks,
+    "lambda_tau": lambda_tau,
+    "local_batch": local_batch,
+    "rate_scan": rate_scan,
 }
 
 

@@ -3,6 +3,7 @@
 ``P``: printed in the paper or its official repository. ``S``: read in one secondary source.
 """
 
+import re
 from dataclasses import dataclass
 
 
@@ -48,6 +49,27 @@ NAMES = {
 
 COLUMNS = ("independent", "restricted", "dispersive")  # of VARIANTS_FID
 NAMES |= {f"{v}-{view}": f"{NAMES[v]}, {view}" for v in VARIANTS_FID for view in COLUMNS[:2]}
+
+
+# Labels with a number in them.
+_PATTERNS = {
+    r"l2-block(\d+)": "ℓ2, block {}",
+    r"l2-all": "ℓ2, all blocks",
+    r"l2-lam([\d.]+)-tau([\d.]+)": "ℓ2, λ = {}, τ = {}",
+    r"l2-group(\d+)": "ℓ2, groups of {}",
+    r"(\w+)-lr([\d.]+)": "{}, learning rate {}",
+}
+
+
+def name_of(label: str) -> str:
+    """What tables and legends call a cell."""
+    if label in NAMES:
+        return NAMES[label]
+    for pattern, name in _PATTERNS.items():
+        found = re.fullmatch(pattern, label)
+        if found:
+            return name.format(*found.groups())
+    return label
 
 
 def variants_fid(label: str) -> Published:

@@ -1,5 +1,6 @@
 """The ladder: the same items at growing size. A new profile is one row here."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ class Profile:
     Attributes:
         name: of the row.
         model: preset of the network.
+        sizes: sizes of networks, small to large, for the question of model size.
         batch_size, lr, warmup_steps: optimisation; chosen by the baseline's quality alone.
         num_steps: length of a run.
         milestones: steps before the end that are evaluated too, for learning curves.
@@ -30,6 +32,7 @@ class Profile:
 
     name: str
     model: str
+    sizes: tuple[str, ...]
     batch_size: int
     lr: float
     warmup_steps: int
@@ -43,17 +46,32 @@ class Profile:
     stamp: str = ""
 
     def spec(
-        self, label: str, seed: int, *terms: DispersiveSpec | ContrastiveSpec, system: str = "sit"
+        self,
+        label: str,
+        seed: int,
+        *terms: DispersiveSpec | ContrastiveSpec,
+        system: str = "sit",
+        size: str | None = None,
+        lr: float | None = None,
     ) -> RunSpec:
-        """The run of this profile with these regularisers: the same size, length and learning rate."""
-        model = self.model.replace("SiT", SYSTEMS[system][0])
+        """The run of this profile with these regularisers.
+
+        Args:
+            label: name of the run.
+            seed: of training.
+            terms: regularisers.
+            system: ``"sit"``, ``"dit"`` or ``"meanflow"``.
+            size, lr: of the network and the optimiser; the profile's by default.
+        """
+        _, own, patch = re.fullmatch(r"(\w+)-(\w+)/(\d)", self.model).groups()  # type: ignore[union-attr]
+        model = f"{SYSTEMS[system][0]}-{size or own}/{patch}"
         return RunSpec(
             name=label,
             model=model,
             objective=preset(model).objective,
             regularizers=terms,
             batch_size=self.batch_size,
-            optimizer=OptimizerSpec(lr=self.lr, warmup_steps=self.warmup_steps),
+            optimizer=OptimizerSpec(lr=lr or self.lr, warmup_steps=self.warmup_steps),
             num_steps=self.num_steps,
             milestones=self.milestones,
             checkpoint_interval=max(self.num_steps // 10, 1),
@@ -94,12 +112,14 @@ class Profile:
 # fmt: off
 PROFILES = {row.name: row for row in (
     Profile(
-        name="smoke", model="SiT-Nano/2", batch_size=32, lr=2e-3, warmup_steps=5,
+        name="smoke", model="SiT-Nano/2", sizes=("Pico", "Nano"),
+        batch_size=32, lr=2e-3, warmup_steps=5,
         num_steps=40, milestones=(20,),
         solver="heun", sampler_steps=4, num_samples=100, guided_samples=20,
         weights="power-0.1", stamp="SMOKE"),
     Profile(
-        name="cpu", model="SiT-Nano/2", batch_size=128, lr=4e-3, warmup_steps=100,
+        name="cpu", model="SiT-Nano/2", sizes=("Pico", "Nano", "Mini", "Midi"),
+        batch_size=128, lr=4e-3, warmup_steps=100,
         num_steps=2400, milestones=(600, 1200, 1800),
         solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
         weights="power-0.1"),

@@ -48,7 +48,7 @@ def complete_all(
     # Specs of one run, of several lengths, share its folder: one worker takes them in turn.
     runs: dict[str, list[RunSpec]] = {}
     for spec in specs:
-        runs.setdefault(spec.run_id, []).append(spec)
+        runs.setdefault(spec.fingerprint, []).append(spec)
     lengths = [sorted(same, key=lambda spec: spec.num_steps) for same in runs.values()]
     longest = [same[-1] for same in lengths]
     total = sum(spec.num_steps * spec.batch_size for spec in longest)
@@ -128,8 +128,9 @@ def sampler_convergence(profile_name: str, seeds: tuple[int, ...], *, source: st
 def finished(profile_name: str, num_seeds: int) -> list[Record]:
     """This machine's finished evaluations of every item of a profile."""
     row, seeds = profile(profile_name), tuple(range(num_seeds))
-    specs = {c.spec.fingerprint: c.spec for name in ITEMS for c in item(name, profile_name, seeds)}
-    # The longest spec of a run covers the milestones of the shorter ones, and comes last.
+    every = [cell.spec for name in ITEMS for cell in item(name, profile_name, seeds)]
+    # The longest spec of a run covers the milestones of the shorter ones.
+    specs = {spec.fingerprint: spec for spec in sorted(every, key=lambda spec: spec.num_steps)}
     return [
         record
         for spec in specs.values()

@@ -26,8 +26,9 @@ Record = dict[str, Any]
 
 
 def run_folder(spec: RunSpec) -> Path:
-    """Folder of a run in the store."""
-    return home() / "runs" / spec.run_id
+    """Folder of a run in the store: the one that holds this run, under whatever name; else a new one."""
+    found = sorted((home() / "runs").glob(f"*-{spec.fingerprint}"))
+    return found[0] if found else home() / "runs" / spec.run_id
 
 
 def evaluation_path(folder: Path, step: int, protocol: Protocol) -> Path:

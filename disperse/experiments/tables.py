@@ -35,7 +35,7 @@ def variants_markdown(rows: list[Row], profile: Profile) -> str:
     for row in rows:
         published = paper.variants_change(row.label)
         lines.append(
-            f"| {paper.NAMES[row.label]} | {paper.variants_fid(row.label).value:.2f} | "
+            f"| {paper.name_of(row.label)} | {paper.variants_fid(row.label).value:.2f} | "
             f"{'' if published is None else f'{100 * published:+.2f}%'} | "
             f"{with_interval(row.metrics['fd'])} | {percent_interval(row.change)} | {row.verdict} | "
             f"{with_interval(row.metrics['precision'])} | {with_interval(row.metrics['recall'])} | "
@@ -74,7 +74,7 @@ def grid_markdown(rows: list[Row]) -> str:
             if own and own.change:
                 ours = f"{percent_interval(own.change)}, {own.verdict} (n = {own.change.n})"
             cells.append(f"{100 * published:+.1f}% | {ours}")
-        lines.append(f"| {paper.NAMES[variant]} | " + " | ".join(cells) + " |")
+        lines.append(f"| {paper.name_of(variant)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -86,12 +86,12 @@ def comparison_markdown(rows: list[Row], card: str, *, names: Mapping[str, str] 
         card: how the numbers were measured.
         names: of labels that are called otherwise here.
     """
-    named = {**paper.NAMES, **(names or {})}
+    named = names or {}
     head = "| run | our FD | Δ (paired, 95%) | verdict | class agreement | under guidance | seeds |"
     lines = [head, "|" + "---|" * 7]
     lines += [
-        f"| {named[row.label]} | {with_interval(row.metrics['fd'])} | {percent_interval(row.change)} | "
-        f"{row.verdict} | {with_interval(row.metrics['agreement'])} | "
+        f"| {named.get(row.label) or paper.name_of(row.label)} | {with_interval(row.metrics['fd'])} | "
+        f"{percent_interval(row.change)} | {row.verdict} | {with_interval(row.metrics['agreement'])} | "
         f"{with_interval(row.metrics['guided_agreement'])} | {len(row.seeds)} |"
         for row in rows
     ]

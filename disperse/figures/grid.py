@@ -26,7 +26,7 @@ def change_frames(rows: list[compare.Row]) -> tuple[pd.DataFrame, pd.DataFrame, 
     published, ours, text = {}, {}, {}
     for column in paper.COLUMNS:
         for variant in paper.VARIANTS_FID:
-            key = (paper.NAMES[variant], column)
+            key = (paper.name_of(variant), column)
             label = variant if column == "dispersive" else f"{variant}-{column}"
             change = paper.variants_change(label)
             assert change is not None
@@ -39,7 +39,7 @@ def change_frames(rows: list[compare.Row]) -> tuple[pd.DataFrame, pd.DataFrame, 
 
 def _square(values: dict[tuple[str, str], Any]) -> pd.DataFrame:
     frame = pd.Series(values).unstack()
-    return frame.loc[[paper.NAMES[v] for v in paper.VARIANTS_FID], list(paper.COLUMNS)]
+    return frame.loc[[paper.name_of(v) for v in paper.VARIANTS_FID], list(paper.COLUMNS)]
 
 
 def grid_figure(rows: list[compare.Row]) -> Figure:

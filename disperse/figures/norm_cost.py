@@ -51,7 +51,7 @@ def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         for label in labels:
             dots = at_step[at_step.label == label]
             ax.scatter(dots.rms, dots.fd, s=52, color=COLORS[label], marker=MARKERS[label],
-                       edgecolor="black", linewidth=0.5, label=paper.NAMES[label])  # fmt: skip
+                       edgecolor="black", linewidth=0.5, label=paper.name_of(label))  # fmt: skip
         ax.set(xlabel="feature rms at ¼ depth", ylabel="Fréchet distance", title=f"After {step} steps")
         if len(at_step):
             log_axis(ax.xaxis)
@@ -75,7 +75,7 @@ def _long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     doublings = [step for step in steps if (step // steps[0]).bit_count() == 1 and step % steps[0] == 0]
     log_axis(ax.xaxis, doublings)
     ax.set_xticks(steps, minor=True, labels=[""] * len(steps))
-    ax.legend(ax.get_legend_handles_labels()[0], [paper.NAMES[label] for label in shown])
+    ax.legend(ax.get_legend_handles_labels()[0], [paper.name_of(label) for label in shown])
 
 
 def changes_by_step(frame: pd.DataFrame) -> dict[str, dict[int, Estimate]]:
@@ -107,7 +107,7 @@ def norm_cost_markdown(frame: pd.DataFrame, card: str, floor: float) -> str:
     for label, by_step in changes.items():
         cells = [tables.percent_interval(by_step.get(step)) for step in steps]
         term = ("", "") if pd.isna(alive[label]) else (f"{alive[label]:.3f}", f"{pulls[label]:.3f}")
-        lines.append(f"| {paper.NAMES[label]} | {norms[label]:.2f} | " + " | ".join([*term, *cells]) + " |")
+        lines.append(f"| {paper.name_of(label)} | {norms[label]:.2f} | " + " | ".join([*term, *cells]) + " |")
     counts = {estimate.n for by_step in changes.values() for estimate in by_step.values()}
     lines += [
         "",

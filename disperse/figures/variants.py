@@ -78,7 +78,7 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
     floor_line(axes[0], noise_floor(row.protocol).value, "real against real", right=False)
     log_axis(axes[0].yaxis)
     handles, _ = axes[0].get_legend_handles_labels()
-    axes[0].legend(handles, [paper.NAMES[label] for label in labels])
+    axes[0].legend(handles, [paper.name_of(label) for label in labels])
     return figure
 
 
@@ -139,5 +139,5 @@ def _interval(ax: Axes, x: float, y: float, estimate: Estimate, color: str) -> N
 
 
 def _names(ax: Axes, labels: list[str]) -> None:
-    ax.set_xticks(range(len(labels)), [paper.NAMES[label].replace(", ", ",\n") for label in labels])
+    ax.set_xticks(range(len(labels)), [paper.name_of(label).replace(", ", ",\n") for label in labels])
     ax.set_xlim(-0.5, len(labels) - 0.5)

@@ -38,9 +38,11 @@ SIZES = {
     "L":   (    24,  1024,    16),
     "XL":  (    28,  1152,    16),
     # Small images in pixels; not published, ours.
+    "Pico": (    4,    32,     2),
     "Nano": (    4,    64,     4),   # tests, the smoke and cpu profiles
     "Tiny": (    8,    64,     4),
     "Mini": (    4,    96,     4),
+    "Midi": (    4,   128,     4),
 }
 # fmt: on
 
@@ -73,10 +75,13 @@ def meanflow(
 def _small() -> dict[str, Preset]:
     table = {}
     shape = {"input_size": 8, "in_channels": 1, "num_classes": 10}
-    for size in ("Nano", "Tiny", "Mini"):
-        table[f"SiT-{size}/2"] = Preset(_config("SiT", size, 2, **shape, learn_sigma=False), SiTSpec())
-        table[f"DiT-{size}/2"] = Preset(_config("DiT", size, 2, **shape), DiTSpec())
-        table[f"MF-{size}/2"] = Preset(_config("MF", size, 2, **shape), MeanFlowSpec())
+    small = [(size, 2) for size in ("Pico", "Nano", "Tiny", "Mini", "Midi")]
+    for size, patch in (*small, ("Nano", 4)):
+        table[f"SiT-{size}/{patch}"] = Preset(
+            _config("SiT", size, patch, **shape, learn_sigma=False), SiTSpec()
+        )
+        table[f"DiT-{size}/{patch}"] = Preset(_config("DiT", size, patch, **shape), DiTSpec())
+        table[f"MF-{size}/{patch}"] = Preset(_config("MF", size, patch, **shape), MeanFlowSpec())
     return table
 
 

@@ -96,3 +96,19 @@ def test_batches_that_cannot_be(size: int, batch: object, step: object) -> None:
     with pytest.raises(ConfigError, match=r"^(batch_size|step) = ") as caught:
         batch_indices(size, batch, 0, step)
     assert "\n" not in str(caught.value)
+
+
+def test_subsets_are_nested_balanced_and_of_the_train_split() -> None:
+    small, large = load_data("digits:100"), load_data("digits:400")
+    assert small.labels.bincount().tolist() == [10] * 10
+    assert large.labels.bincount().tolist() == [40] * 10
+    rows = {tuple(image.flatten().tolist()) for image in large.images}
+    assert all(tuple(image.flatten().tolist()) in rows for image in small.images)
+    assert len(load_data("digits:100", "held-out")) == 500
+    assert torch.equal(load_data("digits:100").images, small.images)
+
+
+@pytest.mark.parametrize("count", ["0", "15", "2000", "-10", "x", ""])
+def test_subsets_that_cannot_be(count: str) -> None:
+    with pytest.raises(ConfigError, match=f"^data = digits:{count}: expected a multiple of the 10 classes"):
+        load_data(f"digits:{count}")

@@ -75,7 +75,7 @@ def test_every_run_of_the_ladder_is_a_valid_spec(name: str) -> None:
             assert RunSpec.parse(cell.spec.model_dump(mode="json")) == cell.spec
             assert cell.spec.milestones == tuple(sorted(set(cell.spec.milestones)))
             assert max((0, *cell.spec.milestones)) < cell.spec.num_steps
-            assert cell.label in paper.NAMES
+            assert paper.name_of(cell.label) != cell.label or cell.label in paper.NAMES
     protocol = PROFILES[name].protocol
     assert protocol.weights in RunSpec().ema
     assert len({p.hash for p in PROFILES[name].convergence_protocols}) == 10
@@ -88,6 +88,21 @@ def test_published_numbers() -> None:
     for independent, restricted, dispersive in paper.VARIANTS_FID.values():
         assert dispersive.value < restricted.value < independent.value
     assert paper.relative_change(32.35, 36.49) == pytest.approx(-0.11345574)
+
+
+def test_the_cell_of_the_paper_is_trained_once() -> None:
+    """Blocks, λ × τ and groups leave out the run that ``variants`` has."""
+    (own,) = [c.spec for c in item("variants", "cpu", (0,)) if c.label == "infonce-l2"]
+    for name, count in (("blocks", 4), ("lambda_tau", 11), ("local_batch", 5)):
+        cells = item(name, "cpu", (0,))
+        assert len({c.spec.fingerprint for c in cells} | {own.fingerprint}) == count + 1
+        for cell in cells:
+            (term,) = cell.spec.regularizers
+            kept = {"blocks", "lam", "tau", "local_batch"}
+            assert term.model_dump(exclude=kept) == own.regularizers[0].model_dump(exclude=kept)
+    where = [cell.spec.regularizers[0].blocks for cell in item("blocks", "cpu", (0,))]
+    assert where == [(1,), (2,), (3,), "all"]
+    assert [c.spec.optimizer.lr for c in item("rate_scan", "cpu", (0,))][:3] == [0.002, 0.004, 0.008]
 
 
 def test_contrastive_cells_are_the_variants_on_two_views() -> None:

@@ -197,7 +197,7 @@ def stored(*specs: RunSpec) -> list[Path]:
 
 
 def test_a_run_is_found_by_path_name_or_part(store: Path) -> None:
-    folders = stored(*(TOY.spec(name, 0) for name in ("hinge", "baseline")))
+    folders = stored(TOY.spec("hinge", 0, DispersiveSpec(variant="hinge")), TOY.spec("baseline", 0))
     for name in ("hinge", folders[0].name, folders[0].name[2:-4], str(folders[0]), folders[0]):
         assert find_run(name) == folders[0]
     for name, found in (
@@ -206,6 +206,12 @@ def test_a_run_is_found_by_path_name_or_part(store: Path) -> None:
     ):
         with pytest.raises(StorageError, match=f"found {found}"):
             find_run(name)
+
+
+def test_a_run_has_one_folder_under_whatever_name() -> None:
+    (folder,) = stored(SPEC)
+    assert run_folder(SPEC.replace(name="another")) == folder
+    assert run_folder(SPEC.replace(seed=1)) != folder
 
 
 def test_a_whole_name_comes_before_a_part() -> None:
