@@ -125,34 +125,29 @@ OBJECTIVES: dict[str, type[SiTSpec] | type[DiTSpec] | type[MeanFlowSpec]] = {
 }
 
 
-KINDS = {*OBJECTIVES, "dispersive", "contrastive"}
+KINDS = {*OBJECTIVES, "dispersive", "contrastive", "alignment"}
 
 
-class RegularizerSpec(Strict):
-    """What the dispersive and the contrastive term share: which loss, how much, and where.
+class TermBase(Strict):
+    """What all terms share: how much, where, and on which scale.
 
     Attributes:
         lam: λ, the weight of the term.
         lam_schedule: (step, factor) knots; λ is multiplied by the factor, linear between knots and
             constant beyond them. Empty: constant.
         tau: temperature of the InfoNCE variants.
-        eps: margin of the hinge.
         blocks: indices from 0; a fraction f of the depth, the block ⌊f · depth⌋ − 1; ``"quarter"`` is ¼;
             ``"last"``; or ``"all"``. Over several blocks the term is the mean of their losses.
         scale: distances divided by the dimension, or not.
         tokens: flattened, or averaged.
-        local_batch: rows that see each other; None is the whole batch.
     """
 
-    variant: Variant = "infonce-l2"
     lam: float = Field(default=0.5, ge=0)
     lam_schedule: tuple[tuple[int, float], ...] = ()
     tau: float = Field(default=0.5, gt=0)
-    eps: float = Field(default=1.0, gt=0)
     blocks: Literal["quarter", "last", "all"] | float | tuple[int, ...] = "quarter"
     scale: Literal["dim", "none"] = "dim"
     tokens: Literal["flatten", "mean"] = "flatten"
-    local_batch: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _knots(self) -> Self:
@@ -164,6 +159,33 @@ class RegularizerSpec(Strict):
         if isinstance(self.blocks, float) and not 0 < self.blocks <= 1:
             raise ValueError(f"blocks = {self.blocks}: a fraction of the depth must be above 0 and at most 1")
         return self
+
+
+class RegularizerSpec(TermBase):
+    """What the dispersive and the contrastive term share beyond that.
+
+    Attributes:
+        variant: which loss.
+        eps: margin of the hinge.
+        local_batch: rows that see each other; None is the whole batch.
+    """
+
+    variant: Variant = "infonce-l2"
+    eps: float = Field(default=1.0, gt=0)
+    local_batch: int | None = Field(default=None, ge=1)
+
+
+class _TwoViews(_Tagged):
+    """Noise of the second view of each sample.
+
+    Attributes:
+        view: ``"independent"`` (level and noise of its own) or ``"restricted"`` (noise of its own at
+            nearly the same level).
+        max_dt: largest difference of the restricted level, as a share of its range.
+    """
+
+    view: Literal["independent", "restricted"] = "restricted"
+    max_dt: float = Field(default=0.005, ge=0, le=1)
 
 
 class DispersiveSpec(RegularizerSpec):
@@ -180,27 +202,33 @@ class DispersiveSpec(RegularizerSpec):
     time_weight: Literal["none", "clean", "noisy"] = "none"
 
 
-class ContrastiveSpec(RegularizerSpec, _Tagged):
+class ContrastiveSpec(RegularizerSpec, _TwoViews):
     """A contrastive term, on two views of each sample.
 
     Attributes:
-        view: noise of the second view: ``"independent"`` (level and noise of its own) or
-            ``"restricted"`` (noise of its own at nearly the same level).
-        max_dt: largest difference of the restricted level, as a share of its range.
         candidates: which rows a row is pushed from: the second view's or those of its own.
         offdiagonal_weight: w of the covariance variant.
         diagonal: the pairs i = j among the candidates; None is the variant's own choice.
     """
 
     kind: Literal["contrastive"] = "contrastive"
-    view: Literal["independent", "restricted"] = "restricted"
-    max_dt: float = Field(default=0.005, ge=0, le=1)
     candidates: Literal["second", "own"] = "second"
     offdiagonal_weight: float = Field(default=1.0, ge=0)
     diagonal: Literal["keep", "mask"] | None = None
 
 
-TermSpec = Annotated[DispersiveSpec | ContrastiveSpec, Field(discriminator="kind")]
+class AlignmentSpec(TermBase, _TwoViews):
+    """The attraction alone, ``E_i[D(z_i, z_i⁺)]/τ`` of two views: what a dispersive loss leaves out.
+
+    Attributes:
+        distance: D, squared ℓ2 or negative cosine.
+    """
+
+    kind: Literal["alignment"] = "alignment"
+    distance: Literal["l2", "cosine"] = "l2"
+
+
+TermSpec = Annotated[DispersiveSpec | ContrastiveSpec | AlignmentSpec, Field(discriminator="kind")]
 
 
 class OptimizerSpec(Strict):

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from ..errors import unknown
 from ..models import preset
-from ..spec import ContrastiveSpec, DispersiveSpec, OptimizerSpec, RunSpec, TermSpec, Variant
+from ..spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec, OptimizerSpec, RunSpec, TermSpec, Variant
 from .profiles import Profile, profile
 
 View = Literal["independent", "restricted"]
@@ -181,6 +181,19 @@ def local_batch(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     ]
 
 
+def contrastive_to_dispersive(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """``α E_i[D(z_i, z_i⁺)]/τ + log E_ij[exp(−D_ij/τ)]``, α from 1 to 0, two views throughout.
+
+    α = 0 is the dispersive loss of ``variants`` exactly; what it costs more is a second forward pass.
+    """
+    row, term = profile(profile_name), paper_term("infonce-l2")
+    return [
+        _cell(row, seed, f"l2-alpha{alpha:g}", term, AlignmentSpec(lam=alpha * term.lam, tau=term.tau))
+        for seed in seeds
+        for alpha in (1.0, 0.75, 0.5, 0.25, 0.0)
+    ]
+
+
 def rate_scan(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """Baselines of every size at half, once and twice the profile's learning rate: how rates were chosen."""
     row = profile(profile_name)
@@ -201,6 +214,7 @@ ITEMS = {
     "blocks": blocks,
     "lambda_tau": lambda_tau,
     "local_batch": local_batch,
+    "contrastive_to_dispersive": contrastive_to_dispersive,
     "rate_scan": rate_scan,
 }
 

@@ -56,6 +56,7 @@ _PATTERNS = {
     r"l2-block(\d+)": "ℓ2, block {}",
     r"l2-all": "ℓ2, all blocks",
     r"l2-lam([\d.]+)-tau([\d.]+)": "ℓ2, λ = {}, τ = {}",
+    r"l2-alpha([\d.]+)": "ℓ2, α = {}",
     r"l2-group(\d+)": "ℓ2, groups of {}",
     r"(\w+)-lr([\d.]+)": "{}, learning rate {}",
 }

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import unknown
 from ..evaluation import Protocol
 from ..models import preset
-from ..spec import ContrastiveSpec, DispersiveSpec, OptimizerSpec, RunSpec
+from ..spec import OptimizerSpec, RunSpec, TermSpec
 
 # System -> prefix of its models, and its solver.
 SYSTEMS = {"sit": ("SiT", "heun"), "dit": ("DiT", "ddim"), "meanflow": ("MF", "meanflow")}
@@ -49,7 +49,7 @@ class Profile:
         self,
         label: str,
         seed: int,
-        *terms: DispersiveSpec | ContrastiveSpec,
+        *terms: TermSpec,
         system: str = "sit",
         size: str | None = None,
         lr: float | None = None,

@@ -115,6 +115,7 @@ def _saturation(ax: Axes, frame: pd.DataFrame, number: int, limits: Bounds, colo
 def _floor(ax: Axes, spec: RunSpec, number: int, limits: Bounds, color: str) -> None:
     """The floor, named as it is known: −log b for ℓ2."""
     term = spec.regularizers[number]
+    assert isinstance(term, DispersiveSpec)  # the others have no floor
     span = limits.ceiling - limits.floor
     if math.isfinite(span):
         # A loss that rests on its floor would otherwise fill the panel with its rounding.

@@ -1,6 +1,7 @@
 """Losses: pure functions of a feature matrix, and the modules that plug them in."""
 
 from .contrastive import (
+    alignment,
     contrastive_covariance,
     contrastive_hinge,
     contrastive_infonce_cosine,
@@ -17,6 +18,7 @@ __all__ = [
     "DispersionReport",
     "DispersiveLoss",
     "NoPairsWarning",
+    "alignment",
     "bounds",
     "contrastive_covariance",
     "contrastive_hinge",

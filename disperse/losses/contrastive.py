@@ -29,6 +29,36 @@ from .distances import at_least_float32, cosine_similarities, diagonal_mask, gra
 
 Candidates = Literal["second", "own"]
 CANDIDATES = ("second", "own")
+Distance = Literal["l2", "cosine"]
+DISTANCES = ("l2", "cosine")
+
+
+def alignment(
+    first: Tensor, second: Tensor, *, tau: float = 0.5, distance: Distance = "l2", scale: Scale = "dim"
+) -> Tensor:
+    """``E_i[D(z_i, z_i⁺)]/τ``: the attraction of the InfoNCE losses, without the repulsion.
+
+    ``α`` times it and a dispersive InfoNCE loss together go from a contrastive loss (α = 1) to the
+    dispersive one (α = 0).
+
+    Args:
+        first, second (Tensor): two views, shape (..., g, d), any float dtype.
+        tau: temperature τ > 0.
+        distance: ``"l2"`` is ``‖z − z'‖²/d``, ``"cosine"`` is ``−cos``.
+        scale: ``"none"`` leaves out the division by d.
+
+    Returns:
+        Tensor: shape (...); ≥ 0 for ℓ2, in [−1/τ, 1/τ] for the cosine.
+
+    Raises:
+        ConfigError: the views have another shape, or an option is out of range.
+    """
+    check_choice("loss.distance", distance, DISTANCES)
+    first, second = _checked(first, second, "second", "keep", tau=tau)
+    if distance == "cosine":
+        return -torch.nn.functional.cosine_similarity(first, second, dim=-1).mean(dim=-1) / tau
+    squared = (first - second).square().sum(dim=-1).mean(dim=-1)
+    return (squared / first.shape[-1] if scale == "dim" else squared) / tau
 
 
 def contrastive_infonce_l2(

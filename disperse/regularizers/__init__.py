@@ -1,18 +1,23 @@
 """Regularisers: what is added to an objective."""
 
-from ..spec import ContrastiveSpec, DispersiveSpec
+from ..spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec, TermSpec
 from .base import Regularizer, RegularizerOutput, block_indices
-from .terms import ContrastiveRegularizer, DispersiveRegularizer
+from .terms import AlignmentRegularizer, ContrastiveRegularizer, DispersiveRegularizer
 
 
-def build_regularizer(spec: DispersiveSpec | ContrastiveSpec, depth: int) -> Regularizer:
+def build_regularizer(spec: TermSpec, depth: int) -> Regularizer:
     """The regulariser of a specification, for a model of ``depth`` blocks."""
-    if isinstance(spec, ContrastiveSpec):
-        return ContrastiveRegularizer(spec, depth)
-    return DispersiveRegularizer(spec, depth)
+    match spec:
+        case DispersiveSpec():
+            return DispersiveRegularizer(spec, depth)
+        case ContrastiveSpec():
+            return ContrastiveRegularizer(spec, depth)
+        case AlignmentSpec():
+            return AlignmentRegularizer(spec, depth)
 
 
 __all__ = [
+    "AlignmentRegularizer",
     "ContrastiveRegularizer",
     "DispersiveRegularizer",
     "Regularizer",

@@ -1,11 +1,12 @@
-"""The dispersive and the contrastive term, as regularisers of an objective's forward pass."""
+"""The dispersive, the contrastive and the alignment term, as regularisers of an objective's forward pass."""
 
 import torch
 from torch import Tensor
 
-from ..losses import ContrastiveLoss, DispersiveLoss
-from ..objectives import ForwardPass, IndependentNoise, RestrictedNoise
-from ..spec import ContrastiveSpec, DispersiveSpec
+from ..losses import ContrastiveLoss, DispersiveLoss, alignment
+from ..losses.groups import grouped
+from ..objectives import ForwardPass, IndependentNoise, RestrictedNoise, View
+from ..spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec
 from .base import Regularizer, RegularizerOutput, block_indices
 
 # Weight of a sample in the pair means, by its noise level.
@@ -59,12 +60,11 @@ class ContrastiveRegularizer(Regularizer):
     """
 
     def __init__(self, spec: ContrastiveSpec, depth: int):
-        view = IndependentNoise() if spec.view == "independent" else RestrictedNoise(spec.max_dt)
         super().__init__(
             blocks=block_indices(spec.blocks, depth),
             lam=spec.lam,
             lam_schedule=spec.lam_schedule,
-            view=view,
+            view=_view(spec),
         )
         self.loss = ContrastiveLoss(
             spec.variant,
@@ -84,6 +84,37 @@ class ContrastiveRegularizer(Regularizer):
         assert second is not None
         losses = [self.loss(first.features[block], second.features[block]) for block in self.blocks]
         return _mean(losses, "contrastive")
+
+
+class AlignmentRegularizer(Regularizer):
+    """Mean over blocks of ``alignment`` of each block's output in two views; beside a dispersive term.
+
+    Args:
+        spec: distance, temperature, blocks and the noise of the second view.
+        depth: number of blocks of the model.
+    """
+
+    def __init__(self, spec: AlignmentSpec, depth: int):
+        super().__init__(
+            blocks=block_indices(spec.blocks, depth),
+            lam=spec.lam,
+            lam_schedule=spec.lam_schedule,
+            view=_view(spec),
+        )
+        self.spec = spec
+
+    def forward(self, first: ForwardPass, second: ForwardPass | None) -> RegularizerOutput:
+        """Read the features of ``blocks`` from both passes; both carry gradients."""
+        assert second is not None
+        spec, losses = self.spec, []
+        for block in self.blocks:
+            views = (grouped(view.features[block], spec.tokens, None)[0] for view in (first, second))
+            losses.append(alignment(*views, tau=spec.tau, distance=spec.distance, scale=spec.scale))
+        return _mean(losses, "alignment")
+
+
+def _view(spec: ContrastiveSpec | AlignmentSpec) -> View:
+    return IndependentNoise() if spec.view == "independent" else RestrictedNoise(spec.max_dt)
 
 
 def _mean(losses: list[Tensor], name: str) -> RegularizerOutput:

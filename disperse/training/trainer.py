@@ -19,7 +19,7 @@ from ..errors import ConfigError, Interrupted, NonFiniteError, StorageError
 from ..models import TransformerConfig, model_config
 from ..objectives import ForwardPass, View, build_objective
 from ..regularizers import block_indices
-from ..spec import RunSpec
+from ..spec import RegularizerSpec, RunSpec
 from . import checkpoint as checkpoints
 from .folder import claim_folder, evaluated_steps
 from .state import TrainState
@@ -166,7 +166,7 @@ def _check_fit(spec: RunSpec, data: ImageSet, config: TransformerConfig) -> None
         )
     batch_indices(len(data), spec.batch_size, spec.seed, 0)
     for number, term in enumerate(spec.regularizers):
-        if term.local_batch and spec.batch_size % term.local_batch:
+        if isinstance(term, RegularizerSpec) and term.local_batch and spec.batch_size % term.local_batch:
             raise ConfigError(
                 f"regularizers.{number}.local_batch = {term.local_batch}: does not divide batch_size = "
                 f"{spec.batch_size}; choose a divisor"

@@ -12,6 +12,7 @@ from disperse.errors import ConfigError, NonFiniteError
 from disperse.losses import (
     ContrastiveLoss,
     NoPairsWarning,
+    alignment,
     contrastive_covariance,
     contrastive_hinge,
     contrastive_infonce_cosine,
@@ -48,6 +49,26 @@ def test_values_equal_loops(variant: str, candidates: str, diagonal: str, scale:
     expected = loop(first.numpy(), second.numpy(), **options)
     assert function(first, second, **options).item() == pytest.approx(expected, rel=1e-12)
     assert function(first.float(), second.float(), **options).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("distance", "loop"), [("l2", loops.squared), ("cosine", loops.negative_cosine)])
+@pytest.mark.parametrize("scale", ["dim", "none"])
+def test_alignment_equals_a_loop(distance: str, loop: object, scale: str) -> None:
+    first, second = views()
+    expected = loops.alignment(loop, first.numpy(), second.numpy(), tau=0.4, scale=scale)
+    got = alignment(first, second, tau=0.4, distance=distance, scale=scale)
+    assert got.item() == pytest.approx(expected, rel=1e-12)
+    leaves = tuple(view.requires_grad_() for view in views(4, 3))
+    assert torch.autograd.gradcheck(lambda a, b: alignment(a, b, distance=distance), leaves)
+
+
+def test_alignment_is_what_infonce_has_beyond_the_repulsion() -> None:
+    """``contrastive = alignment + E_i log Σ_j exp(−D(z_i, z_j)/τ)`` over the rows of the first view."""
+    first, second = views()
+    logits = -torch.cdist(first, first).square() / first.shape[1] / 0.4
+    repulsion = logits.logsumexp(dim=1).mean()
+    contrastive = contrastive_infonce_l2(first, second, tau=0.4, candidates="own")
+    torch.testing.assert_close(alignment(first, second, tau=0.4) + repulsion, contrastive)
 
 
 @pytest.mark.parametrize("scale", ["dim", "none"])

@@ -16,6 +16,10 @@ def negative_cosine(a: Array, b: Array, scale: str) -> float:
     return -dot / math.sqrt(sum(float(x) ** 2 for x in a) * sum(float(y) ** 2 for y in b))
 
 
+def alignment(distance, first, second, *, tau, scale) -> float:
+    return sum(distance(a, b, scale) for a, b in zip(first, second)) / len(first) / tau
+
+
 def infonce(distance, first, second, *, tau, candidates, diagonal, scale) -> float:
     pushed = second if candidates == "second" else first
     total = 0.0

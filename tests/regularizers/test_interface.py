@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from disperse.errors import ConfigError
-from disperse.losses import ContrastiveLoss, DispersiveLoss
+from disperse.losses import ContrastiveLoss, DispersiveLoss, alignment
 from disperse.models import DiffusionTransformer, build_model
 from disperse.objectives import ForwardPass, IndependentNoise, RestrictedNoise, build_objective
 from disperse.regularizers import build_regularizer
 from disperse.rng import normal
-from disperse.spec import ContrastiveSpec, DispersiveSpec
+from disperse.spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec
 
 X, Y = normal((8, 1, 8, 8), "x"), torch.arange(8)
 
@@ -43,6 +43,20 @@ def test_every_term_works_with_every_objective(name: str) -> None:
     loss = ContrastiveLoss("hinge")
     expected = (loss(first.features[0], second.features[0]) + loss(first.features[1], second.features[1])) / 2
     torch.testing.assert_close(contrastive(first, second).loss, expected)
+
+
+@pytest.mark.parametrize("distance", ["l2", "cosine"])
+def test_alignment_beside_a_dispersive_term(distance: str) -> None:
+    first, second = passes("SiT-Nano/2")
+    spec = AlignmentSpec(blocks=(0, 1), distance=distance, tau=0.2, view="independent")
+    term = build_regularizer(spec, 2)
+    assert term.view == IndependentNoise()
+    rows = [(first.features[k].flatten(1), second.features[k].flatten(1)) for k in (0, 1)]
+    expected = sum(alignment(*pair, tau=0.2, distance=distance) for pair in rows) / 2
+    torch.testing.assert_close(term(first, second).loss, expected)
+    averaged = build_regularizer(spec.model_copy(update={"tokens": "mean", "blocks": (1,)}), 2)
+    means = (view.features[1].mean(dim=1) for view in (first, second))
+    torch.testing.assert_close(averaged(first, second).loss, alignment(*means, tau=0.2, distance=distance))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,15 @@ import torch
 from disperse import load_model, sample
 from disperse.errors import ConfigError
 from disperse.models import DiffusionTransformer
-from disperse.spec import ContrastiveSpec, DispersiveSpec, DiTSpec, MeanFlowSpec, RunSpec, SiTSpec
+from disperse.spec import (
+    AlignmentSpec,
+    ContrastiveSpec,
+    DispersiveSpec,
+    DiTSpec,
+    MeanFlowSpec,
+    RunSpec,
+    SiTSpec,
+)
 from disperse.training import train
 
 from .cases import TINY, tensors
@@ -40,6 +48,15 @@ def test_a_run_in_two_parts_is_the_run_in_one(system: str, tmp_path: Path) -> No
     assert model.objective == SYSTEMS[system]["objective"]
     images = sample(model, range(2), num_steps=2)
     assert images.shape == (2, 1, 8, 8)
+
+
+def test_alignment_of_no_weight_leaves_the_dispersive_run_bit_for_bit(tmp_path: Path) -> None:
+    one_view = train(spec("meanflow", regularizers=(DISPERSIVE,)), tmp_path / "one", progress=False)
+    for alpha in (0.0, 0.1):
+        terms = (DISPERSIVE, AlignmentSpec(blocks=(1,), lam=alpha))
+        two_views = train(spec("meanflow", regularizers=terms), tmp_path / f"{alpha}", progress=False)
+        ours, theirs = tensors(one_view), tensors(two_views)
+        assert all(ours[name].equal(theirs[name]) for name in ours) == (alpha == 0)
 
 
 def test_what_is_logged(tmp_path: Path) -> None:
