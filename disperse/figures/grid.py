@@ -72,6 +72,6 @@ def draw_grid(pool: list[Record], cells: list[Cell], row: Profile, folder: Path)
         "item": "variants, all columns",
         "protocol": row.protocol.model_dump(mode="json"),
         "rows": compare.as_json(rows),
-        "runs": run_facts(pool, cells, row.protocol),
+        "runs": run_facts(pool, cells, row),
     }
     return table, save(grid_figure(rows), folder / "variants_grid", facts, stamp=row.stamp)
