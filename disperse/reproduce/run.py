@@ -49,6 +49,7 @@ def reproduce(profile_name: str, seeds: int) -> None:
     notebook("01_train")
     for name in HEADLINE:
         notebook(name, num_seeds=seeds)
+    notebook("objectives")
     notebook("norm_cost")
     notebook("sampler")
     notebook("systems_tour")
