@@ -196,6 +196,13 @@ def test_no_guidance_is_the_plain_velocity_bit_for_bit() -> None:
     assert torch.equal(objective.guided_velocity(Counted(), forward), forward.draws.eps - X)
 
 
+def test_now_is_the_second_time_that_equals_the_first() -> None:
+    t = torch.tensor([0.0, 0.3, 1.0])
+    assert torch.equal(ALL_APART.second_time(t), t)
+    draws = ALL_APART.draw(SHAPE, 0)
+    assert torch.equal(draws.to(torch.device("cpu")).r, draws.r)
+
+
 def test_times_are_logit_normal_ordered_and_mostly_equal() -> None:
     objective = MeanFlow(MeanFlowSpec(), 10)
     t, r = objective.times(40_000, "", 0)
