@@ -66,6 +66,9 @@ def test_the_entry_that_is_asked_for(tmp_path: Path) -> None:
     assert equal(imported.model, {k: v + 1 for k, v in expected.items()})
     with pytest.raises(ConfigError, match=r'weights = .emma.* did you mean "ema"'):
         import_checkpoint(tmp_path / "file.pt", system="sit", weights="emma")
+    torch.save(expected, tmp_path / "plain.pt")
+    with pytest.raises(ConfigError, match="weights = 'ema': expected one of plain"):
+        import_checkpoint(tmp_path / "plain.pt", system="sit", weights="ema")
 
 
 @pytest.mark.parametrize(
