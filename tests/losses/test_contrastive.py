@@ -167,12 +167,28 @@ def test_a_dimension_that_is_constant_in_one_view_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"variant": "infonce"}, "did you mean"), ({"tau": 0.0}, "loss.tau = 0.0"), ({"candidates": "first"}, "candidates"),
-     ({"diagonal": "drop"}, "diagonal"), ({"local_batch": 0}, "local_batch"), ({"variant": "hinge", "eps": -1.0}, "eps")],
+     ({"diagonal": "drop"}, "diagonal"), ({"local_batch": 0}, "local_batch"),
+     ({"scale": "dims"}, "scale"), ({"variant": "hinge", "eps": -1.0}, "eps")],
 )  # fmt: skip
 def test_bad_options_are_one_line(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         ContrastiveLoss(**options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("function", [*(entry[0] for entry in FUNCTIONS.values()), contrastive_covariance])
+def test_a_function_checks_for_itself(function: Callable[..., Tensor]) -> None:
+    first, second = views()
+    with pytest.raises(ConfigError, match=r"views: expected float dtypes, got torch\.int64"):
+        function(first.long(), second.long())
+    if function is contrastive_covariance:
+        for bad in (-1.0, float("nan"), "1"):
+            with pytest.raises(ConfigError, match=r"loss\.offdiagonal_weight = "):
+                function(first, second, offdiagonal_weight=bad)
+        return
+    for option in ("candidates", "diagonal"):
+        with pytest.raises(ConfigError, match=f"loss.{option} = 'first'"):
+            function(first, second, **{option: "first"})
 
 
 def test_bad_views_are_named() -> None:

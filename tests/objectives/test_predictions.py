@@ -130,6 +130,12 @@ SPECS = [SiTSpec(), SiTSpec(path="vp"), SiTSpec(reversed_time=True), DiTSpec(), 
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=repr)
+def test_the_rate_of_label_drop_reaches_every_objective(spec: object) -> None:
+    for rate in (0.0, 1.0):
+        assert build_objective(spec, 9, label_drop=rate).draw(SHAPE, 0).dropped.tolist() == [bool(rate)] * 6
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=repr)
 def test_level_zero_is_data_and_level_one_is_noise(spec: object) -> None:
     """Up to what the path keeps of the other: 0.7% of data (VP), 1% of noise (DiT)."""
     objective, eps = build_objective(spec, 9), normal(SHAPE, "eps")

@@ -266,6 +266,15 @@ def test_every_solver_has_a_cost_and_settings_are_checked() -> None:
             SamplerConfig(**settings)
 
 
+def test_what_a_system_is_sampled_by_where_nothing_is_said() -> None:
+    defaults = {"sit": ("heun", 25), "dit": ("ddim", 50), "meanflow": ("meanflow", 1)}
+    for system, expected in defaults.items():
+        config = SamplerConfig.for_system(system)
+        assert (config.solver, config.num_steps) == expected
+    assert SamplerConfig.for_system("sit", "sde-euler").num_steps == 250
+    assert SamplerConfig.for_system("dit", "ddpm", 7).num_steps == 7
+
+
 def test_cards_name_what_a_number_depends_on() -> None:
     assert SamplerConfig("sde-euler", 250).describe() == (
         "euler SDE (sigma, last step mean), 250 steps, 251 NFE, no guidance"
