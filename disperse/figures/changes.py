@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from .. import atomic
 from ..evaluation import Estimate, noise_floor
 from ..experiments import compare, paper, tables
-from ..experiments.claims import judge
+from ..experiments.claims import Judgement, judge
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
@@ -66,6 +67,24 @@ def changes_figure(rows: list[compare.Row], published: Published) -> Figure:
     return figure
 
 
+def claim_facts(judgements: list[Judgement]) -> list[dict[str, Any]]:
+    """What a sidecar holds of the claims: verdicts, and every comparison with its interval."""
+    return [
+        {
+            "number": judgement.claim.number,
+            "verdict": judgement.verdict,
+            "p": judgement.p,
+            "n": judgement.n,
+            "parts": [
+                {"compared": part.label, **plain(part.estimate)}
+                for part in judgement.claim.parts
+                if part.values
+            ],
+        }
+        for judgement in judgements
+    ]
+
+
 def draw_changes(
     name: str,
     pool: list[Record],
@@ -104,20 +123,7 @@ def draw_changes(
         "protocol": row.protocol.model_dump(mode="json"),
         "noise_floor": floor.value,
         "rows": compare.as_json(rows),
-        "claims": [
-            {
-                "number": judgement.claim.number,
-                "verdict": judgement.verdict,
-                "p": judgement.p,
-                "n": judgement.n,
-                "parts": [
-                    {"compared": part.label, **plain(part.estimate)}
-                    for part in judgement.claim.parts
-                    if part.values
-                ],
-            }
-            for judgement in judgements
-        ],
+        "claims": claim_facts(judgements),
         "runs": run_facts(pool, cells, row),
     }
     figure = draw(rows, cells) if draw else changes_figure(rows, published or {})
