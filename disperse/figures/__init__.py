@@ -1,6 +1,6 @@
 """Figures: from data to matplotlib, saved with a sidecar."""
 
-from .ablations import blocks_figure, lambda_tau_figure, size_figure
+from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure, size_figure
 from .changes import draw_changes
 from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
@@ -21,10 +21,12 @@ from .training import term_bounds, training_figure
 from .variants import draw_variants, learning_curves_figure, variants_figure
 
 __all__ = [
+    "ABLATIONS",
     "COLORS",
     "MARKERS",
     "blocks_figure",
     "dispersing_points_figure",
+    "draw_ablation",
     "draw_changes",
     "draw_convergence",
     "draw_grid",

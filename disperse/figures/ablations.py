@@ -1,4 +1,7 @@
-"""Pictures of the paper's ablations: the block, λ and τ, the size of the model."""
+"""The paper's ablations: the block, λ and τ, the size of the model; and those that readers asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,10 +10,12 @@ from matplotlib.figure import Figure
 
 from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.store import Record
 from ..models import preset
 from ..models.flops import num_parameters
 from ..regularizers import block_indices
-from .changes import change_bar, change_legend, paper_diamond, percent
+from .changes import Draw, change_bar, change_legend, draw_changes, paper_diamond, percent
 from .theme import COLORS, log_axis, new_figure
 
 ALL = 1.2  # where "all blocks" stands on an axis of shares of the depth
@@ -100,3 +105,39 @@ def size_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
 
 def _short(count: int) -> str:
     return f"{count / 1e6:.2g}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """An item that is told by one table and one picture of changes.
+
+    Attributes:
+        title: its heading in the index.
+        alt: what the picture shows.
+        draw: its picture; one line per run by default.
+    """
+
+    title: str
+    alt: str
+    draw: Draw | None = None
+
+
+# Item, and notebook, of this name.
+ABLATIONS = {
+    "blocks": Ablation("Which block?", "Change against the place of the regularised block", blocks_figure),
+    "lambda_tau": Ablation("How much, and how far?", "Change for each λ and τ", lambda_tau_figure),
+    "local_batch": Ablation("How many rows see each other?", "Change for each size of the group"),
+    "contrastive_to_dispersive": Ablation(
+        "From contrastive to dispersive", "Change for each weight of the attraction"
+    ),
+}
+
+
+def draw_ablation(
+    name: str, pool: list[Record], cells: list[Cell], row: Profile, folder: Path
+) -> tuple[Path, Path]:
+    """Table and picture of an ablation, with the paper's headline change beside ours."""
+    headline = paper.variants_change("infonce-l2")
+    assert headline is not None
+    published = {"infonce-l2": headline}
+    return draw_changes(name, pool, cells, row, folder, published=published, draw=ABLATIONS[name].draw)
