@@ -109,10 +109,12 @@ def _load(name: str, split: str, source: Path, cache: Path) -> ImageSet:
         record = _decode(name, source, path)
     try:
         with safe_open(path, "pt") as file:
-            images, labels = file.get_tensor(f"{split}.images"), file.get_tensor(f"{split}.labels")
+            # A copy: what safetensors gives is mapped from the file, and a file can change.
+            images = file.get_tensor(f"{split}.images").clone()
+            labels = file.get_tensor(f"{split}.labels").long()
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it to decode {source} again") from None
-    return ImageSet(images, labels.long(), record["content"])
+    return ImageSet(images, labels, record["content"])
 
 
 def _verified(path: Path) -> dict[str, Any] | None:

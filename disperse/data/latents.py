@@ -59,16 +59,17 @@ class LatentSet:
     ) -> tuple[Tensor, Tensor]:
         """Latents ``0.18215 (mean + std · ε)``, shape (b, c, h, w), float32, and labels (b,) of one step.
 
-        Arguments as ``ImageSet.batch``; ε depends on the key and the row alone.
+        Arguments as ``ImageSet.batch``. Each row has a stream of ε of its own, so that a process which wants a
+        part of the batch draws no more than that.
         """
-        eps = normal((len(index), *self.shape), "latent", *key)[rows]
+        eps = [normal(self.shape, "latent", *key, row) for row in range(len(index))[rows]]
         chosen = index[rows].numpy()
         moments = np.array(self.moments[chosen])
         if flip:
             which = flipped(len(index), *key)[rows].numpy()
             moments[which] = self.mirrored[chosen[which]]
         mean, std = torch.from_numpy(moments).float().chunk(2, dim=1)
-        return SCALE * (mean + std * eps), self.labels[index[rows]]
+        return SCALE * (mean + std * torch.stack(eps)), self.labels[index[rows]]
 
     def few(self, most: int) -> ImageSet:
         """At most so many latents, spread evenly over the set, drawn once and for ever."""

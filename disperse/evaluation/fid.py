@@ -50,7 +50,7 @@ def read_statistics(reference: str) -> Gaussian:
             "has it, with entries mu and sigma"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             mean, covariance = file["mu"].astype(np.float64), file["sigma"].astype(np.float64)
     except (OSError, ValueError, KeyError, EOFError, RuntimeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); get it again") from None
