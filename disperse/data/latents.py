@@ -59,8 +59,8 @@ class LatentSet:
     ) -> tuple[Tensor, Tensor]:
         """Latents ``0.18215 (mean + std · ε)``, shape (b, c, h, w), float32, and labels (b,) of one step.
 
-        Arguments as ``ImageSet.batch``. Each row has a stream of ε of its own, so that a process which wants a
-        part of the batch draws no more than that.
+        Arguments as ``ImageSet.batch``. Each row has its own stream of ε: whoever wants a part of the batch
+        draws no more than that.
         """
         eps = [normal(self.shape, "latent", *key, row) for row in range(len(index))[rows]]
         chosen = index[rows].numpy()
