@@ -120,7 +120,7 @@ def norm_cost(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
             *(_cell(row, seed, k, term.model_copy(update=v)) for k, v in changed_terms.items()),
             _cell(row, seed, "l2-lr-double", term, against="baseline-lr-double", optimizer=double),
             _cell(row, seed, "baseline-lr-double", optimizer=double),
-            _cell(row, seed, "baseline-long", overrides={"token_scale": 4}),
+            _cell(row, seed, "baseline-long", overrides={**row.overrides, "token_scale": 4}),
         )
     ]
 

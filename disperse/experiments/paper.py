@@ -83,7 +83,7 @@ _PATTERNS = {
     r"l2-lam([\d.]+)-tau([\d.]+)": "ℓ2, λ = {}, τ = {}",
     r"l2-alpha([\d.]+)": "ℓ2, α = {}",
     r"l2-group(\d+)": "ℓ2, groups of {}",
-    r"(\w+)-lr([\d.]+)": "{}, learning rate {}",
+    r"(\w+)-lr([\d.e-]+)": "{}, learning rate {}",
 }
 
 

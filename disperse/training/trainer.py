@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import atomic
-from ..data import ImageSet, batch_indices, load_data
+from ..data import ImageSet, LatentSet, batch_indices, load_data
 from ..device import autocast, resolve_device
 from ..errors import ConfigError, Interrupted, NonFiniteError, StorageError
 from ..models import TransformerConfig, model_config
@@ -56,7 +56,7 @@ def train(
     _check_fit(spec, data, model_config(spec.model, **spec.overrides))
     state = TrainState.initial(spec, resolve_device(spec.device))
     with atomic.locked(folder / "lock"), _deferred_signals() as received:
-        whole = claim_folder(folder, spec)
+        whole = claim_folder(folder, spec, data.sha256)
         saved = checkpoints.load_latest(folder / "checkpoints", spec.fingerprint)
         if saved is not None:
             state.restore(saved)
@@ -68,7 +68,7 @@ def train(
 
 def _loop(
     state: TrainState,
-    data: ImageSet,
+    data: ImageSet | LatentSet,
     folder: Path,
     keep: set[int],
     received: list[int],
@@ -94,7 +94,8 @@ def _loop(
     model.train()
     while state.step < spec.num_steps:
         index = batch_indices(len(data), spec.batch_size, spec.seed, state.step)
-        x, y = data.images[index].to(device), data.labels[index].to(device)
+        x, y = data.batch(index, spec.seed, state.step, flip=spec.flip)
+        x, y = x.to(device), y.to(device)
         draws = objective.draw(tuple(x.shape), spec.seed, state.step)
 
         with autocast(device, spec.precision):
@@ -152,12 +153,16 @@ def _loop(
     bar.close()
 
 
-def _check_fit(spec: RunSpec, data: ImageSet, config: TransformerConfig) -> None:
+def _check_fit(spec: RunSpec, data: ImageSet | LatentSet, config: TransformerConfig) -> None:
     """Refuse what would fail later: before a folder is made, and before the first step."""
-    if data.images.shape[1:] != config.image_shape:
+    if data.shape != config.image_shape:
         raise ConfigError(
-            f"data = {spec.data}: images are {tuple(data.images.shape[1:])}, model "
-            f"{spec.model} expects {config.image_shape}"
+            f"data = {spec.data}: images are {data.shape}, model {spec.model} expects {config.image_shape}"
+        )
+    if int(data.labels.max()) >= config.num_classes:
+        raise ConfigError(
+            f"data = {spec.data}: {int(data.labels.max()) + 1} classes, model {spec.model} has "
+            f"{config.num_classes}; set overrides.num_classes"
         )
     if spec.objective.kind != config.system:
         raise ConfigError(
