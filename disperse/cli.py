@@ -6,6 +6,7 @@ notebook or run failed, 75 locked by another process, 130/143 stopped by a signa
 
 import argparse
 import importlib.util
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -23,14 +24,35 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     warnings.showwarning = _one_line_warning
     try:
-        COMMANDS[options.command](options)
+        _run(options)
     except DisperseError as error:
-        print(f"disperse {options.command}: {error}", file=sys.stderr)
+        if not error.on_all_ranks or int(os.environ.get("RANK", 0)) == 0:
+            print(f"disperse {options.command}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"disperse {options.command}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    """Alone, or as one of several processes where the command can be shared out."""
+    if "RANK" not in os.environ:
+        COMMANDS[options.command](options)
+        return
+    from .distributed import process_group, started_ranks
+
+    if started_ranks() > 1 and options.command not in ("train", "sample"):
+        raise ConfigError("several processes can train or sample; start this one without torchrun")
+    with process_group():
+        COMMANDS[options.command](options)
+
+
+def _print_once(text: str) -> None:
+    from .distributed import rank
+
+    if rank() == 0:
+        print(text)
 
 
 def _one_line_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -50,9 +72,9 @@ def _train(options: argparse.Namespace) -> None:
     folder = options.out or run_folder(spec)
     state = train(spec, folder)
     if state.step > spec.num_steps:
-        print(f"{folder}: already at step {state.step}, asked for {spec.num_steps}; nothing to train")
+        _print_once(f"{folder}: already at step {state.step}, asked for {spec.num_steps}; nothing to train")
     else:
-        print(f"{folder}: {state.step} steps, {state.elapsed_s:.0f} s of training")
+        _print_once(f"{folder}: {state.step} steps, {state.elapsed_s:.0f} s of training")
 
 
 def _sample(options: argparse.Namespace) -> None:
@@ -75,7 +97,7 @@ def _sample(options: argparse.Namespace) -> None:
         model, options.out, options.num, config=config, source=source, label=options.label,
         batch_size=options.batch, device=options.device,
     )  # fmt: skip
-    print(f"{options.out}: {made} images made, {options.num - made} were there ({config.describe()})")
+    _print_once(f"{options.out}: {made} images made, {options.num - made} were there ({config.describe()})")
 
 
 def _model(options: argparse.Namespace) -> tuple["DiffusionTransformer", dict[str, Any]]:
