@@ -101,7 +101,7 @@ def _loop(
     network: Network = model
     if distributed.size() > 1:
         # Averages the gradients during the backward pass; two views are two calls before one such pass.
-        network = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        network = DistributedDataParallel(model, gradient_as_bucket_view=True)
     network = torch.compile(network) if spec.compile else network
     heads = [parameter for term in state.regularizers for parameter in term.parameters()]
     with distributed.together():
