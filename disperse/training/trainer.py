@@ -79,7 +79,15 @@ def train(
                 state.restore(saved)
         if state.step < spec.num_steps:
             keep = {*whole.milestones, whole.num_steps, spec.num_steps}
-            _loop(state, data, folder, keep, received, progress, on_log)
+            bar = tqdm(
+                total=spec.num_steps * spec.batch_size,
+                initial=state.step * spec.batch_size,
+                unit="img",
+                unit_scale=True,
+                desc=spec.run_id,
+                disable=not progress or distributed.rank() > 0,
+            )
+            _loop(state, data, folder, keep, received, stack.enter_context(bar), on_log)
     return state
 
 
@@ -89,7 +97,7 @@ def _loop(
     folder: Path,
     keep: set[int],
     received: list[int],
-    progress: bool,
+    bar: tqdm,
     on_log: OnLog | None,
 ) -> None:
     spec, model, device, config = state.spec, state.model, state.device, state.model.config
@@ -97,7 +105,7 @@ def _loop(
     views = {term.view: None for term in state.regularizers if term.view is not None}
     probe = block_indices("quarter", config.depth)
     taps = tuple(sorted({*probe, *(block for term in state.regularizers for block in term.blocks)}))
-    own, main = distributed.rows(spec.batch_size), distributed.rank() == 0
+    own = distributed.rows(spec.batch_size)
     network: Network = model
     if distributed.size() > 1:
         # Averages the gradients during the backward pass; two views are two calls before one such pass.
@@ -105,15 +113,7 @@ def _loop(
     network = torch.compile(network) if spec.compile else network
     heads = [parameter for term in state.regularizers for parameter in term.parameters()]
     with distributed.together():
-        log = MetricsLog(folder / "metrics.jsonl", state.step, on_log) if main else None
-    bar = tqdm(
-        total=spec.num_steps * spec.batch_size,
-        initial=state.step * spec.batch_size,
-        unit="img",
-        unit_scale=True,
-        desc=spec.run_id,
-        disable=not (progress and main),
-    )
+        log = MetricsLog(folder / "metrics.jsonl", state.step, on_log) if distributed.rank() == 0 else None
     started = time.monotonic() - state.elapsed_s
     model.train()
     while state.step < spec.num_steps:
@@ -179,14 +179,12 @@ def _loop(
                     # Looked up each time: another process may evaluate while this one trains.
                     checkpoints.prune(folder / "checkpoints", keep | evaluated_steps(folder))
         if stop:
-            bar.close()
             with distributed.together():
                 raise Interrupted(
                     stop,
                     f"{folder}: stopped by {signal.Signals(stop).name} "
                     f"after step {state.step}, saved; type the same command to go on",
                 )
-    bar.close()
 
 
 def _agreed(loss: Tensor, received: list[int]) -> tuple[Tensor, int]:
