@@ -17,6 +17,7 @@ from .errors import ConfigError, DisperseError
 
 if TYPE_CHECKING:
     from .models import DiffusionTransformer
+    from .sampling import SamplerConfig
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,14 +27,45 @@ def main(arguments: list[str] | None = None) -> int:
     if getattr(options, "data_path", None):
         os.environ["DISPERSE_DATA"] = options.data_path  # so that worker processes and notebooks see it too
     try:
+        if "RANK" in os.environ:
+            return _run_as_a_rank(options)
         COMMANDS[options.command](options)
     except DisperseError as error:
-        print(f"disperse {options.command}: {error}", file=sys.stderr)
-        return error.exit_code
+        return _say(options, error)
     except KeyboardInterrupt:
         print(f"disperse {options.command}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _say(options: argparse.Namespace, error: DisperseError) -> int:
+    print(f"disperse {options.command}: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _run_as_a_rank(options: argparse.Namespace) -> int:
+    """One of the processes that torchrun started; returns the exit code."""
+    from .distributed import process_group, rank, started_ranks, together
+
+    if started_ranks() > 1 and options.command not in ("train", "sample"):
+        raise ConfigError("several processes can train or sample; start this command without torchrun")
+    with process_group():
+        try:
+            COMMANDS[options.command](options)
+        except DisperseError as error:
+            if not error.on_all_ranks:
+                raise
+            code = _say(options, error) if rank() == 0 else error.exit_code
+            with together():  # leave together: torchrun kills the others when the first is gone
+                return code
+    return 0
+
+
+def _print_once(text: str) -> None:
+    from .distributed import rank
+
+    if rank() == 0:
+        print(text)
 
 
 def _one_line_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -41,25 +73,40 @@ def _one_line_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from .distributed import together
     from .experiments import requested_spec, run_folder
     from .training import train
 
-    spec = requested_spec(
-        options.profile, variant=options.variant, view=options.view, objective=options.objective,
-        seed=options.seed, name=options.name, num_steps=options.steps, changes=options.changes,
-        run={"device": options.device, "precision": options.precision, "compile": options.compile},
-        **{name: getattr(options, name) for name in TERM_OPTIONS},
-    )  # fmt: skip
-    folder = options.out or run_folder(spec)
+    with together():
+        spec = requested_spec(
+            options.profile, variant=options.variant, view=options.view, objective=options.objective,
+            seed=options.seed, name=options.name, num_steps=options.steps, changes=options.changes,
+            run={"device": options.device, "precision": options.precision, "compile": options.compile},
+            **{name: getattr(options, name) for name in TERM_OPTIONS},
+        )  # fmt: skip
+        folder = options.out or run_folder(spec)
     state = train(spec, folder)
     if state.step > spec.num_steps:
-        print(f"{folder}: already at step {state.step}, asked for {spec.num_steps}; nothing to train")
+        _print_once(f"{folder}: already at step {state.step}, asked for {spec.num_steps}; nothing to train")
     else:
-        print(f"{folder}: {state.step} steps, {state.elapsed_s:.0f} s of training")
+        _print_once(f"{folder}: {state.step} steps, {state.elapsed_s:.0f} s of training")
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from .sampling import SamplerConfig, sample_to_folder
+    from .distributed import together
+    from .sampling import sample_to_folder
+
+    with together():
+        model, source, config = _sampler(options)
+    made = sample_to_folder(
+        model, options.out, options.num, config=config, source=source, label=options.label,
+        batch_size=options.batch, device=options.device,
+    )  # fmt: skip
+    _print_once(f"{options.out}: {made} images made, {options.num - made} were there ({config.describe()})")
+
+
+def _sampler(options: argparse.Namespace) -> tuple["DiffusionTransformer", dict[str, Any], "SamplerConfig"]:
+    from .sampling import SamplerConfig
 
     if options.num < 0 or options.batch < 1:
         raise ConfigError(f"--num {options.num} --batch {options.batch}: expected ≥ 0 and ≥ 1")
@@ -74,11 +121,7 @@ def _sample(options: argparse.Namespace) -> None:
         guided_channels=options.guided_channels, guidance_interval=interval, diffusion=options.diffusion,
         last_step=options.last_step, eta=options.eta, precision=options.precision, compile=options.compile,
     )  # fmt: skip
-    made = sample_to_folder(
-        model, options.out, options.num, config=config, source=source, label=options.label,
-        batch_size=options.batch, device=options.device,
-    )  # fmt: skip
-    print(f"{options.out}: {made} images made, {options.num - made} were there ({config.describe()})")
+    return model, source, config
 
 
 def _model(options: argparse.Namespace) -> tuple["DiffusionTransformer", dict[str, Any]]:

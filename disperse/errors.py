@@ -12,6 +12,7 @@ class DisperseError(Exception):
     """Base of every foreseeable failure; the command line prints it in one line, without a traceback."""
 
     exit_code = 2
+    on_all_ranks = False  # raised on every rank of a run on several processes: one of them speaks
 
 
 class ConfigError(DisperseError, ValueError):

@@ -15,9 +15,10 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "disperse"
 # Each line may import from itself and from the lines above.
 ORDER = [
-    ["errors"], ["atomic", "rng", "device", "folders"], ["spec"], ["losses"], ["taps"], ["models"], ["objectives"],
+    ["errors"], ["atomic", "rng", "device", "folders", "distributed"], ["spec"], ["losses"], ["taps"], ["models"],
+    ["objectives"],
     ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["analysis"], ["experiments"],
-    ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__"],
+    ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 ONLY_IN = {

@@ -10,7 +10,7 @@ candidates
 diagonal
     the pairs j = i among the candidates: ``"keep"`` or ``"mask"``. Kept by default in InfoNCE, where the
     positive stands in the denominator; masked in the hinge, which would push the positive pair apart.
-scale
+scale, share_of
     as in ``dispersive``.
 
 Source: paper, table of objectives, contrastive column.
@@ -26,6 +26,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from .dispersive import Diagonal, Scale, check_choice, check_positive, no_pairs, scaled_distances, standardise
 from .distances import at_least_float32, cosine_similarities, diagonal_mask, gram
+from .exchange import total
 
 Candidates = Literal["second", "own"]
 CANDIDATES = ("second", "own")
@@ -69,6 +70,7 @@ def contrastive_infonce_l2(
     candidates: Candidates = "second",
     diagonal: Diagonal = "keep",
     scale: Scale = "dim",
+    share_of: int | None = None,
 ) -> Tensor:
     """``E_i[D(z_i, z_i⁺)/τ + log Σ_j exp(−D(z_i, z_j)/τ)]`` with ``D = ‖z − z'‖²/d``.
 
@@ -85,7 +87,7 @@ def contrastive_infonce_l2(
     first, second = _checked(first, second, candidates, diagonal, tau=tau)
     if first.shape[-2] < 2:
         return no_pairs(first) + (second * 0).sum(dim=(-2, -1))
-    positive, distances = _distances(first, second, candidates, scale)
+    positive, distances = _distances(first, second, candidates, scale, share_of)
     return _infonce(positive, distances, tau, diagonal)
 
 
@@ -97,12 +99,13 @@ def contrastive_infonce_cosine(
     candidates: Candidates = "second",
     diagonal: Diagonal = "keep",
     scale: Scale = "dim",
+    share_of: int | None = None,
 ) -> Tensor:
     """As ``contrastive_infonce_l2`` with ``D = −cos``; ``scale`` is accepted for uniformity."""
     first, second = _checked(first, second, candidates, diagonal, tau=tau)
     if first.shape[-2] < 2:
         return no_pairs(first) + (second * 0).sum(dim=(-2, -1))
-    cosines = cosine_similarities(torch.cat([first, second], dim=-2))
+    cosines = cosine_similarities(torch.cat([first, second], dim=-2), share_of)
     across, own = _across(cosines), _own(cosines)
     positive = torch.where(diagonal_mask(across), across, 0.0).sum(dim=-1)
     return _infonce(-positive, -(across if candidates == "second" else own), tau, diagonal)
@@ -116,6 +119,7 @@ def contrastive_hinge(
     candidates: Candidates = "second",
     diagonal: Diagonal = "mask",
     scale: Scale = "dim",
+    share_of: int | None = None,
 ) -> Tensor:
     """``E_i[D(z_i, z_i⁺)² + E_j[max(0, ε − D(z_i, z_j))²]]``, ``D = ‖z − z'‖²/d``; E_j over the kept j.
 
@@ -130,7 +134,7 @@ def contrastive_hinge(
     g = first.shape[-2]
     if g < 2:
         return no_pairs(first) + (second * 0).sum(dim=(-2, -1))
-    positive, distances = _distances(first, second, candidates, scale)
+    positive, distances = _distances(first, second, candidates, scale, share_of)
     violation = (eps - distances).clamp_min(0).square()
     count = g * g
     if diagonal == "mask":
@@ -139,7 +143,12 @@ def contrastive_hinge(
 
 
 def contrastive_covariance(
-    first: Tensor, second: Tensor, *, offdiagonal_weight: float = 1.0, scale: Scale = "dim"
+    first: Tensor,
+    second: Tensor,
+    *,
+    offdiagonal_weight: float = 1.0,
+    scale: Scale = "dim",
+    share_of: int | None = None,
 ) -> Tensor:
     """``Σ_m (1 − Cov_mm)² + w Σ_{m≠n} Cov_mn²`` of the cross-covariance of the standardised views.
 
@@ -166,11 +175,11 @@ def contrastive_covariance(
     both = (alive & alive_plus).to(z.dtype)
     z, z_plus = z * both, z_plus * both
     correlations = (z * z_plus).mean(dim=-2)
-    invariance = ((1 - correlations).square() * both.squeeze(-2)).sum(dim=-1)
-    total = (gram(z) * gram(z_plus)).sum(dim=(-2, -1)) / g**2
-    redundancy = (total - correlations.square().sum(dim=-1)).clamp_min(0)
+    invariance = total(((1 - correlations).square() * both.squeeze(-2)).sum(dim=-1), share_of)
+    squares = (total(gram(z), share_of) * total(gram(z_plus), share_of)).sum(dim=(-2, -1)) / g**2
+    redundancy = (squares - total(correlations.square().sum(dim=-1), share_of)).clamp_min(0)
     if scale == "dim":
-        count = both.sum(dim=(-2, -1))
+        count = total(both.sum(dim=(-2, -1)), share_of)
         invariance = invariance / count.clamp_min(1)
         redundancy = redundancy / (count * (count - 1)).clamp_min(1)
     return invariance + offdiagonal_weight * redundancy
@@ -193,17 +202,19 @@ def _infonce(positive: Tensor, distances: Tensor, tau: float, diagonal: Diagonal
     return logits.logsumexp(dim=-1).mean(dim=-1)
 
 
-def _distances(first: Tensor, second: Tensor, candidates: Candidates, scale: Scale) -> tuple[Tensor, Tensor]:
+def _distances(
+    first: Tensor, second: Tensor, candidates: Candidates, scale: Scale, share_of: int | None
+) -> tuple[Tensor, Tensor]:
     """D(z_i, z_i⁺), shape (..., g), and the distances of each row to its candidates, (..., g, g).
 
     The former from the differences themselves, since they are small; the latter, across views, by way of
     all 2g rows, since the shift that saves their digits is then common to both.
     """
-    squared = (first - second).square().sum(dim=-1)
-    positive = squared / first.shape[-1] if scale == "dim" else squared
+    squared = total((first - second).square().sum(dim=-1), share_of)
+    positive = squared / (share_of or first.shape[-1]) if scale == "dim" else squared
     if candidates == "own":
-        return positive, scaled_distances(first, scale)
-    across = _across(scaled_distances(torch.cat([first, second], dim=-2), scale))
+        return positive, scaled_distances(first, scale, share_of)
+    across = _across(scaled_distances(torch.cat([first, second], dim=-2), scale, share_of))
     return positive, torch.where(diagonal_mask(across), positive[..., None], across)
 
 

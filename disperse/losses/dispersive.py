@@ -16,6 +16,8 @@ scale
 weights
     w ≥ 0 of each row, shape (..., g): means over pairs become ``Σ w_i w_j · / Σ w_i w_j``, means over
     rows ``Σ w_i · / Σ w_i``. w = 1 is the plain loss bit for bit.
+share_of
+    number of dimensions in all, where ``z`` holds one rank's share of them (see ``exchange``).
 
 With fewer than two rows there are no pairs: the value is 0 with zero gradient, and a
 ``NoPairsWarning`` says so.
@@ -32,6 +34,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, unknown
 from .distances import at_least_float32, cosine_similarities, diagonal_mask, gram, squared_distances
+from .exchange import total
 
 Diagonal = Literal["keep", "mask"]
 Scale = Literal["dim", "none"]
@@ -49,6 +52,7 @@ def infonce_l2(
     diagonal: Diagonal = "keep",
     scale: Scale = "dim",
     weights: Tensor | None = None,
+    share_of: int | None = None,
 ) -> Tensor:
     """InfoNCE with squared ℓ2 distance: ``log E_{i,j}[exp(−D_ij/τ)]``, ``D_ij = ‖z_i − z_j‖²/d``.
 
@@ -70,7 +74,7 @@ def infonce_l2(
     z = at_least_float32(z)
     if z.shape[-2] < 2:
         return no_pairs(z)
-    return _log_mean_exp(-scaled_distances(z, scale) / tau, diagonal, weights)
+    return _log_mean_exp(-scaled_distances(z, scale, share_of) / tau, diagonal, weights)
 
 
 def infonce_cosine(
@@ -80,6 +84,7 @@ def infonce_cosine(
     diagonal: Diagonal = "keep",
     scale: Scale = "dim",
     weights: Tensor | None = None,
+    share_of: int | None = None,
 ) -> Tensor:
     """InfoNCE with negative cosine: ``log E_{i,j}[exp(−D_ij/τ)]``, ``D_ij = −cos(z_i, z_j)``.
 
@@ -98,7 +103,7 @@ def infonce_cosine(
     z = at_least_float32(z)
     if z.shape[-2] < 2:
         return no_pairs(z)
-    return _log_mean_exp(cosine_similarities(z) / tau, diagonal, weights)
+    return _log_mean_exp(cosine_similarities(z, share_of) / tau, diagonal, weights)
 
 
 def hinge(
@@ -108,6 +113,7 @@ def hinge(
     diagonal: Diagonal = "keep",
     scale: Scale = "dim",
     weights: Tensor | None = None,
+    share_of: int | None = None,
 ) -> Tensor:
     """Hinge: ``E_{i,j}[max(0, ε − D_ij)²]``, ``D_ij = ‖z_i − z_j‖²/d``.
 
@@ -126,17 +132,22 @@ def hinge(
     z = at_least_float32(z)
     if z.shape[-2] < 2:
         return no_pairs(z)
-    violation = (eps - scaled_distances(z, scale)).clamp_min(0).square()
+    violation = (eps - scaled_distances(z, scale, share_of)).clamp_min(0).square()
     if diagonal == "mask":
         violation = violation.masked_fill(diagonal_mask(violation), 0.0)
     if weights is not None:
         violation = violation * weights[..., :, None] * weights[..., None, :]
-    total = _total_weight(z.shape[-2], diagonal, weights)
-    return violation.sum(dim=(-2, -1)) / (total.to(z.dtype) if isinstance(total, Tensor) else total)
+    count = _total_weight(z.shape[-2], diagonal, weights)
+    return violation.sum(dim=(-2, -1)) / (count.to(z.dtype) if isinstance(count, Tensor) else count)
 
 
 def covariance(
-    z: Tensor, *, diagonal: Diagonal = "keep", scale: Scale = "dim", weights: Tensor | None = None
+    z: Tensor,
+    *,
+    diagonal: Diagonal = "keep",
+    scale: Scale = "dim",
+    weights: Tensor | None = None,
+    share_of: int | None = None,
 ) -> Tensor:
     """Covariance: ``Σ_{m,n} Cov_mn²`` of features standardised per dimension, divided by d².
 
@@ -164,16 +175,17 @@ def covariance(
     standardised, alive = standardise(z, weights)
     if weights is not None:
         standardised = standardised * weights.to(z.dtype).sqrt()[..., None]
-    total = (gram(standardised) / _row_weight(z, weights)[..., None]).square().sum(dim=(-2, -1))
+    products = total(gram(standardised) / _row_weight(z, weights)[..., None], share_of)
+    squares = products.square().sum(dim=(-2, -1))
     # Counts of live dimensions; the diagonal of a standardised covariance is their number.
-    count = alive.sum(dim=(-2, -1)).to(z.dtype)
+    count = total(alive.sum(dim=(-2, -1)).to(z.dtype), share_of)
     entries = count.square()
-    width = z.shape[-1]
+    width = share_of or z.shape[-1]
     all_entries = width * width
     if diagonal == "mask":
-        total, entries = (total - count).clamp_min(0), entries - count
+        squares, entries = (squares - count).clamp_min(0), entries - count
         all_entries -= width
-    mean = torch.where(entries > 0, total / entries.clamp_min(1), torch.ones_like(total))
+    mean = torch.where(entries > 0, squares / entries.clamp_min(1), torch.ones_like(squares))
     return mean if scale == "dim" else mean * all_entries
 
 
@@ -221,10 +233,10 @@ def _total_weight(rows: int, diagonal: Diagonal, weights: Tensor | None) -> Tens
     return total if diagonal == "keep" else total - w.square().sum(dim=-1)
 
 
-def scaled_distances(z: Tensor, scale: Scale) -> Tensor:
+def scaled_distances(z: Tensor, scale: Scale, share_of: int | None = None) -> Tensor:
     """``‖z_i − z_j‖²``, divided by d for ``"dim"``: shape (..., g, g)."""
-    distances = squared_distances(z)
-    return distances / z.shape[-1] if scale == "dim" else distances
+    distances = squared_distances(z, share_of)
+    return distances / (share_of or z.shape[-1]) if scale == "dim" else distances
 
 
 def _log_mean_exp(logits: Tensor, diagonal: Diagonal, weights: Tensor | None) -> Tensor:
@@ -233,13 +245,13 @@ def _log_mean_exp(logits: Tensor, diagonal: Diagonal, weights: Tensor | None) ->
     if weights is not None:
         log_weights = weights.to(logits.dtype).log()
         logits = logits + log_weights[..., :, None] + log_weights[..., None, :]
-    total = _total_weight(logits.shape[-1], diagonal, weights)
-    log_total = total.log().to(logits.dtype) if isinstance(total, Tensor) else math.log(total)
+    count = _total_weight(logits.shape[-1], diagonal, weights)
+    log_count = count.log().to(logits.dtype) if isinstance(count, Tensor) else math.log(count)
     logits = logits.flatten(-2)
     # The largest is taken out here, though logsumexp does so too: its gradient, exp(logits − result),
     # has no digits left where the result is -1e8.
     top = logits.detach().amax(dim=-1, keepdim=True)
-    return (logits - top).logsumexp(dim=-1) - log_total + top.squeeze(-1)
+    return (logits - top).logsumexp(dim=-1) - log_count + top.squeeze(-1)
 
 
 def no_pairs(z: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .exchange import largest as largest_of_all
+from .exchange import total
+
 
 @contextlib.contextmanager
 def _full_precision(device_type: str) -> Iterator[None]:
@@ -90,11 +93,12 @@ def central_row(z: Tensor) -> Tensor:
     return z.gather(-2, index)
 
 
-def squared_distances(z: Tensor) -> Tensor:
+def squared_distances(z: Tensor, share_of: int | None = None) -> Tensor:
     """``D_ij = ‖z_i − z_j‖²`` by ``G_ii + G_jj − 2 G_ij`` of the shifted rows.
 
     Args:
         z (Tensor): shape (..., g, d), float32 or float64.
+        share_of: see ``exchange``.
 
     Returns:
         Tensor: shape (..., g, g), ≥ 0, the diagonal exactly 0 and without gradient.
@@ -104,10 +108,10 @@ def squared_distances(z: Tensor) -> Tensor:
     # Not products.diagonal(): compiled, its backward pass can silently give wrong gradients.
     norms = torch.where(diagonal, products, 0.0).sum(dim=-1)
     distances = (norms[..., :, None] + norms[..., None, :] - 2 * products).clamp_min(0)
-    return distances.masked_fill(diagonal, 0.0)
+    return total(distances, share_of).masked_fill(diagonal, 0.0)
 
 
-def cosine_similarities(z: Tensor) -> Tensor:
+def cosine_similarities(z: Tensor, share_of: int | None = None) -> Tensor:
     """``cos_ij = z_i · z_j / (‖z_i‖ ‖z_j‖)``; a row of zeros counts as one more direction.
 
     Its cosine is 0 with every other row and 1 with another row of zeros: equal rows are equal, and
@@ -118,17 +122,18 @@ def cosine_similarities(z: Tensor) -> Tensor:
 
     Args:
         z (Tensor): shape (..., g, d), float32 or float64.
+        share_of: see ``exchange``.
 
     Returns:
         Tensor: shape (..., g, g), in [−1, 1] up to rounding.
     """
     # Dividing by the largest entry first: squares of 1e-20 or 1e25 leave the range of float32.
-    largest = z.detach().abs().amax(dim=-1, keepdim=True)
+    largest = largest_of_all(z.detach().abs().amax(dim=-1, keepdim=True), share_of)
     alive = largest != 0
     scaled = z / torch.where(alive, largest, 1.0)
-    norms = torch.where(alive, scaled.square().sum(dim=-1, keepdim=True), 1.0).sqrt()
+    norms = torch.where(alive, total(scaled.square().sum(dim=-1, keepdim=True), share_of), 1.0).sqrt()
     length = alive.to(z.dtype)
-    cosines = (length + length.mT - squared_distances(scaled / norms)) / 2
+    cosines = (length + length.mT - squared_distances(scaled / norms, share_of)) / 2
     return cosines.masked_fill(~(alive | alive.mT), 1.0)
 
 

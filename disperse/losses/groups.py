@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import ConfigError
+from . import exchange
 from .distances import at_least_float32
 
 Tokens = Literal["flatten", "mean"]
@@ -14,12 +15,44 @@ def grouped(features: Tensor, tokens: Tokens, local_batch: int | None) -> Tensor
     """Features (b, ...) as groups (k, g, d) of g = ``local_batch`` consecutive rows.
 
     Args:
-        features (Tensor): one entry per sample, shape (b, d) or (b, n, d) or (b, ...), any float dtype.
-        tokens: ``"flatten"`` reads an entry as one row of d numbers; ``"mean"`` averages (b, n, d) over n.
+        features, tokens: as in ``flat_rows``.
         local_batch: g; None puts all rows in one group.
 
     Raises:
         ConfigError: another shape or dtype, or g does not divide b.
+    """
+    return in_groups(flat_rows(features, tokens), local_batch)
+
+
+def grouped_across(
+    features: Tensor, tokens: Tokens, local_batch: int | None, *, check: bool = False
+) -> tuple[Tensor, int | None]:
+    """Groups of g = ``local_batch`` consecutive rows of the batch of all ranks, this rank's rows given.
+
+    Where the groups lie within ranks, nothing is exchanged: (k/N, g, d) and None. Otherwise all groups with
+    a share of the dimensions, (k, g, ⌈d/N⌉), and d (see ``exchange``).
+
+    Args:
+        features, tokens, local_batch: as in ``grouped``.
+        check: compare the shapes of the ranks first.
+    """
+    rows = flat_rows(features, tokens)
+    if not exchange.needed(len(rows), local_batch):
+        return in_groups(rows, local_batch), None
+    if check:
+        exchange.check_same_rows(rows)
+    return in_groups(exchange.columns(rows), local_batch), rows.shape[1]
+
+
+def flat_rows(features: Tensor, tokens: Tokens) -> Tensor:
+    """Features (b, ...) as one row per sample, (b, d).
+
+    Args:
+        features (Tensor): one entry per sample, shape (b, d) or (b, n, d) or (b, ...), any float dtype.
+        tokens: ``"flatten"`` reads an entry as one row of d numbers; ``"mean"`` averages (b, n, d) over n.
+
+    Raises:
+        ConfigError: another shape or dtype.
     """
     check_tensor("features", features)
     if features.ndim < 2:
@@ -37,7 +70,7 @@ def grouped(features: Tensor, tokens: Tokens, local_batch: int | None) -> Tensor
             )
         # Converted first: a mean rounded to half precision moves every distance.
         features = at_least_float32(features).mean(dim=1)
-    return in_groups(features.flatten(start_dim=1), local_batch)
+    return features.flatten(start_dim=1)
 
 
 def check_tensor(name: str, value: object) -> None:

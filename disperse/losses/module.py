@@ -8,7 +8,9 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from .. import distributed
 from ..errors import ConfigError, NonFiniteError
+from . import exchange
 from .contrastive import CANDIDATES, CONTRASTIVE, Candidates
 from .dispersive import (
     DIAGONALS,
@@ -24,7 +26,7 @@ from .dispersive import (
     infonce_cosine,
     infonce_l2,
 )
-from .groups import Tokens, check_tensor, grouped, in_groups
+from .groups import Tokens, check_tensor, grouped, grouped_across, in_groups
 
 # Variant -> its function and the option that is its own.
 VARIANTS: dict[str, tuple[Callable[..., Tensor], str | None]] = {
@@ -96,6 +98,10 @@ class DispersiveLoss(nn.Module):
         tokens: ``"flatten"`` reads (b, ...) as (b, d); ``"mean"`` averages (b, n, d) over n first.
         local_batch: split the batch into consecutive groups of this many rows and average their
             losses, as that many devices would; None lets all rows see each other.
+        across_ranks: under ``torch.distributed``, the batch is that of all ranks, in their order (equal
+            parts); groups that lie within ranks cost no exchange. The mean over ranks of the gradients, as
+            DistributedDataParallel takes it, is then that of one process with the whole batch. Every rank
+            must make the same calls. False, as in the released code: each rank sees its own rows.
         validate: raise on NaN or infinity. Costs one wait for the device a call; switch it off where
             the caller checks the total loss.
 
@@ -117,6 +123,7 @@ class DispersiveLoss(nn.Module):
         scale: Scale = "dim",
         tokens: Tokens = "flatten",
         local_batch: int | None = None,
+        across_ranks: bool = False,
         validate: bool = True,
     ):
         super().__init__()
@@ -132,6 +139,7 @@ class DispersiveLoss(nn.Module):
         self.scale: Scale = scale
         self.tokens: Tokens = tokens
         self.local_batch = local_batch
+        self.across_ranks = across_ranks
         self.validate = validate
 
     @classmethod
@@ -152,7 +160,8 @@ class DispersiveLoss(nn.Module):
             features (Tensor): one entry per sample.
             weights (Tensor): w ≥ 0 of each sample in the means, shape (b,); None weighs all alike.
         """
-        loss = self._values(features, self.diagonal, weights).mean()
+        z, share_of = self._grouped(features)
+        loss = self._values(z, share_of, self.diagonal, self._grouped_weights(features, weights)).mean()
         if self.validate:
             _check_finite(f"dispersive loss ({self.variant})", loss, features)
         return loss
@@ -164,12 +173,13 @@ class DispersiveLoss(nn.Module):
         Raises:
             NonFiniteError: the features hold NaN or infinity, whatever ``validate`` says.
         """
-        rows, width = grouped(features, self.tokens, self.local_batch).shape[-2:]
+        z, share_of = self._grouped(features)
+        rows, width = z.shape[-2], share_of or z.shape[-1]
         limits = self._bounds(rows, width, self.diagonal)
-        values = self._values(features, "keep")
+        values = self._values(z, share_of, "keep")
         _check_finite(f"report of the dispersive loss ({self.variant})", values.mean(), features)
         kept = values.cpu().double()  # the CPU, since MPS has no float64
-        masked = kept if rows < 2 else self._values(features, "mask").cpu().double()
+        masked = kept if rows < 2 else self._values(z, share_of, "mask").cpu().double()
         value = (kept if self.diagonal == "keep" else masked).mean().item()
         weight = self._off_diagonal_weight(kept, masked, rows, width)
         span = limits.ceiling - limits.floor
@@ -189,9 +199,10 @@ class DispersiveLoss(nn.Module):
     @torch.no_grad()
     def off_diagonal_weight(self, features: Tensor) -> Tensor:
         """As in ``DispersionReport``, but a tensor on the device of the features, so that nothing waits."""
-        rows, width = grouped(features, self.tokens, self.local_batch).shape[-2:]
-        kept = self._values(features, "keep")
-        masked = kept if rows < 2 else self._values(features, "mask")
+        z, share_of = self._grouped(features)
+        rows, width = z.shape[-2], share_of or z.shape[-1]
+        kept = self._values(z, share_of, "keep")
+        masked = kept if rows < 2 else self._values(z, share_of, "mask")
         return self._off_diagonal_weight(kept, masked, rows, width).mean()
 
     def extra_repr(self) -> str:
@@ -202,20 +213,33 @@ class DispersiveLoss(nn.Module):
             + ([f"{own}={getattr(self, own)}"] if own else [])
             + [f"diagonal={self.diagonal!r}", f"scale={self.scale!r}", f"tokens={self.tokens!r}"]
             + [f"local_batch={self.local_batch}"]
+            + (["across_ranks=True"] if self.across_ranks else [])
         )
 
-    def _values(self, features: Tensor, diagonal: Diagonal, weights: Tensor | None = None) -> Tensor:
+    def _grouped(self, features: Tensor) -> tuple[Tensor, int | None]:
+        """Groups (k, g, d), or their share of the dimensions and d."""
+        if self.across_ranks:
+            return grouped_across(features, self.tokens, self.local_batch, check=self.validate)
+        return grouped(features, self.tokens, self.local_batch), None
+
+    def _grouped_weights(self, features: Tensor, weights: Tensor | None) -> Tensor | None:
+        if weights is None:
+            return None
+        check_tensor("weights", weights)
+        if weights.shape != features.shape[:1]:
+            raise ConfigError(
+                f"weights: expected one per sample, ({len(features)},), got {tuple(weights.shape)}"
+            )
+        if self.across_ranks and exchange.needed(len(weights), self.local_batch):
+            weights = exchange.all_rows(weights)
+        return in_groups(weights, self.local_batch)
+
+    def _values(
+        self, z: Tensor, share_of: int | None, diagonal: Diagonal, weights: Tensor | None = None
+    ) -> Tensor:
         function, own = VARIANTS[self.variant]
         options = {own: getattr(self, own)} if own else {}
-        z = grouped(features, self.tokens, self.local_batch)
-        if weights is not None:
-            check_tensor("weights", weights)
-            if weights.shape != features.shape[:1]:
-                raise ConfigError(
-                    f"weights: expected one per sample, ({len(features)},), got {tuple(weights.shape)}"
-                )
-            weights = in_groups(weights, self.local_batch)
-        return function(z, diagonal=diagonal, scale=self.scale, weights=weights, **options)
+        return function(z, diagonal=diagonal, scale=self.scale, weights=weights, share_of=share_of, **options)
 
     def _bounds(self, rows: int, width: int, diagonal: Diagonal) -> Bounds:
         return bounds(self.variant, rows, width, tau=self.tau, eps=self.eps,
@@ -239,7 +263,7 @@ class ContrastiveLoss(nn.Module):
     ``loss = diffusion_loss + lam * ContrastiveLoss("infonce-l2")(features, features_of_second_view)``
 
     Args:
-        variant, tau, eps, scale, tokens, local_batch, validate: as in ``DispersiveLoss``.
+        variant, tau, eps, scale, tokens, local_batch, across_ranks, validate: as in ``DispersiveLoss``.
         offdiagonal_weight: w ≥ 0 of the covariance variant.
         candidates: ``"second"`` or ``"own"``: which rows a row is pushed from.
         diagonal: ``"keep"`` or ``"mask"`` the pairs j = i among them; None is the variant's own choice.
@@ -263,6 +287,7 @@ class ContrastiveLoss(nn.Module):
         scale: Scale = "dim",
         tokens: Tokens = "flatten",
         local_batch: int | None = None,
+        across_ranks: bool = False,
         validate: bool = True,
     ):
         super().__init__()
@@ -276,6 +301,7 @@ class ContrastiveLoss(nn.Module):
         self.variant = variant
         self.tokens: Tokens = tokens
         self.local_batch = local_batch
+        self.across_ranks = across_ranks
         self.validate = validate
         function, own = CONTRASTIVE[variant]
         own_values = {"tau": tau, "eps": eps, "offdiagonal_weight": offdiagonal_weight}
@@ -288,17 +314,23 @@ class ContrastiveLoss(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Scalar loss of the features (b, ...) of two views: the mean over groups of rows."""
-        views = (grouped(view, self.tokens, self.local_batch) for view in (first, second))
-        loss = self.function(*views, **self.options).mean()
+        views = [self._grouped(view) for view in (first, second)]
+        loss = self.function(*(z for z, _ in views), share_of=views[0][1], **self.options).mean()
         if self.validate:
             _check_finite(f"contrastive loss ({self.variant})", loss, first, second)
         return loss
+
+    def _grouped(self, view: Tensor) -> tuple[Tensor, int | None]:
+        if self.across_ranks:
+            return grouped_across(view, self.tokens, self.local_batch, check=self.validate)
+        return grouped(view, self.tokens, self.local_batch), None
 
     def extra_repr(self) -> str:
         """The options, as in the constructor."""
         options = [f"{name}={value!r}" for name, value in self.options.items()]
         return ", ".join(
             [repr(self.variant), *options, f"tokens={self.tokens!r}", f"local_batch={self.local_batch}"]
+            + (["across_ranks=True"] if self.across_ranks else [])
         )
 
 
@@ -321,4 +353,5 @@ def _check_finite(what: str, loss: Tensor, *features: Tensor) -> None:
 def _bad_rows(features: Tensor) -> str:
     finite = torch.isfinite(features.detach().flatten(start_dim=1)).all(dim=1)
     rows = (~finite).nonzero().flatten().tolist()
-    return str(rows[:8]) + (" ..." if len(rows) > 8 else "") if rows else "(none: an overflow)"
+    nothing = "(none: an overflow)" if distributed.size() == 1 else "(none of this rank)"
+    return str(rows[:8]) + (" ..." if len(rows) > 8 else "") if rows else nothing

@@ -35,6 +35,7 @@ class DispersiveRegularizer(Regularizer):
             scale=spec.scale,
             tokens=spec.tokens,
             local_batch=spec.local_batch,
+            across_ranks=True,
             validate=False,
         )
 
@@ -76,6 +77,7 @@ class ContrastiveRegularizer(Regularizer):
             scale=spec.scale,
             tokens=spec.tokens,
             local_batch=spec.local_batch,
+            across_ranks=True,
             validate=False,
         )
 

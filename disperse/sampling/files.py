@@ -1,5 +1,6 @@
 """Samples on disk: shards of safetensors written as they come, one batch in memory, resumed by seed."""
 
+import contextlib
 import functools
 import json
 import re
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .. import atomic
+from .. import atomic, distributed
 from ..errors import ConfigError, StorageError, check_count
 from ..models import DiffusionTransformer
 from .config import SamplerConfig
@@ -76,28 +77,40 @@ def sample_to_folder(
 
     Each shard holds ``images`` (b, c, h, w) float32, ``labels`` (b,) and ``seeds`` (b,), int64.
     ``samples.json`` records weights and sampler; a folder made with others is refused. A shard that is
-    damaged is made again, with a warning.
+    damaged is made again, with a warning. In a process group (``distributed.process_group``) the ranks
+    take shards in turn; the files are those of one process.
 
     Returns:
-        How many images were made now.
+        How many images were made now, on all ranks.
 
     Raises:
         ConfigError: the folder holds samples of other weights or settings, or one is out of range.
         LockedError: another process samples into the folder.
     """
-    folder = Path(folder)
-    check_count("num", num, 0)
-    check_count("batch_size", batch_size, 1)
-    check_labels(label, [0], model.config.num_classes)
-    network = prepare(model, config, device)
-    with atomic.locked(folder / "lock"):
-        _claim(folder, {"source": source, "sampler": asdict(config), "label": label})
-        atomic.remove_temporaries(folder)
-        _remove_damaged(folder)
-        done = {seed for seeds in shards(folder).values() for seed in seeds}
-        missing = [seed for seed in range(num) if seed not in done]
-        with tqdm(total=num, initial=num - len(missing), unit="img", disable=not progress) as bar:
-            for seeds in _consecutive(missing, batch_size):
+    folder, ranks, rank = Path(folder), distributed.size(), distributed.rank()
+    with distributed.together():
+        check_count("num", num, 0)
+        check_count("batch_size", batch_size, 1)
+        check_labels(label, [0], model.config.num_classes)
+        network = prepare(model, config, str(distributed.rank_device(device)))
+    with contextlib.ExitStack() as stack:
+        missing: list[int] = []
+        with distributed.together():
+            if rank == 0:
+                stack.enter_context(atomic.locked(folder / "lock"))
+                _claim(folder, {"source": source, "sampler": asdict(config), "label": label})
+                atomic.remove_temporaries(folder)
+                _remove_damaged(folder)
+                done = {seed for seeds in shards(folder).values() for seed in seeds}
+                missing = [seed for seed in range(num) if seed not in done]
+        missing = distributed.gathered_objects(missing)[0]
+        own = list(_consecutive(missing, batch_size))[rank::ranks]
+        # The bar counts this rank's part; seeds that were there count once.
+        count = sum(map(len, own))
+        there = num - len(missing)
+        bar = tqdm(total=there + count, initial=there, unit="img", disable=not progress or rank > 0)
+        with distributed.together(), bar:
+            for seeds in own:
                 y = check_labels(label, seeds, model.config.num_classes)
                 images = sample_batch(network, seeds, y, config=config)
                 shard = {"images": images, "labels": y, "seeds": torch.tensor(seeds)}

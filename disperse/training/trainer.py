@@ -1,6 +1,7 @@
 """One readable training loop: ``loss = E[diffusion loss] + Σ λ · regulariser``."""
 
 import contextlib
+import itertools
 import json
 import signal
 import time
@@ -10,14 +11,16 @@ from types import FrameType
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from .. import atomic
+from .. import atomic, distributed
 from ..data import ImageSet, LatentSet, batch_indices, load_data
-from ..device import autocast, resolve_device
+from ..device import autocast
 from ..errors import ConfigError, Interrupted, NonFiniteError, StorageError
 from ..models import TransformerConfig, model_config
 from ..objectives import ForwardPass, View, build_objective
+from ..objectives.base import Network
 from ..regularizers import block_indices
 from ..spec import RegularizerSpec, RunSpec
 from . import checkpoint as checkpoints
@@ -40,29 +43,51 @@ def train(
     same bits as one that never stopped. Losses and gradients are checked before each update. SIGINT
     and SIGTERM finish the step, save, and raise ``Interrupted``.
 
+    In a process group (``distributed.process_group``) the ranks train one run together: each takes an equal
+    part of every batch, with its part of the same draws, and the run is that of one process to rounding. It
+    may go on with another number of ranks. Rank 0 alone writes; all must see the folder. A signal to any
+    rank, or an error of one, ends all.
+
     Args:
         spec: what to train.
         folder: the run's folder: ``spec.json``, ``metrics.jsonl``, ``checkpoints/``.
         progress: show a bar with images/s and time left.
-        on_log: called with new rows of ``metrics.jsonl``, every few logged steps.
+        on_log: called with new rows of ``metrics.jsonl``, every few logged steps; on rank 0.
 
     Raises:
-        ConfigError: the folder holds another run, or a setting doesn't fit the data.
+        ConfigError: the folder holds another run, or a setting doesn't fit the data or the ranks.
         NonFiniteError: a loss or gradient is NaN or infinite; weights are those of the step before.
         LockedError: another process trains in this folder.
     """
     folder = Path(folder)
-    data = load_data(spec.data)
-    _check_fit(spec, data, model_config(spec.model, **spec.overrides))
-    state = TrainState.initial(spec, resolve_device(spec.device))
-    with atomic.locked(folder / "lock"), _deferred_signals() as received:
-        whole = claim_folder(folder, spec, data.sha256)
-        saved = checkpoints.load_latest(folder / "checkpoints", spec.fingerprint)
-        if saved is not None:
-            state.restore(saved)
+    with distributed.together():
+        data = load_data(spec.data)
+        _check_fit(spec, data, model_config(spec.model, **spec.overrides))
+        state = TrainState.initial(spec, distributed.rank_device(spec.device))
+    with contextlib.ExitStack() as stack:
+        received = stack.enter_context(_deferred_signals())
+        saved, whole = None, spec
+        with distributed.together():
+            if distributed.rank() == 0:
+                stack.enter_context(atomic.locked(folder / "lock"))
+                whole = claim_folder(folder, spec, data.sha256)
+                saved = checkpoints.load_latest(folder / "checkpoints", spec.fingerprint)
+        whole, step = distributed.gathered_objects((whole, None if saved is None else saved.step))[0]
+        with distributed.together():
+            if step is not None:
+                saved = saved or checkpoints.load(folder / "checkpoints", step, spec.fingerprint)
+                state.restore(saved)
         if state.step < spec.num_steps:
             keep = {*whole.milestones, whole.num_steps, spec.num_steps}
-            _loop(state, data, folder, keep, received, progress, on_log)
+            bar = tqdm(
+                total=spec.num_steps * spec.batch_size,
+                initial=state.step * spec.batch_size,
+                unit="img",
+                unit_scale=True,
+                desc=spec.run_id,
+                disable=not progress or distributed.rank() > 0,
+            )
+            _loop(state, data, folder, keep, received, stack.enter_context(bar), on_log)
     return state
 
 
@@ -72,7 +97,7 @@ def _loop(
     folder: Path,
     keep: set[int],
     received: list[int],
-    progress: bool,
+    bar: tqdm,
     on_log: OnLog | None,
 ) -> None:
     spec, model, device, config = state.spec, state.model, state.device, state.model.config
@@ -80,41 +105,46 @@ def _loop(
     views = {term.view: None for term in state.regularizers if term.view is not None}
     probe = block_indices("quarter", config.depth)
     taps = tuple(sorted({*probe, *(block for term in state.regularizers for block in term.blocks)}))
-    network = torch.compile(model) if spec.compile else model
-    log = MetricsLog(folder / "metrics.jsonl", state.step, on_log)
-    bar = tqdm(
-        total=spec.num_steps * spec.batch_size,
-        initial=state.step * spec.batch_size,
-        unit="img",
-        unit_scale=True,
-        desc=spec.run_id,
-        disable=not progress,
-    )
+    own = distributed.rows(spec.batch_size)
+    network: Network = model
+    if distributed.size() > 1:
+        # Averages the gradients during the backward pass; two views are two calls before one such pass.
+        network = DistributedDataParallel(model, gradient_as_bucket_view=True)
+    network = torch.compile(network) if spec.compile else network
+    heads = [parameter for term in state.regularizers for parameter in term.parameters()]
+    with distributed.together():
+        log = MetricsLog(folder / "metrics.jsonl", state.step, on_log) if distributed.rank() == 0 else None
     started = time.monotonic() - state.elapsed_s
     model.train()
     while state.step < spec.num_steps:
         index = batch_indices(len(data), spec.batch_size, spec.seed, state.step)
-        x, y = data.batch(index, spec.seed, state.step, flip=spec.flip)
+        # The whole batch is drawn, whatever part of it is this rank's.
+        draws = objective.draw((len(index), *config.image_shape), spec.seed, state.step)
+        x, y = data.batch(index, spec.seed, state.step, flip=spec.flip, rows=own)
         x, y = x.to(device), y.to(device)
-        draws = objective.draw(tuple(x.shape), spec.seed, state.step)
 
         with autocast(device, spec.precision):
-            forward = objective.forward(network, x, y, draws.to(device), taps=taps)
+            forward = objective.forward(network, x, y, draws.rows(own).to(device), taps=taps)
             losses = objective.losses(model, forward)
             seconds: dict[View | None, ForwardPass] = {}
             for view in views:
-                again = objective.second_view(draws, view, spec.seed, state.step).to(device)
-                seconds[view] = objective.forward(network, x, y, again, taps=taps)
+                again = objective.second_view(draws, view, spec.seed, state.step)
+                seconds[view] = objective.forward(network, x, y, again.rows(own).to(device), taps=taps)
         diffusion = losses.losses.mean()
         terms = [term(forward, seconds.get(term.view)).loss for term in state.regularizers]
         weights = [term.weight(state.step) for term in state.regularizers]
         loss = diffusion + sum(weight * value for weight, value in zip(weights, terms, strict=True))
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        distributed.average_gradients(heads)
         grad_norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        loss, stop = _agreed(loss, received)
         if not torch.isfinite(loss + grad_norm):
-            log.flush()
-            raise _nonfinite(state, losses.losses, diffusion, terms)
+            error = _nonfinite(state, losses.losses, own.start, diffusion, terms)
+            with distributed.together():
+                if log:
+                    log.flush()
+                raise error
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(spec, state.step)
         state.optimizer.step()
@@ -123,12 +153,11 @@ def _loop(
         state.elapsed_s = time.monotonic() - started
 
         if state.step % spec.log_interval == 0:
-            log.add(
-                state.step,
+            values = _averaged(
                 loss=loss,
                 diffusion=diffusion,
                 grad_norm=grad_norm,
-                feature_rms=forward.features[probe[0]].float().square().mean().sqrt(),
+                feature_rms=forward.features[probe[0]].float().square().mean(),
                 **{name: part.mean() for name, part in losses.parts.items()},
                 **{f"regularizer_{index}": value for index, value in enumerate(terms)},
                 **{
@@ -137,20 +166,41 @@ def _loop(
                     for name, value in term.diagnostics(forward).items()
                 },
             )
+            values["feature_rms"] = values["feature_rms"].sqrt()
+            if log:
+                log.add(state.step, values)
         bar.update(spec.batch_size)
-        if state.step % spec.checkpoint_interval == 0 or state.step in keep or received:
-            log.flush()
-            checkpoints.save(folder / "checkpoints", state.to_checkpoint())
-            # Looked up each time: another process may evaluate while this one trains.
-            checkpoints.prune(folder / "checkpoints", keep | evaluated_steps(folder))
-        if received:
-            bar.close()
-            raise Interrupted(
-                received[0],
-                f"{folder}: stopped by {signal.Signals(received[0]).name} "
-                f"after step {state.step}, saved; type the same command to go on",
-            )
-    bar.close()
+        if distributed.size() == 1 and received:
+            stop = received[0]  # it may have come since
+        if state.step % spec.checkpoint_interval == 0 or state.step in keep or stop:
+            with distributed.together():
+                if log:
+                    log.flush()
+                    checkpoints.save(folder / "checkpoints", state.to_checkpoint())
+                    # Looked up each time: another process may evaluate while this one trains.
+                    checkpoints.prune(folder / "checkpoints", keep | evaluated_steps(folder))
+        if stop:
+            with distributed.together():
+                raise Interrupted(
+                    stop,
+                    f"{folder}: stopped by {signal.Signals(stop).name} "
+                    f"after step {state.step}, saved; type the same command to go on",
+                )
+
+
+def _agreed(loss: Tensor, received: list[int]) -> tuple[Tensor, int]:
+    """The loss averaged over ranks, and a signal that any rank received (0: none), in one message."""
+    if distributed.size() == 1:
+        return loss, 0
+    flag = loss.new_tensor(float(received[0] if received else 0))
+    found = distributed.gathered(torch.stack([loss.detach(), flag]))
+    return found[:, 0].mean(), int(found[:, 1].max())
+
+
+def _averaged(**values: Tensor) -> dict[str, Tensor]:
+    """Scalars averaged over ranks, in one message."""
+    stacked = torch.stack([value.detach().float() for value in values.values()])
+    return dict(zip(values, distributed.gathered(stacked).mean(dim=0).unbind(), strict=True))
 
 
 def _check_fit(spec: RunSpec, data: ImageSet | LatentSet, config: TransformerConfig) -> None:
@@ -170,6 +220,7 @@ def _check_fit(spec: RunSpec, data: ImageSet | LatentSet, config: TransformerCon
             f"set objective = {config.system}, or choose another model"
         )
     batch_indices(len(data), spec.batch_size, spec.seed, 0)
+    distributed.rows(spec.batch_size)
     for number, term in enumerate(spec.regularizers):
         if isinstance(term, RegularizerSpec) and term.local_batch and spec.batch_size % term.local_batch:
             raise ConfigError(
@@ -202,10 +253,9 @@ class MetricsLog:
         if path.exists():  # lines after the checkpoint would stand twice
             atomic.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def add(self, step: int, **values: Tensor) -> None:
+    def add(self, step: int, values: dict[str, Tensor]) -> None:
         """Remember scalars of one step, without waiting for the device."""
-        stacked = torch.stack([value.detach().float() for value in values.values()])
-        self.pending.append((step, list(values), stacked))
+        self.pending.append((step, list(values), torch.stack(list(values.values()))))
         if len(self.pending) >= LINES_IN_MEMORY:
             self.flush()
 
@@ -227,9 +277,14 @@ class MetricsLog:
             self.on_log(rows)
 
 
-def _nonfinite(state: TrainState, losses: Tensor, diffusion: Tensor, terms: list[Tensor]) -> NonFiniteError:
-    samples = (~torch.isfinite(losses)).nonzero().flatten().tolist()[:8]
+def _nonfinite(
+    state: TrainState, losses: Tensor, first: int, diffusion: Tensor, terms: list[Tensor]
+) -> NonFiniteError:
+    """Says the same on every rank; ``first`` is the number in the batch of this rank's first sample."""
+    bad = [first + index for index in (~torch.isfinite(losses)).nonzero().flatten().tolist()]
+    samples = list(itertools.chain(*distributed.gathered_objects(bad)))[:8]
     named = {"diffusion loss": diffusion, **{f"regularizer {i}": v for i, v in enumerate(terms)}}
+    named = _averaged(**named)
     named |= {
         f"gradient of {name}": p.grad.sum()
         for name, p in state.model.named_parameters()
