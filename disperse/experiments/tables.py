@@ -115,6 +115,34 @@ def comparison_markdown(
     return "\n".join(lines) + "\n"
 
 
+def features_markdown(rows: list[Row]) -> str:
+    """What each kind of term makes of the features: effective rank and rms, variant by kind of term."""
+    by_label = {row.label: row for row in rows}
+    head = " | ".join(f"{column}: rank | rms" for column in paper.COLUMNS)
+    lines = [f"| variant | {head} |", "|" + "---|" * (1 + 2 * len(paper.COLUMNS))]
+    for variant in paper.VARIANTS_FID:
+        labels = [variant if c == "dispersive" else f"{variant}-{c}" for c in paper.COLUMNS]
+        blocks = [by_label[label].block if label in by_label else None for label in labels]
+        cells = [
+            f"{with_interval(block['effective_rank'], 0)} | {with_interval(block['rms'])}" if block else " | "
+            for block in blocks
+        ]
+        lines.append(f"| {paper.NAMES[variant]} | " + " | ".join(cells) + " |")
+    base = by_label.get("baseline")
+    if base:
+        rank, rms = with_interval(base.block["effective_rank"], 0), with_interval(base.block["rms"])
+        lines += [
+            "",
+            f"Features at a quarter of the depth, noise level 0.5; baseline: {rank} and {rms}.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def grid_section(judgements: list[Judgement], rows: list[Row]) -> str:
+    """The claims about variants, the grid of changes, and what becomes of the features."""
+    return "\n".join([claims_markdown(judgements), grid_markdown(rows), features_markdown(rows)])
+
+
 def claims_markdown(judgements: list[Judgement]) -> str:
     """Claims of the paper, what our runs say of each, and the comparisons that the verdict rests on."""
     lines = ["| claim of the paper | at this scale | p (Holm) | n | comparisons |", "|" + "---|" * 5]

@@ -71,7 +71,7 @@ def draw_grid(pool: list[Record], cells: list[Cell], row: Profile, folder: Path)
     rows = compare.compare(pool, cells, row)
     judgements = judge(STATEMENTS["variants"](pool, cells, row))
     table = folder / "variants_grid.md"
-    atomic.write_text(table, f"{tables.claims_markdown(judgements)}\n{tables.grid_markdown(rows)}")
+    atomic.write_text(table, tables.grid_section(judgements, rows))
     facts = {
         "item": "variants, all columns",
         "protocol": row.protocol.model_dump(mode="json"),

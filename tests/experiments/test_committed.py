@@ -9,7 +9,7 @@ from disperse.experiments.claims import judge
 from disperse.experiments.compare import compare
 from disperse.experiments.statements import STATEMENTS
 from disperse.experiments.store import Record
-from disperse.experiments.tables import claims_markdown, grid_markdown, variants_markdown
+from disperse.experiments.tables import grid_section, variants_markdown
 from disperse.spec import NUMERICS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -57,6 +57,6 @@ def test_tables_say_what_the_results_say(pool: list[Record]) -> None:
     rows = compare(pool, cells, ROW)
     assert (folder / "variants.md").read_text(encoding="utf-8") == variants_markdown(rows, ROW)
     cells += item("contrastive", "cpu", seeds)
-    claims = claims_markdown(judge(STATEMENTS["variants"](pool, cells, ROW)))
-    text = f"{claims}\n{grid_markdown(compare(pool, cells, ROW))}"
+    judgements = judge(STATEMENTS["variants"](pool, cells, ROW))
+    text = grid_section(judgements, compare(pool, cells, ROW))
     assert (folder / "variants_grid.md").read_text(encoding="utf-8") == text
