@@ -31,7 +31,7 @@ class ImageSet:
         """(c, h, w) of one image."""
         return tuple(self.images.shape[1:])
 
-    def read(self, index: Tensor | slice) -> Tensor:
+    def read(self, index: Tensor | slice | list[Tensor]) -> Tensor:
         """Images as float32 in [−1, 1], shape (b, c, h, w)."""
         return _float(self.images[index])
 
