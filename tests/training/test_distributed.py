@@ -16,6 +16,7 @@ from torch import Tensor
 
 from disperse import distributed
 from disperse.atomic import locked, read_jsonl
+from disperse.cli import main
 from disperse.data import ImageSet, batch_indices, load_data
 from disperse.errors import DisperseError, StorageError
 from disperse.losses import exchange
@@ -255,6 +256,22 @@ def test_gradients_of_heads_are_averaged(ranks: Ranks) -> None:
         assert torch.equal(second, torch.full((4,), 15.0))
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [(["list"], "several processes can train or sample"), (["train", "--profile", "smoke"], "torchrun")],
+)
+def test_what_ranks_cannot_do_is_one_line(
+    command: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)  # nowhere to meet
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
 def port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -280,7 +297,7 @@ def test_a_killed_rank_takes_the_others_with_it(tmp_path: Path) -> None:
                 break
             time.sleep(0.1)
         processes[1].kill()
-        _, error = processes[0].communicate(timeout=60)
+        _, error = processes[0].communicate(timeout=120)
         assert processes[0].returncode == 5, error
         assert "\ndisperse train: rank 0: lost contact with another rank (" in error.replace("\r", "\n")
         assert "Traceback" not in error
