@@ -26,6 +26,10 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, about: str, example: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=about, description=about, epilog=f"example: {example}")
 
+    def data_path(of: argparse.ArgumentParser) -> None:
+        of.add_argument("--data-path", metavar="FOLDER", help="folder that holds the data sets which you "
+                        "bring, such as cifar10; $DISPERSE_DATA by default")  # fmt: skip
+
     train = command(
         "train", "Train one run, or go on with it.",
         "disperse train --profile cpu --variant infonce-l2 --lam 0.5 --seed 3 --set optimizer.lr=0.002",
@@ -50,11 +54,12 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--name", default=None, help="what to call the run; the variant by default")
     train.add_argument("--steps", type=int, default=None, help="length; the profile's by default")
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    train.add_argument("--precision", default="fp32", help="fp32 or bf16")
+    train.add_argument("--precision", default=None, help="fp32 or bf16; the profile's by default")
     train.add_argument("--compile", action="store_true", help="compile the network")
     train.add_argument("--set", dest="changes", action="append", default=[], metavar="FIELD=VALUE",
                        help="any field of the run's spec, e.g. optimizer.lr=0.002; repeatable")  # fmt: skip
     train.add_argument("--out", type=Path, default=None, help="run folder; in the store by default")
+    data_path(train)
 
     sample = command(
         "sample", "Sample images from a run to disk, batch by batch; repeat to resume.",
@@ -96,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--guidance", type=float, default=1.0)
     evaluate.add_argument("--weights", default="power-0.1", help="raw, or an average the run keeps")
     evaluate.add_argument("--device", default="auto")
+    data_path(evaluate)
 
     bring = command(
         "import", "Read a published checkpoint (.pt, weights only; .safetensors) into a model file.",
@@ -131,6 +137,7 @@ def parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--profile", default="cpu")
     reproduce.add_argument("--seeds", type=int, default=1, help="training seeds 0 to SEEDS-1")
     reproduce.add_argument("--plan", action="store_true", help="print the runs and what is done; run nothing")
+    data_path(reproduce)
 
     figures = command(
         "figures", "Redraw the published figures and tables; trains nothing.",

@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code, with one line on stderr for a foreseeable failure."""
     options = parser().parse_args(arguments)
     warnings.showwarning = _one_line_warning
+    if getattr(options, "data_path", None):
+        os.environ["DISPERSE_DATA"] = options.data_path  # so that worker processes and notebooks see it too
     try:
         if "RANK" in os.environ:
             return _run_as_a_rank(options)
@@ -169,7 +171,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from .evaluation import FEATURES, Protocol, noise_floor
+    from .evaluation import Protocol, evaluator_for, find_evaluator, noise_floor
     from .experiments import evaluate_run
     from .sampling import SamplerConfig
     from .training import find_run, latest_step, read_spec
@@ -180,6 +182,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     protocol = Protocol.parse({
         "num_samples": options.num, "solver": sampler.solver, "num_steps": sampler.num_steps,
         "guidance": options.guidance, "weights": options.weights,
+        "evaluator": evaluator_for(spec.data), "data": spec.data.partition(":")[0],
     })  # fmt: skip
     floor = noise_floor(protocol)  # before sampling: it knows how many samples are too many
     step = latest_step(folder) if options.step is None else options.step
@@ -193,9 +196,10 @@ def _evaluate(options: argparse.Namespace) -> None:
         f"  {'noise floor of fd':17} {floor.value:.3f} [{floor.low:.3f}, {floor.high:.3f}]  ({floor.method})"
     )
     print(f"  {record['card']}")
-    if options.num <= FEATURES:
+    features = find_evaluator(protocol.evaluator).num_features
+    if options.num <= features:
         _one_line_warning(
-            f"{options.num} samples for {FEATURES} features: their covariance is singular; "
+            f"{options.num} samples for {features} features: their covariance is singular; "
             "the distance says little"
         )
 

@@ -247,6 +247,9 @@ class RunSpec(Strict):
     The fields of ``NOT_IDENTITY`` say how and how long to run; leaving them out of the fingerprint
     lets a run be prolonged, moved to another device or evaluated in many ways. Defaults are left out
     too, so that a new field doesn't rename old runs.
+
+    ``data`` names images, not where they lie: ``DISPERSE_DATA`` says that. ``flip`` mirrors each image of a
+    batch with probability ½.
     """
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
@@ -256,6 +259,7 @@ class RunSpec(Strict):
     model: str = "SiT-Mini/2"
     overrides: dict[str, int | bool] = {}
     data: str = "digits"
+    flip: bool = False
     objective: ObjectiveSpec = SiTSpec()
     regularizers: tuple[TermSpec, ...] = ()
     optimizer: OptimizerSpec = OptimizerSpec()

@@ -40,7 +40,7 @@ DEFAULTS: list[tuple[Strict, dict[str, Any]]] = [
     (
         RunSpec(),
         {
-            "model": "SiT-Mini/2", "overrides": {}, "data": "digits",
+            "model": "SiT-Mini/2", "overrides": {}, "data": "digits", "flip": False,
             "objective": {"kind": "sit", "path": "linear", "prediction": "velocity", "weighting": "none",
                           "reversed_time": False},
             "regularizers": (),

@@ -1,34 +1,55 @@
 """Which samples a step sees: a pure function of (seed, step)."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, check_count, unknown
+from ..errors import ConfigError, DataError, check_count, unknown
 from ..rng import stream
-from .digits import ImageSet, digits
+from .digits import digits
+from .images import IMAGE_SETS, image_set
+from .latents import LATENT_SETS, LatentSet, latent_set
+from .sets import ImageSet
 
-DATASETS = {"digits": digits}
+DATASETS: dict[str, Callable[[str], ImageSet | LatentSet]] = {
+    "digits": digits,
+    **{name: functools.partial(image_set, name) for name in IMAGE_SETS},
+    **{name: functools.partial(latent_set, name) for name in LATENT_SETS},
+}
 
 
-def load_data(name: str, split: str = "train") -> ImageSet:
-    """Images of a named data set and split.
+def load_data(name: str, split: str = "train") -> ImageSet | LatentSet:
+    """Images, or latents of images, of a named data set and split.
 
     Args:
         name: of the data set; ``"digits:400"`` keeps 400 images of the train split, as many of each
             class. A smaller such set is part of a larger one; other splits stay whole.
+            ``"cifar10@f35c81e2"`` accepts only the content whose SHA-256 begins so.
         split: ``"train"`` or ``"held-out"``.
 
     Raises:
         ConfigError: unknown name or split, or a count that can't be had.
+        DataError: data that the user must bring are missing, damaged, or others than the name says.
     """
     base, colon, count = str(name).partition(":")
+    base, at, content = base.partition("@")
     if base not in DATASETS:
         raise unknown("data", name, DATASETS)
     data = DATASETS[base](split)
-    return _balanced(data, base, count) if colon and split == "train" else data
+    if at and not (content and data.sha256.startswith(content)):
+        raise DataError(
+            f"data = {name}: the images found are {base}@{data.sha256[:12]}; expected those of the name"
+            if data.sha256
+            else f"data = {name}: {base} comes with the packages and has no such mark; leave out @{content}"
+        )
+    if not colon or split != "train":
+        return data
+    if isinstance(data, LatentSet):
+        raise ConfigError(f"data = {name}: latents are mapped from files, not cut; leave out :{count}")
+    return _balanced(data, base, count)
 
 
 def _balanced(data: ImageSet, base: str, count: str) -> ImageSet:
@@ -42,7 +63,7 @@ def _balanced(data: ImageSet, base: str, count: str) -> ImageSet:
     each = int(count) // len(members)
     chosen = [stream("subset", base, label).permutation(rows)[:each] for label, rows in enumerate(members)]
     index = torch.from_numpy(np.sort(np.concatenate(chosen)))
-    return ImageSet(data.images[index], data.labels[index])
+    return ImageSet(data.images[index], data.labels[index], data.sha256)
 
 
 @functools.lru_cache(maxsize=4)

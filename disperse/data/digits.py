@@ -4,32 +4,15 @@ Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UC
 """
 
 import functools
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import unknown
 from ..rng import stream
+from .sets import ImageSet
 
 HELD_OUT_PER_CLASS = 50
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images and labels in memory.
-
-    Attributes:
-        images (Tensor): shape (n, c, h, w), float32 in [−1, 1].
-        labels (Tensor): shape (n,), int64.
-    """
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @functools.cache

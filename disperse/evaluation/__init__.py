@@ -1,6 +1,7 @@
 """Evaluation: distances in float64, each with n and an interval, and the protocol beside them."""
 
-from .features import FEATURES, classify, digits_classifier
+from .features import CIFAR10_EVALUATOR, EVALUATOR, classifier, classify, evaluator_for, find_evaluator
+from .fid import EVALUATOR as FID_EVALUATOR
 from .frechet import (
     Estimate,
     Gaussian,
@@ -12,16 +13,21 @@ from .frechet import (
     proportion,
 )
 from .neighbours import precision_recall
-from .protocol import Protocol, evaluate, noise_floor
+from .protocol import Protocol, check_evaluator, evaluate, noise_floor
 
 __all__ = [
-    "FEATURES",
+    "CIFAR10_EVALUATOR",
+    "EVALUATOR",
+    "FID_EVALUATOR",
     "Estimate",
     "Gaussian",
     "Protocol",
+    "check_evaluator",
+    "classifier",
     "classify",
-    "digits_classifier",
     "evaluate",
+    "evaluator_for",
+    "find_evaluator",
     "fit_gaussian",
     "frechet_distance",
     "frechet_with_interval",

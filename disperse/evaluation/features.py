@@ -1,92 +1,153 @@
-"""The small digits classifier whose features the Fréchet distance compares.
+"""The evaluators: small classifiers whose features the Fréchet distance compares.
 
-Its weights ship with the package; ``python -m disperse.evaluation.train_classifier`` made them.
+Their weights ship with the package; ``python -m disperse.evaluation.train_classifier`` and
+``...train_cifar_classifier`` made them. An evaluator is named after its network and the first digits of
+its weights' SHA-256, so that other weights are another evaluator.
 """
 
 import functools
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..atomic import sha256_file
-from ..errors import CheckpointError, ConfigError
+from ..data import ImageSet
+from ..errors import CheckpointError, ConfigError, unknown
+from .networks import Cifar10Classifier, DigitsClassifier
 
-WEIGHTS = Path(__file__).parent / "weights" / "digits_classifier.safetensors"
-FEATURES = 64
-EVALUATOR = "digits-classifier-f77f"  # its name and the first digits of its weights' SHA-256
+FOLDER = Path(__file__).parent / "weights"
+EVALUATOR = "digits-classifier-f77f"
+CIFAR10_EVALUATOR = "cifar10-classifier-0000"
+Classifier = DigitsClassifier | Cifar10Classifier
 
 
-class DigitsClassifier(nn.Module):
-    """Three convolutions and two dense layers on 8×8 grey images."""
+@dataclass(frozen=True)
+class Evaluator:
+    """A classifier that ships with the package.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, 3, padding=1)
-        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
-        self.conv3 = nn.Conv2d(64, 64, 3, padding=1)
-        self.dense = nn.Linear(64 * 4 * 4, FEATURES)
-        self.head = nn.Linear(FEATURES, 10)
+    Attributes:
+        data: the data set that it knows.
+        shape: (c, h, w) of its images.
+        network: its class.
+        weights: name of its file and, with another suffix, of its record.
+        script: module that makes them.
+    """
 
-    def features(self, x: Tensor) -> Tensor:
-        """(b, 1, 8, 8) in [−1, 1] → (b, 64): the layer before the class scores, after its ReLU."""
-        x = F.relu(self.conv2(F.relu(self.conv1(x))))
-        x = F.relu(self.conv3(F.max_pool2d(x, 2)))
-        return F.relu(self.dense(x.flatten(1)))
+    data: str
+    shape: tuple[int, int, int]
+    network: Callable[[], Classifier]
+    num_features: int
+    weights: str
+    script: str
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, 1, 8, 8) → class scores (b, 10)."""
-        return self.head(self.features(x))
+
+EVALUATORS = {
+    EVALUATOR: Evaluator(
+        "digits", (1, 8, 8), DigitsClassifier, DigitsClassifier.num_features,
+        "digits_classifier.safetensors", "train_classifier",
+    ),
+    CIFAR10_EVALUATOR: Evaluator(
+        "cifar10", (3, 32, 32), Cifar10Classifier, Cifar10Classifier.num_features,
+        "cifar10_classifier.safetensors", "train_cifar_classifier",
+    ),
+}  # fmt: skip
+
+
+def evaluator_for(data: str) -> str:
+    """Name of the evaluator that knows a data set, whatever part or content of it is named.
+
+    Raises:
+        ConfigError: none does.
+    """
+    base = data.partition(":")[0].partition("@")[0]
+    for name, row in EVALUATORS.items():
+        if row.data == base:
+            return name
+    raise unknown("evaluation data", data, [row.data for row in EVALUATORS.values()])
+
+
+def find_evaluator(name: str) -> Evaluator:
+    """A row of the table.
+
+    Raises:
+        ConfigError: this version has no such network, or other weights of it.
+    """
+    if name not in EVALUATORS:
+        raise ConfigError(f"protocol.evaluator = {name}: this version has {', '.join(EVALUATORS)}")
+    return EVALUATORS[name]
 
 
 @functools.cache
-def digits_classifier() -> DigitsClassifier:
-    """The shipped classifier, verified against its record.
+def classifier(name: str = EVALUATOR) -> Classifier:
+    """A shipped classifier, verified against its record; float32 whatever its file holds.
 
     Raises:
+        ConfigError: unknown evaluator.
         CheckpointError: the weights are missing or not those of the record.
     """
+    row = find_evaluator(name)
+    weights = FOLDER / row.weights
     try:
-        record = json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
-        expected, found = str(record["sha256"]), sha256_file(WEIGHTS)
+        record = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+        expected, found = str(record["sha256"]), sha256_file(weights)
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
-            f"{WEIGHTS.with_suffix('.json')}: not the record of a classifier ({error}); reinstall the package"
+            f"{weights.with_suffix('.json')}: not the record of a classifier ({error}); reinstall the package"
         ) from None
     except OSError as error:
         raise CheckpointError(
             f"{error.filename}: missing; reinstall the package, or run "
-            "python -m disperse.evaluation.train_classifier"
+            f"python -m disperse.evaluation.{row.script}"
         ) from None
     if found != expected:
-        raise CheckpointError(f"{WEIGHTS}: SHA-256 {found[:12]}, the record says {expected[:12]}")
-    model = DigitsClassifier()
-    model.load_state_dict(load_file(WEIGHTS))
+        raise CheckpointError(f"{weights}: SHA-256 {found[:12]}, the record says {expected[:12]}")
+    model = row.network()
+    # Counters of batches that batch norm keeps are not stored: nothing reads them in eval mode.
+    tensors = {key: value.float() for key, value in load_file(weights).items()}
+    counters = {
+        key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")
+    }
+    model.load_state_dict({**counters, **tensors})
     return model.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def classify(images: Tensor, batch_size: int = 500) -> tuple[Tensor, Tensor]:
+def classify(
+    images: Tensor | ImageSet, batch_size: int = 500, *, evaluator: str = EVALUATOR
+) -> tuple[Tensor, Tensor]:
     """Features and class scores of images, clipped to the range of the data.
 
     Args:
-        images (Tensor): shape (n, 1, 8, 8), values about [−1, 1].
+        images: a data set, or a tensor of shape (n, c, h, w) with values about [−1, 1]; as the evaluator
+            knows them, (n, 1, 8, 8) for digits.
         batch_size: images at a time.
+        evaluator: name of a row of ``EVALUATORS``.
 
     Returns:
-        Features (n, 64) and scores (n, 10), float32.
+        Features (n, d) and scores (n, 10), float32.
 
     Raises:
         ConfigError: another shape, or not a float dtype.
     """
-    if images.ndim != 4 or tuple(images.shape[1:]) != (1, 8, 8) or not images.is_floating_point():
-        raise ConfigError(
-            f"images: expected a float tensor of shape (n, 1, 8, 8), got {images.dtype} {tuple(images.shape)}"
-        )
-    model = digits_classifier()
-    features = [model.features(part) for part in images.clamp(-1, 1).split(batch_size)]
-    stacked = torch.cat(features) if features else torch.empty(0, FEATURES)
+    row = find_evaluator(evaluator)
+    if isinstance(images, ImageSet):
+        fits, found = images.shape == row.shape, f"images of shape {images.shape}"
+    else:
+        fits = tuple(images.shape[1:]) == row.shape and images.is_floating_point()
+        found = f"{images.dtype} {tuple(images.shape)}"
+    if not fits:
+        shape = ", ".join(map(str, row.shape))
+        raise ConfigError(f"images: expected a float tensor of shape (n, {shape}), got {found}")
+    model = classifier(evaluator)
+    features = []
+    for start in range(0, len(images), batch_size):
+        part = slice(start, start + batch_size)
+        x = images.read(part) if isinstance(images, ImageSet) else images[part]
+        features.append(model.features(x.clamp(-1, 1)))
+    stacked = torch.cat(features) if features else torch.empty(0, row.num_features)
     return stacked, model.head(stacked)

@@ -1,19 +1,29 @@
 """Precision and recall by nearest neighbours: are samples real-like, are real images covered?"""
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from ..errors import ConfigError
 from .frechet import Array, Estimate, proportion
 
+ROWS = 1000  # at a time: all distances of 10 000 to 10 000 would be 800 MB
+
+
+def _parts(points: Array) -> Iterator[Array]:
+    return (points[start : start + ROWS] for start in range(0, len(points), ROWS))
+
 
 def _radii(features: Array, k: int) -> Array:
-    distances = cdist(features, features)
-    return np.partition(distances, k, axis=1)[:, k]  # position 0 is the point itself
+    # Position 0 is the point itself.
+    nearest = [np.partition(cdist(part, features), k, axis=1)[:, k] for part in _parts(features)]
+    return np.concatenate(nearest)
 
 
 def _covered(points: Array, support: Array, k: int) -> int:
-    return int((cdist(points, support) <= _radii(support, k)[None]).any(axis=1).sum())
+    radii = _radii(support, k)[None]
+    return sum(int((cdist(part, support) <= radii).any(axis=1).sum()) for part in _parts(points))
 
 
 def precision_recall(samples: Array, real: Array, *, k: int = 3) -> tuple[Estimate, Estimate]:

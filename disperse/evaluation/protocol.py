@@ -2,20 +2,21 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from ..atomic import digest
-from ..data import load_data
-from ..errors import ConfigError, unknown
+from ..data import ImageSet, load_data
+from ..errors import ConfigError
 from ..models import DiffusionTransformer
 from ..rng import stream
 from ..sampling import SamplerConfig, sample
 from ..spec import Strict
-from .features import EVALUATOR, FEATURES, classify
+from . import fid
+from .features import EVALUATOR, classifier, classify, find_evaluator
 from .frechet import (
     Array,
     Estimate,
@@ -33,6 +34,8 @@ class Protocol(Strict):
 
     Sample i has seed i and label i mod classes, so two models are compared on the same noise.
     ``evaluator`` names the network of the features and its weights: other weights are another protocol.
+    ``reference`` is a split of ``data``, or of an external evaluator the statistics it compares with.
+    ``precision`` of the network while it samples is left out of the plain data where it is fp32.
     """
 
     evaluator: str = EVALUATOR
@@ -46,6 +49,14 @@ class Protocol(Strict):
     agreement_guidance: float = Field(default=1.5, ge=0)
     weights: str = "power-0.1"
     neighbours: int = Field(default=3, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_was_a_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        if self.precision == "fp32":
+            del values["precision"]  # so that a new field does not rename old evaluations
+        return values
 
     @property
     def hash(self) -> str:
@@ -55,22 +66,48 @@ class Protocol(Strict):
     @property
     def sampler(self) -> SamplerConfig:
         """How the samples of the distance are made."""
-        return SamplerConfig(self.solver, self.num_steps, self.guidance)
+        return SamplerConfig(self.solver, self.num_steps, self.guidance, precision=self.precision)
 
     def card(self) -> str:
         """One line that names features, n, sampler, guidance, weights and sample seeds."""
         weights = "raw weights" if self.weights == "raw" else f"EMA {self.weights}"
+        how = self.sampler.describe() + ("" if self.precision == "fp32" else f" in {self.precision}")
+        made = f"{how}; {weights}; sample seeds 0–{self.num_samples - 1}"
+        if self.evaluator == fid.EVALUATOR:
+            return (
+                f"{self.evaluator}, {fid.FEATURES} features; n = {self.num_samples}, labels balanced, "
+                f"against {self.reference}; {made}"
+            )
         guided = (
             f"; guided agreement: n = {self.guided_samples}, guidance {self.agreement_guidance:g}"
             if self.guided_samples
             else ""
         )
+        features = find_evaluator(self.evaluator).num_features
         return (
-            f"{self.evaluator}, {FEATURES} features; n = {self.num_samples}, labels balanced, against "
+            f"{self.evaluator}, {features} features; n = {self.num_samples}, labels balanced, against "
             f"{len(load_data(self.data, self.reference))} {self.reference} images; "
-            f"{self.sampler.describe()}; {weights}; sample seeds 0–{self.num_samples - 1}; "
-            f"precision and recall by {self.neighbours} neighbours{guided}"
+            f"{made}; precision and recall by {self.neighbours} neighbours{guided}"
         )
+
+
+def check_evaluator(protocol: Protocol) -> None:
+    """Say at once what an evaluation lacks, not after hours of training.
+
+    Raises:
+        ConfigError: unknown evaluator, one that does not fit the data, or an extra that is not installed.
+        CheckpointError: its weights are missing or damaged.
+        DataError: the statistics that it compares with are missing.
+    """
+    if protocol.evaluator == fid.EVALUATOR:
+        fid.check_available(protocol.reference)
+        return
+    row, base = find_evaluator(protocol.evaluator), protocol.data.partition(":")[0].partition("@")[0]
+    if base != row.data:
+        raise ConfigError(
+            f"protocol.data = {protocol.data}: the evaluator {protocol.evaluator} knows {row.data}"
+        )
+    classifier(protocol.evaluator)
 
 
 def evaluate(model: DiffusionTransformer, protocol: Protocol) -> dict[str, dict[str, Any]]:
@@ -78,13 +115,19 @@ def evaluate(model: DiffusionTransformer, protocol: Protocol) -> dict[str, dict[
 
     ``fd``: Fréchet distance. ``precision``, ``recall``: by neighbours. ``agreement``: share of the
     same samples that the classifier puts in the class asked for; ``guided_agreement``: the same
-    under ``agreement_guidance``.
+    under ``agreement_guidance``. An external evaluator gives ``fd`` alone.
+
+    Raises:
+        ConfigError, CheckpointError, DataError: as ``check_evaluator``.
     """
-    if protocol.evaluator != EVALUATOR:
-        raise ConfigError(f"protocol.evaluator = {protocol.evaluator}: this version has {EVALUATOR}")
+    check_evaluator(protocol)
+    if protocol.evaluator == fid.EVALUATOR:
+        labels = _labels(model, protocol.num_samples)
+        estimate = fid.evaluate_fid(model, labels.tolist(), protocol.sampler, protocol.reference)
+        return {"fd": dataclasses.asdict(estimate)}
     images, labels = _samples(model, protocol.num_samples, protocol.sampler)
-    features, scores = classify(images)
-    real, reference = _reference(protocol.data, protocol.reference)
+    features, scores = classify(images, evaluator=protocol.evaluator)
+    real, reference = _reference(protocol.data, protocol.reference, protocol.evaluator)
     precision, recall = precision_recall(features.numpy(), real, k=protocol.neighbours)
     metrics = {
         "fd": frechet_with_interval(features.double().numpy(), reference),
@@ -95,7 +138,7 @@ def evaluate(model: DiffusionTransformer, protocol: Protocol) -> dict[str, dict[
     if protocol.guided_samples:
         sampler = dataclasses.replace(protocol.sampler, guidance=protocol.agreement_guidance)
         images, labels = _samples(model, protocol.guided_samples, sampler)
-        metrics["guided_agreement"] = _agreement(classify(images)[1], labels)
+        metrics["guided_agreement"] = _agreement(classify(images, evaluator=protocol.evaluator)[1], labels)
     return {name: dataclasses.asdict(estimate) for name, estimate in metrics.items()}
 
 
@@ -107,11 +150,14 @@ def noise_floor(protocol: Protocol, repeats: int = 20) -> Estimate:
     the interval (2.5% to 97.5% of the repeats) is narrower than that of fresh images.
 
     Raises:
-        ConfigError: the train split has too few images for that n.
+        ConfigError: the train split has too few images for that n, or an external evaluator.
     """
-    train = load_data(protocol.data, "train")
-    _, reference = _reference(protocol.data, protocol.reference)
-    features = classify(train.images)[0].double().numpy()
+    check_evaluator(protocol)
+    if protocol.evaluator == fid.EVALUATOR:
+        raise ConfigError(f"noise floor: {fid.EVALUATOR} compares with statistics, there are no real images")
+    train = _image_set(protocol.data, "train")
+    _, reference = _reference(protocol.data, protocol.reference, protocol.evaluator)
+    features = _features(protocol.data, "train", protocol.evaluator)
     labels = train.labels.numpy()
     classes = int(labels.max()) + 1
     each, smallest = -(-protocol.num_samples // classes), int(np.bincount(labels).min())
@@ -139,7 +185,7 @@ def noise_floor(protocol: Protocol, repeats: int = 20) -> Estimate:
 
 
 def _samples(model: DiffusionTransformer, n: int, sampler: SamplerConfig) -> tuple[Tensor, Array]:
-    labels = np.arange(n) % model.config.num_classes
+    labels = _labels(model, n)
     images = sample(
         model,
         range(n),
@@ -147,6 +193,7 @@ def _samples(model: DiffusionTransformer, n: int, sampler: SamplerConfig) -> tup
         solver=sampler.solver,
         num_steps=sampler.num_steps,
         guidance=sampler.guidance,
+        precision=sampler.precision,
         batch_size=125,
     )
     return images, labels
@@ -156,9 +203,22 @@ def _agreement(scores: Tensor, labels: Array) -> Estimate:
     return proportion(int((scores.argmax(1).numpy() == labels).sum()), len(labels))
 
 
+def _labels(model: DiffusionTransformer, n: int) -> Array:
+    return np.arange(n) % model.config.num_classes
+
+
+def _image_set(data: str, split: str) -> ImageSet:
+    found = load_data(data, split)
+    assert isinstance(found, ImageSet)
+    return found
+
+
 @functools.cache
-def _reference(data: str, split: str) -> tuple[Array, Gaussian]:
-    if data != "digits":
-        raise unknown("evaluation data", data, ("digits",))
-    features = classify(load_data(data, split).images)[0].double().numpy()
+def _features(data: str, split: str, evaluator: str) -> Array:
+    return classify(_image_set(data, split), evaluator=evaluator)[0].double().numpy()
+
+
+@functools.cache
+def _reference(data: str, split: str, evaluator: str) -> tuple[Array, Gaussian]:
+    features = _features(data, split, evaluator)
     return features, fit_gaussian(features)

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from ..atomic import sha256_file, write_file, write_json
 from ..data import batch_indices, digits
 from ..rng import normal, stream, uniform
-from .features import WEIGHTS, DigitsClassifier
+from .features import FOLDER
+from .networks import DigitsClassifier
 
 STEPS, BATCH, SEED = 3000, 128, 0
+WEIGHTS = FOLDER / "digits_classifier.safetensors"
 
 
 def _augment(x: Tensor, step: int) -> Tensor:

@@ -4,6 +4,7 @@ from ..training import find_run, home
 from .items import DISPERSIVE, ITEMS, Cell, item, paper_term
 from .profiles import PROFILES, Profile, profile
 from .request import requested_spec
+from .resources import resources
 from .runner import cells_of, complete_all, finished, results, sampler_convergence
 from .store import evaluate_run, publish, published, records, run_folder, select
 
@@ -26,6 +27,7 @@ __all__ = [
     "published",
     "records",
     "requested_spec",
+    "resources",
     "results",
     "run_folder",
     "sampler_convergence",

@@ -77,19 +77,29 @@ def _update_ratio(record: Record, block: dict[str, float]) -> float:
     return float(np.mean(later)) / block["rms"]
 
 
+def finals(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, dict[int, Record]]:
+    """The evaluation at the end of each finished run: label → seed → record, in the order of ``cells``."""
+    found: dict[str, dict[int, Record]] = {}
+    for cell in cells:
+        records = select(pool, cell.spec, row.protocol_of(cell.spec.objective.kind))
+        if records and records[-1]["step"] == cell.spec.num_steps:
+            found.setdefault(cell.label, {})[cell.spec.seed] = records[-1]
+    return found
+
+
+def distances(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, dict[int, float]]:
+    """Fréchet distance at the end of each finished run: label → seed → distance."""
+    return {label: _distances(by_seed) for label, by_seed in finals(pool, cells, row).items()}
+
+
 def compare(pool: list[Record], cells: list[Cell], row: Profile) -> list[Row]:
     """One row per label, in the order of ``cells``: means over seeds, and the paired change.
 
     Only finished runs count; a label without any is left out. A run is compared with that of the same
     seed under the label that its cell names.
     """
-    final: dict[str, dict[int, Record]] = {}
-    against: dict[str, str | None] = {}
-    for cell in cells:
-        found = select(pool, cell.spec, row.protocol_of(cell.spec.objective.kind))
-        if found and found[-1]["step"] == cell.spec.num_steps:
-            final.setdefault(cell.label, {})[cell.spec.seed] = found[-1]
-            against[cell.label] = cell.against
+    final = finals(pool, cells, row)
+    against = {cell.label: cell.against for cell in cells}
     rows = []
     for label, by_seed in final.items():
         own, reference = _distances(by_seed), _distances(final.get(against[label] or "", {}))

@@ -62,6 +62,12 @@ def variants(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     ]
 
 
+def headline(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """The baseline and the paper's own variant alone, of ``variants``: what the ablations stand beside."""
+    shown = ("baseline", "infonce-l2")
+    return [cell for cell in variants(profile_name, seeds) if cell.label in shown]
+
+
 def contrastive(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """The contrastive columns: all variants with independent and with restricted noise, λ and τ as above.
 
@@ -114,7 +120,7 @@ def norm_cost(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
             *(_cell(row, seed, k, term.model_copy(update=v)) for k, v in changed_terms.items()),
             _cell(row, seed, "l2-lr-double", term, against="baseline-lr-double", optimizer=double),
             _cell(row, seed, "baseline-lr-double", optimizer=double),
-            _cell(row, seed, "baseline-long", overrides={"token_scale": 4}),
+            _cell(row, seed, "baseline-long", overrides={**row.overrides, "token_scale": 4}),
         )
     ]
 
@@ -216,6 +222,7 @@ ITEMS = {
     "local_batch": local_batch,
     "contrastive_to_dispersive": contrastive_to_dispersive,
     "rate_scan": rate_scan,
+    "headline": headline,
 }
 
 

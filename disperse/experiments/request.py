@@ -33,7 +33,7 @@ def requested_spec(
         objective: ``"sit"``, ``"dit"`` or ``"meanflow"``, on the network of the same size.
         seed, name, num_steps: of the run; the name is the variant's by default, the length the profile's.
         changes: ``"a.b=value"``, any field of the specification; the value is JSON, or text if it isn't.
-        run: further fields of ``RunSpec``.
+        run: further fields of ``RunSpec``; None where not given.
         term: fields of the term that are given, None where not: lam, tau, eps, blocks, local_batch (0: the
             whole batch), max_dt.
 
@@ -47,7 +47,8 @@ def requested_spec(
     spec = profile(profile_name).spec(
         label if name is None else name, seed, *terms, system=objective or "sit"
     )
-    values = spec.model_dump(mode="json") | (run or {})
+    given = {field: value for field, value in (run or {}).items() if value is not None}
+    values = spec.model_dump(mode="json") | given
     if num_steps is not None:
         values |= {"num_steps": num_steps, "milestones": []}
     for change in changes:

@@ -18,11 +18,13 @@ from ..analysis import measure_blocks, measure_terms
 from ..data import load_data
 from ..device import resolve_device
 from ..errors import StorageError
-from ..evaluation import Protocol, evaluate
+from ..evaluation import Protocol, check_evaluator, evaluate
 from ..spec import NUMERICS, RunSpec
 from ..training import home, load_weights, read_spec, train
+from ..training.folder import check_content
 
 Record = dict[str, Any]
+ANALYSED = 500  # images whose inner representations are measured, of every block at once
 
 
 def run_folder(spec: RunSpec) -> Path:
@@ -48,7 +50,12 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
         return read_record(path)
     place = resolve_device(device)
     model = load_weights(folder, spec, step, protocol.weights, place)
-    data = load_data(spec.data, protocol.reference)
+    check_evaluator(protocol)
+    splits = ("train", "held-out")  # an external reference is no split of ours
+    data = load_data(spec.data, protocol.reference if protocol.reference in splits else "train")
+    if data.sha256:
+        check_content(folder, spec, data.sha256)
+    few = data.few(ANALYSED)
     record: Record = {
         "name": spec.name,
         "fingerprint": spec.fingerprint,
@@ -59,8 +66,8 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
         "protocol": protocol.model_dump(mode="json"),
         "card": protocol.card(),
         "metrics": evaluate(model, protocol),
-        "blocks": measure_blocks(model, data),
-        "terms": measure_terms(model, spec, data),
+        "blocks": measure_blocks(model, few),
+        "terms": measure_terms(model, spec, few),
         "device": device_name(place),
         "torch": torch.__version__,
         "commit": commit(),
@@ -81,6 +88,7 @@ def complete(spec: RunSpec, protocol: Protocol) -> None:
     folder = run_folder(spec)
     if is_complete(spec, protocol):
         return
+    check_evaluator(protocol)
     train(spec, folder, progress=False)
     for step in sorted({*spec.milestones, spec.num_steps}):
         evaluate_run(folder, step, protocol, device=spec.device)

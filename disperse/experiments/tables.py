@@ -6,6 +6,7 @@ import numpy as np
 
 from ..evaluation import Estimate, noise_floor
 from . import paper
+from .claims import Judgement
 from .compare import Row
 from .profiles import Profile
 
@@ -78,22 +79,58 @@ def grid_markdown(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def comparison_markdown(rows: list[Row], card: str, *, names: Mapping[str, str] | None = None) -> str:
+def comparison_markdown(
+    rows: list[Row],
+    card: str,
+    *,
+    names: Mapping[str, str] | None = None,
+    published: Mapping[str, float] | None = None,
+) -> str:
     """Runs with their distances, paired changes and class agreement; below, how they were measured.
 
     Args:
         rows: of the table.
         card: how the numbers were measured.
         names: of labels that are called otherwise here.
+        published: the paper's relative changes by label; a column of its own, if given.
     """
-    named = names or {}
-    head = "| run | our FD | Δ (paired, 95%) | verdict | class agreement | under guidance | seeds |"
-    lines = [head, "|" + "---|" * 7]
-    lines += [
-        f"| {named.get(row.label) or paper.name_of(row.label)} | {with_interval(row.metrics['fd'])} | "
-        f"{percent_interval(row.change)} | {row.verdict} | {with_interval(row.metrics['agreement'])} | "
-        f"{with_interval(row.metrics['guided_agreement'])} | {len(row.seeds)} |"
-        for row in rows
-    ]
+    named, paper_column = names or {}, published is not None
+    columns = ["run", *(["paper Δ"] if paper_column else []), "our FD", "our Δ (paired, 95%)", "verdict",
+               "class agreement", "under guidance", "seeds"]  # fmt: skip
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for row in rows:
+        change = (published or {}).get(row.label)
+        cells = [
+            named.get(row.label) or paper.name_of(row.label),
+            *(["" if change is None else f"{100 * change:+.1f}%"] if paper_column else []),
+            with_interval(row.metrics["fd"]),
+            percent_interval(row.change),
+            row.verdict,
+            with_interval(row.metrics["agreement"]),
+            with_interval(row.metrics["guided_agreement"]),
+            str(len(row.seeds)),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
     lines += ["", f"Mean ± half the 95% interval over training seeds (Student's t). {card}"]
+    return "\n".join(lines) + "\n"
+
+
+def claims_markdown(judgements: list[Judgement]) -> str:
+    """Claims of the paper, what our runs say of each, and the comparisons that the verdict rests on."""
+    lines = ["| claim of the paper | at this scale | p (Holm) | n | comparisons |", "|" + "---|" * 5]
+    for judgement in judgements:
+        parts = judgement.claim.parts
+        below = sum(part.estimate.high < 0 for part in parts if part.values)
+        above = sum(part.estimate.low > 0 for part in parts if part.values)
+        lines.append(
+            f"| {judgement.claim.number}. {paper.CLAIMS[judgement.claim.number]} | **{judgement.verdict}** | "
+            f"{judgement.p:.2g} | {judgement.n} | {len(parts)}: {below} as claimed, {above} the other way, "
+            f"{len(parts) - below - above} open |"
+        )
+    lines += [
+        "",
+        "*Agrees*: every comparison as claimed; *disagrees*: at least one is the other way; each by its 95% "
+        "interval over seeds that share initial weights, order of data and noise, corrected for the number "
+        "of comparisons and, by Holm's method, for the number of claims. n: seeds of the least.",
+    ]
     return "\n".join(lines) + "\n"

@@ -1,8 +1,11 @@
 """Figures: from data to matplotlib, saved with a sidecar."""
 
+from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure, size_figure
+from .changes import draw_changes
 from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
 from .norm_cost import draw_norm_cost
+from .objectives import forces_figure, scales, scales_figure
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_samples, samples_figure, tile
@@ -18,9 +21,13 @@ from .training import term_bounds, training_figure
 from .variants import draw_variants, learning_curves_figure, variants_figure
 
 __all__ = [
+    "ABLATIONS",
     "COLORS",
     "MARKERS",
+    "blocks_figure",
     "dispersing_points_figure",
+    "draw_ablation",
+    "draw_changes",
     "draw_convergence",
     "draw_grid",
     "draw_norm_cost",
@@ -30,11 +37,16 @@ __all__ = [
     "draw_systems",
     "draw_variants",
     "floor_figure",
+    "forces_figure",
+    "lambda_tau_figure",
     "learning_curves_figure",
     "points_facts",
     "read_sidecar",
     "samples_figure",
     "save",
+    "scales",
+    "scales_figure",
+    "size_figure",
     "solver_order_errors",
     "solver_order_figure",
     "term_bounds",

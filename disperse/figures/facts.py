@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..evaluation import Estimate, Protocol, mean_over_seeds
+from ..evaluation import Estimate, mean_over_seeds
 from ..experiments.items import Cell
+from ..experiments.profiles import Profile
 from ..experiments.store import Record, select
 
 
@@ -24,11 +25,11 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def run_facts(pool: list[Record], cells: list[Cell], protocol: Protocol) -> list[dict[str, Any]]:
+def run_facts(pool: list[Record], cells: list[Cell], row: Profile) -> list[dict[str, Any]]:
     """Each run that is evaluated: label, seed, fingerprint, the commits that evaluated it, its steps."""
     runs: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in cells:
-        for record in select(pool, cell.spec, protocol):
+        for record in select(pool, cell.spec, row.protocol_of(cell.spec.objective.kind)):
             entry = runs.setdefault(
                 (cell.label, cell.spec.fingerprint),
                 {"label": cell.label, "seed": cell.spec.seed, "fingerprint": cell.spec.fingerprint,

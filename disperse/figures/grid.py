@@ -10,9 +10,12 @@ from matplotlib.figure import Figure
 
 from .. import atomic
 from ..experiments import compare, paper, tables
+from ..experiments.claims import judge
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
+from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
+from .changes import claim_facts
 from .facts import run_facts
 from .theme import new_figure, save
 
@@ -64,14 +67,16 @@ def grid_figure(rows: list[compare.Row]) -> Figure:
 
 
 def draw_grid(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
-    """Draw the grid and its table into ``folder`` with a sidecar; returns (table, picture)."""
+    """Draw the grid and its tables into ``folder`` with a sidecar; returns (tables, picture)."""
     rows = compare.compare(pool, cells, row)
+    judgements = judge(STATEMENTS["variants"](pool, cells, row))
     table = folder / "variants_grid.md"
-    atomic.write_text(table, tables.grid_markdown(rows))
+    atomic.write_text(table, f"{tables.claims_markdown(judgements)}\n{tables.grid_markdown(rows)}")
     facts = {
         "item": "variants, all columns",
         "protocol": row.protocol.model_dump(mode="json"),
         "rows": compare.as_json(rows),
-        "runs": run_facts(pool, cells, row.protocol),
+        "claims": claim_facts(judgements),
+        "runs": run_facts(pool, cells, row),
     }
     return table, save(grid_figure(rows), folder / "variants_grid", facts, stamp=row.stamp)

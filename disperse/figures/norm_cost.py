@@ -138,7 +138,7 @@ def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: 
         "curves": curve_facts(paired_curves(frame), ("fd",)),
         "changes": plain(changes_by_step(frame)),
         "values": plain(frame.to_dict(orient="records")),
-        "runs": run_facts(pool, cells, row.protocol),
+        "runs": run_facts(pool, cells, row),
     }
     table = folder / "norm_cost.md"
     floor = noise_floor(row.protocol).value

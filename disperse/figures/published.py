@@ -5,12 +5,15 @@ from pathlib import Path
 from .. import atomic
 from ..errors import StorageError
 from ..experiments import Profile, home, item, profile, published, select
-from ..experiments.compare import compare
+from ..experiments.compare import compare, finals
+from ..experiments.items import Cell
 from ..experiments.store import Record
 from ..experiments.tables import variants_markdown
+from .ablations import ABLATIONS, draw_ablation
 from .grid import draw_grid
 from .norm_cost import draw_norm_cost
 from .sampler import draw_convergence
+from .systems import draw_systems
 from .variants import draw_variants
 
 
@@ -47,6 +50,13 @@ def draw_published(profile_name: str) -> list[Path]:
     paths += draw_grid(pool, cells + item("contrastive", profile_name, seeds), row, folder)
     every = [c for name in ("variants", "norm_cost", "longer") for c in item(name, profile_name, seeds)]
     paths += draw_norm_cost(pool, every, row, folder)
+    shown = _published_ablations(pool, row, seeds)
+    for name, own in shown.items():
+        paths += draw_ablation(name, pool, own, row, folder)
+    systems = item("systems_tour", profile_name, seeds)
+    toured = bool(finals(pool, systems, row))
+    if toured:
+        paths += draw_systems(pool, item("headline", profile_name, seeds) + systems, row, folder)
     measured = convergence_records(pool, row, seeds)
     paths += [draw_convergence(measured, row, folder)] if measured else []
     index = home() / "figures" / "README.md"
@@ -60,6 +70,9 @@ def draw_published(profile_name: str) -> list[Path]:
             grid=(folder / "variants_grid.md").read_text(encoding="utf-8"),
             samples=_samples_section(folder),
             norm_cost=(folder / "norm_cost.md").read_text(encoding="utf-8"),
+            ablations="".join(_ablation_section(name, folder) for name in shown),
+            ablation_rows="".join(_ablation_row(name, folder) for name in shown),
+            systems=_systems_section(folder) if toured else "",
             evaluations=len(pool),
             runs=len({record["fingerprint"] for record in pool}),
         ),
@@ -74,3 +87,29 @@ def _samples_section(folder: Path) -> str:
         return ""
     alt = "Samples of the baseline and of the paper's setting from the same noise"
     return f"## Samples\n\n![{alt}]({folder.name}/{picture.name})\n\n"
+
+
+def _published_ablations(pool: list[Record], row: Profile, seeds: tuple[int, ...]) -> dict[str, list[Cell]]:
+    """Items of ``ABLATIONS`` of which a run is published, with the runs that they stand beside."""
+    found = {}
+    for name in ABLATIONS:
+        cells = item(name, row.name, seeds)
+        if finals(pool, cells, row):
+            found[name] = item("headline", row.name, seeds) + cells
+    return found
+
+
+def _ablation_section(name: str, folder: Path) -> str:
+    table = (folder / f"{name}.md").read_text(encoding="utf-8")
+    return f"## {ABLATIONS[name].title}\n\n{table}\n![{ABLATIONS[name].alt}]({folder.name}/{name}.png)\n\n"
+
+
+def _systems_section(folder: Path) -> str:
+    table = (folder / "systems_tour.md").read_text(encoding="utf-8")
+    picture = f"![Learning curves of SiT, DiT and MeanFlow]({folder.name}/systems_tour.png)"
+    return f"## DiT, SiT and MeanFlow\n\n{table}\n{picture}\n\n"
+
+
+def _ablation_row(name: str, folder: Path) -> str:
+    links = f"[table]({folder.name}/{name}.md), [picture]({folder.name}/{name}.png)"
+    return f"| {ABLATIONS[name].title} | [`{name}`](../notebooks/{name}.ipynb) | {links} |\n"

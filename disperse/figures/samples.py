@@ -67,7 +67,7 @@ def draw_samples(
         grids[label] = sample(
             model, range(num), digits, solver=row.solver, num_steps=row.sampler_steps, batch_size=125
         )
-        agree = classify(grids[label])[1].argmax(1) == torch.tensor(digits)
+        agree = classify(grids[label], evaluator=row.evaluator)[1].argmax(1) == torch.tensor(digits)
         runs.append({
             "label": label, "seed": seed, "fingerprint": spec.fingerprint, "step": spec.num_steps,
             "agreement": plain(proportion(int(agree.sum()), num)),

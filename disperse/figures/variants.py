@@ -91,7 +91,7 @@ def variants_facts(
         "protocol": row.protocol.model_dump(mode="json"),
         "noise_floor": noise_floor(row.protocol).value,
         "rows": compare.as_json(rows),
-        "runs": run_facts(pool, cells, row.protocol),
+        "runs": run_facts(pool, cells, row),
     }
 
 
@@ -105,7 +105,7 @@ def learning_curves_facts(pool: list[Record], cells: list[Cell], row: Profile) -
         "noise_floor": noise_floor(row.protocol).value,
         "curves": curve_facts(pd.DataFrame(values), shown),
         "values": plain([{key: entry[key] for key in ("label", "seed", "step", *shown)} for entry in values]),
-        "runs": run_facts(pool, cells, row.protocol),
+        "runs": run_facts(pool, cells, row),
     }
 
 

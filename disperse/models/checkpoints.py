@@ -61,7 +61,8 @@ def import_checkpoint(
     Args:
         path: ``.pt`` (opened weights-only: nothing in it is executed) or ``.safetensors``.
         system: ``"dit"`` or ``"sit"``, whose files look alike; MeanFlow is recognised.
-        weights: ``"ema"`` or ``"model"`` where the file holds both; the average by default.
+        weights: ``"ema"`` or ``"model"`` where the file holds both; the average by default. A file of
+            tensors alone holds ``"plain"`` ones.
         num_heads: where the width is none of the published ones.
         reversed_time: whether a SiT network counts from data to noise; by default so if it is REPA's.
 
@@ -233,14 +234,12 @@ def _choose(loaded: Any, weights: str | None, path: Path) -> tuple[dict[str, Ten
     """The tensors that were asked for, and under which entry they stood."""
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path}: holds a {type(loaded).__name__}, expected a dict of tensors")
-    entries = [name for name in ("ema", "model") if isinstance(loaded.get(name), dict)]
-    if entries:
-        entry = weights or entries[0]
-        if entry not in entries:
-            raise unknown("weights", entry, entries)
-        chosen = loaded[entry]
-    else:
-        entry, chosen = "plain", loaded
+    entries = {name: loaded[name] for name in ("ema", "model") if isinstance(loaded.get(name), dict)}
+    entries = entries or {"plain": loaded}
+    entry = weights or next(iter(entries))
+    if entry not in entries:
+        raise unknown("weights", entry, entries)
+    chosen = entries[entry]
     bad = [
         name for name, value in chosen.items() if not isinstance(value, Tensor) or not isinstance(name, str)
     ]

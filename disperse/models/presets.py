@@ -116,6 +116,7 @@ MODELS: dict[str, Preset] = {
     #                   size patch omega kappa end    FID    of
     "MF-B/4":   meanflow("B",  4,   1.0,  0.5,  1.0,   19.15, "80 epochs, 1 step"),
     "MF-B/2":   meanflow("B",  2,   1.0,  0.5,  1.0,   6.17,  "240 epochs, 1 step"),
+    "MF-S/2":   meanflow("S",  2,   1.0,  0.5,  1.0,   None,  "not published: guided as B/2"),
     "MF-M/2":   meanflow("M",  2,   1.0,  0.5,  1.0,   None,  "its guidance is unknown to us: that of B/2"),
     "MF-L/2":   meanflow("L",  2,   0.2,  0.92, 0.8,   3.84,  "1 step"),
     "MF-XL/2":  meanflow("XL", 2,   0.2,  0.92, 0.75,  3.43,  "240 epochs, 1 step"),

@@ -3,7 +3,7 @@
 import time
 
 from ..errors import RunFailedError
-from ..experiments import complete_all, home, item, profile, records
+from ..experiments import complete_all, home, item, profile, records, resources
 from .notebooks import execute, output_folder
 
 # What a fresh machine trains; other notebooks draw on the published results.
@@ -14,6 +14,8 @@ def plan(profile_name: str, seeds: int) -> str:
     """The runs of a profile: what is finished, and what remains."""
     row = profile(profile_name)
     lines = [f"profile {profile_name}: {row.model}, {row.num_steps} steps of {row.batch_size}"]
+    if row.gpus:
+        lines.append(f"  each run: {resources(row, row.spec('baseline', 0)).describe()}")
     for name in HEADLINE:
         for cell in item(name, profile_name, tuple(range(seeds))):
             done = [record["step"] for record in records(cell.spec, row.protocol)]
@@ -49,6 +51,7 @@ def reproduce(profile_name: str, seeds: int) -> None:
     notebook("01_train")
     for name in HEADLINE:
         notebook(name, num_seeds=seeds)
+    notebook("objectives")
     notebook("norm_cost")
     notebook("sampler")
     notebook("systems_tour")

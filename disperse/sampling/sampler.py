@@ -144,7 +144,9 @@ def integrate(
 
     start, end = objective.interval(sde_form=config.diffusion)
     size = 0.0 if config.last_step == "none" else config.last_step_size
-    end = min(end, 1 - size) if size else end
+    if size:
+        size = max(size, 1 - end)  # an SDE stops short of the data in any case
+        end = min(end, 1 - size)
     x = SDE_SOLVERS[config.solver](drift, weight, x, uniform_times(steps, start, end), noise, on_step)
     return last_step(config.last_step, drift, velocity, path, x, end, size)
 

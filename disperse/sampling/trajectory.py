@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import check_count
 from ..models import DiffusionTransformer
-from .sampler import noise_for_seeds, sample
+from ..rng import check_seeds
+from .sampler import check_model, noise_for_seeds, sample
 
 
 def trajectory(
@@ -26,14 +28,20 @@ def trajectory(
 
     Returns:
         Tensor: (frames, n, c, h, w), float32, on the CPU.
+
+    Raises:
+        ConfigError: fewer than two frames, or what ``sample`` refuses.
     """
-    states = [noise_for_seeds(list(seeds), model.config.image_shape)]
+    check_count("num_frames", num_frames, 2)
+    seeds = check_seeds(seeds)
+    states = [noise_for_seeds(seeds, check_model(model).image_shape)]
 
     def keep(_: int, x: Tensor) -> None:
         states.append(x.float().cpu())
 
     images = sample(model, seeds, labels, batch_size=max(len(seeds), 1), on_step=keep, **options)
-    if not torch.equal(states[-1], images):  # a last step of its own, as SDEs have
+    # A last step of its own, as SDEs have; without seeds there are no steps.
+    if len(states) == 1 or not torch.equal(states[-1], images):
         states.append(images)
     count = min(num_frames, len(states))
     picks = [round(i * (len(states) - 1) / (count - 1)) for i in range(count)]

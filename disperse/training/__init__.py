@@ -1,7 +1,8 @@
 """The trainer, its checkpoints and moving averages, and the store of runs."""
 
+from ..folders import home
 from .folder import latest_step, load_weights, read_spec, weights_sha256
-from .runs import find_run, home, list_runs, load_model
+from .runs import find_run, list_runs, load_model
 from .state import TrainState
 from .trainer import train
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from .. import atomic
-from ..errors import CheckpointError, ConfigError, StorageError
+from ..errors import CheckpointError, ConfigError, DataError, StorageError
 from ..models import DiffusionTransformer, from_config, model_config
 from ..spec import RunSpec
 from . import checkpoint as checkpoints
@@ -16,8 +16,11 @@ from .state import load_strictly
 _EVALUATION = re.compile(r"step_(\d{8,})-")
 
 
-def claim_folder(folder: Path, spec: RunSpec) -> RunSpec:
+def claim_folder(folder: Path, spec: RunSpec, content: str = "") -> RunSpec:
     """Write ``spec.json``, or check that the folder's own describes the same run.
+
+    ``content`` is the SHA-256 of data that a user brought: the name in the specification does not say which
+    pixels those were, so it stands beside, in ``data.json``, and a run goes on with the same alone.
 
     It never shrinks: of two lengths the longer one stays, and every milestone and end that was asked
     for before is a milestone. Evaluations and notebooks load those steps.
@@ -43,9 +46,36 @@ def claim_folder(folder: Path, spec: RunSpec) -> RunSpec:
         longest = max(spec.num_steps, known.num_steps)
         steps = {*spec.milestones, *known.milestones, spec.num_steps, known.num_steps} - {0, longest}
         spec = spec.replace(num_steps=longest, milestones=tuple(sorted(steps)))
+    if content:
+        check_content(folder, spec, content)
     atomic.remove_temporaries(folder)
+    if content:  # before spec.json: no run without it
+        atomic.write_json(folder / "data.json", {"data": spec.data, "sha256": content})
     atomic.write_json(path, spec.model_dump(mode="json"))
     return spec
+
+
+def check_content(folder: Path, spec: RunSpec, content: str) -> None:
+    """Refuse other data than those a run began with.
+
+    Raises:
+        DataError: its ``data.json`` names another content, or is missing or damaged beside a ``spec.json``.
+    """
+    path = folder / "data.json"
+    if not path.exists() and not (folder / "spec.json").exists():
+        return
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); delete the run's folder to train it again"
+        ) from None
+    if known != content:
+        base = spec.data.partition(":")[0].partition("@")[0]
+        raise DataError(
+            f"{folder}: trained on {base}@{str(known)[:12]}, the images found are others; bring those "
+            f"back, or train another run with data = {base}@{content[:12]}"
+        )
 
 
 def evaluated_steps(folder: Path) -> set[int]:

@@ -1,28 +1,16 @@
 """The run store: where runs lie, and which of them a name means."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ..device import resolve_device
 from ..errors import ConfigError, StorageError
+from ..folders import home
 from ..models import DiffusionTransformer
 from ..models.checkpoints import load_model_file
 from .checkpoint import saved_steps
 from .folder import evaluated_steps, latest_step, load_weights, read_spec
-
-
-def home() -> Path:
-    """The folder that holds ``runs/``, ``figures/`` and ``papermill_runs/``.
-
-    ``$DISPERSE_HOME`` if set; else the repository that this package lies in; else the current folder.
-    """
-    named = os.environ.get("DISPERSE_HOME")
-    if named:
-        return Path(named).expanduser().resolve()
-    repository = Path(__file__).resolve().parents[2]
-    return repository if (repository / "notebooks").is_dir() else Path.cwd()
 
 
 def run_folders() -> list[Path]:

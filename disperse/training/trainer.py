@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from .. import atomic, distributed
-from ..data import ImageSet, batch_indices, load_data
+from ..data import ImageSet, LatentSet, batch_indices, load_data
 from ..device import autocast
 from ..errors import ConfigError, Interrupted, NonFiniteError, StorageError
 from ..models import TransformerConfig, model_config
@@ -70,7 +70,7 @@ def train(
         with distributed.together():
             if distributed.rank() == 0:
                 stack.enter_context(atomic.locked(folder / "lock"))
-                whole = claim_folder(folder, spec)
+                whole = claim_folder(folder, spec, data.sha256)
                 saved = checkpoints.load_latest(folder / "checkpoints", spec.fingerprint)
         whole, step = distributed.gathered_objects((whole, None if saved is None else saved.step))[0]
         with distributed.together():
@@ -93,7 +93,7 @@ def train(
 
 def _loop(
     state: TrainState,
-    data: ImageSet,
+    data: ImageSet | LatentSet,
     folder: Path,
     keep: set[int],
     received: list[int],
@@ -120,7 +120,8 @@ def _loop(
         index = batch_indices(len(data), spec.batch_size, spec.seed, state.step)
         # The whole batch is drawn, whatever part of it is this rank's.
         draws = objective.draw((len(index), *config.image_shape), spec.seed, state.step)
-        x, y = data.images[index[own]].to(device), data.labels[index[own]].to(device)
+        x, y = data.batch(index, spec.seed, state.step, flip=spec.flip, rows=own)
+        x, y = x.to(device), y.to(device)
 
         with autocast(device, spec.precision):
             forward = objective.forward(network, x, y, draws.rows(own).to(device), taps=taps)
@@ -202,12 +203,16 @@ def _averaged(**values: Tensor) -> dict[str, Tensor]:
     return dict(zip(values, distributed.gathered(stacked).mean(dim=0).unbind(), strict=True))
 
 
-def _check_fit(spec: RunSpec, data: ImageSet, config: TransformerConfig) -> None:
+def _check_fit(spec: RunSpec, data: ImageSet | LatentSet, config: TransformerConfig) -> None:
     """Refuse what would fail later: before a folder is made, and before the first step."""
-    if data.images.shape[1:] != config.image_shape:
+    if data.shape != config.image_shape:
         raise ConfigError(
-            f"data = {spec.data}: images are {tuple(data.images.shape[1:])}, model "
-            f"{spec.model} expects {config.image_shape}"
+            f"data = {spec.data}: images are {data.shape}, model {spec.model} expects {config.image_shape}"
+        )
+    if int(data.labels.max()) >= config.num_classes:
+        raise ConfigError(
+            f"data = {spec.data}: {int(data.labels.max()) + 1} classes, model {spec.model} has "
+            f"{config.num_classes}; set overrides.num_classes"
         )
     if spec.objective.kind != config.system:
         raise ConfigError(

@@ -13,9 +13,11 @@ from disperse.atomic import sha256_file
 from disperse.data import digits
 from disperse.errors import CheckpointError, ConfigError, NonFiniteError
 from disperse.evaluation import Protocol, classify, evaluate, features, noise_floor, protocol
-from disperse.evaluation.features import EVALUATOR, WEIGHTS
+from disperse.evaluation.features import EVALUATOR
 from disperse.models import DiffusionTransformer, build_model
 from disperse.rng import normal
+
+WEIGHTS = features.FOLDER / "digits_classifier.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +34,10 @@ def test_accuracy_on_images_it_never_saw() -> None:
     held_out = digits("held-out")
     found, scores = classify(held_out.images)
     right = (scores.argmax(1) == held_out.labels).double().mean().item()
-    record = json.loads(features.WEIGHTS.with_suffix(".json").read_text())
+    record = json.loads(WEIGHTS.with_suffix(".json").read_text())
     assert right >= 0.98
     assert right == pytest.approx(record["accuracy"]["held_out"], abs=1e-9)
-    assert found.shape == (500, features.FEATURES)
+    assert found.shape == (500, 64)
     assert found.min() == 0
     shuffled = held_out.labels.roll(1)
     assert (scores.argmax(1) == shuffled).double().mean() < 0.3  # the accuracy can be low
@@ -64,11 +66,10 @@ def test_images_that_would_be_misread(images: Tensor) -> None:
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The weights and their record where they can be damaged; the cached classifier is left alone."""
-    for path in (features.WEIGHTS, features.WEIGHTS.with_suffix(".json")):
+    for path in (WEIGHTS, WEIGHTS.with_suffix(".json")):
         shutil.copy(path, tmp_path)
-    weights = tmp_path / features.WEIGHTS.name
-    monkeypatch.setattr(features, "WEIGHTS", weights)
-    return weights
+    monkeypatch.setattr(features, "FOLDER", tmp_path)
+    return tmp_path / WEIGHTS.name
 
 
 def flip(path: Path) -> None:
@@ -92,10 +93,10 @@ def flip(path: Path) -> None:
     ids=["bit", "cut", "empty", "gone", "no record", "cut record", "record without hash", "other record"],
 )
 def test_damaged_weights_are_refused(copied: Path, damage: Any) -> None:
-    assert features.digits_classifier.__wrapped__() is not None
+    assert features.classifier.__wrapped__() is not None
     damage(copied)
     with pytest.raises(CheckpointError, match=copied.stem) as caught:
-        features.digits_classifier.__wrapped__()
+        features.classifier.__wrapped__()
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 3
 
@@ -118,7 +119,7 @@ def test_noise_floor_uses_as_many_images_as_it_says(n: int, monkeypatch: pytest.
         rows.append(len(x))
         return real(x)
 
-    protocol._reference("digits", "held-out")  # cached before counting
+    protocol._reference("digits", "held-out", EVALUATOR)  # cached before counting
     monkeypatch.setattr(protocol, "fit_gaussian", counted)
     assert noise_floor.__wrapped__(Protocol(num_samples=n), repeats=2).n == n
     assert rows == [n, n]
@@ -208,6 +209,7 @@ def test_every_field_is_in_the_hash_of_the_protocol() -> None:
     changes = {
         "evaluator": "other", "data": "other", "reference": "train", "num_samples": 7, "solver": "euler", "num_steps": 3, "guidance": 2.0,
         "guided_samples": 1, "agreement_guidance": 3.0, "weights": "raw", "neighbours": 5,
+        "precision": "bf16",
     }  # fmt: skip
     assert set(changes) == set(Protocol.model_fields)
     hashes = {base.model_copy(update={field: value}).hash for field, value in changes.items()}

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from disperse.experiments import PROFILES, Cell, item, published, select
+from disperse.experiments.claims import judge
 from disperse.experiments.compare import compare
+from disperse.experiments.statements import STATEMENTS
 from disperse.experiments.store import Record
-from disperse.experiments.tables import grid_markdown, variants_markdown
+from disperse.experiments.tables import claims_markdown, grid_markdown, variants_markdown
 from disperse.spec import NUMERICS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -54,5 +56,7 @@ def test_tables_say_what_the_results_say(pool: list[Record]) -> None:
     cells = item("variants", "cpu", seeds)
     rows = compare(pool, cells, ROW)
     assert (folder / "variants.md").read_text(encoding="utf-8") == variants_markdown(rows, ROW)
-    grid = compare(pool, cells + item("contrastive", "cpu", seeds), ROW)
-    assert (folder / "variants_grid.md").read_text(encoding="utf-8") == grid_markdown(grid)
+    cells += item("contrastive", "cpu", seeds)
+    claims = claims_markdown(judge(STATEMENTS["variants"](pool, cells, ROW)))
+    text = f"{claims}\n{grid_markdown(compare(pool, cells, ROW))}"
+    assert (folder / "variants_grid.md").read_text(encoding="utf-8") == text

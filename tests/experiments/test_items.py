@@ -33,7 +33,8 @@ def test_variants_are_the_papers_and_share_everything_else(name: str) -> None:
         assert (term.blocks, term.local_batch) == ("quarter", 16)
         assert (term.diagonal, term.scale, term.tokens) == ("keep", "dim", "flatten")
         assert cell.spec.batch_size % 16 == 0
-        assert block_indices(term.blocks, model_config(cell.spec.model).depth) == (0,)
+        depth = model_config(cell.spec.model).depth
+        assert block_indices(term.blocks, depth) == (depth // 4 - 1,)
     assert len({cell.spec.run_id for cell in cells}) == len(cells)
 
 
@@ -54,7 +55,7 @@ def test_norm_cost_changes_one_thing_at_a_time(name: str) -> None:
     assert found == {
         "l2-lam0.05": {"lam": 0.05}, "l2-tau0.05": {"tau": 0.05},
         "l2-group-whole": {"local_batch": None}, "l2-lr-double": {"optimizer": 2.0},
-        "baseline-lr-double": {"optimizer": 2.0}, "baseline-long": {"overrides": {"token_scale": 4}},
+        "baseline-lr-double": {"optimizer": 2.0}, "baseline-long": {"overrides": {**PROFILES[name].overrides, "token_scale": 4}},
     }  # fmt: skip
 
 

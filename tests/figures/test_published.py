@@ -11,7 +11,7 @@ from disperse import atomic
 from disperse.errors import StorageError
 from disperse.experiments import ITEMS, PROFILES, item, publish
 from disperse.experiments.store import Record
-from disperse.figures import draw_published, read_sidecar, save
+from disperse.figures import ABLATIONS, draw_published, read_sidecar, save
 
 from ..experiments.cases import record
 
@@ -25,7 +25,8 @@ def evaluations(*names: str, seeds: tuple[int, ...] = (0, 1)) -> list[Record]:
     for number, cell in enumerate(cell for name in names for cell in item(name, "smoke", seeds)):
         for step in sorted({*cell.spec.milestones, cell.spec.num_steps}):
             fd = 20 * (1 + number / 10) / step
-            found.append(record(cell.spec, step, PROTOCOL, fd=fd, rms=1 + number / 5))
+            protocol = ROW.protocol_of(cell.spec.objective.kind)
+            found.append(record(cell.spec, step, protocol, fd=fd, rms=1 + number / 5))
     return found
 
 
@@ -42,7 +43,8 @@ def test_everything_is_drawn_from_the_published_results_alone(store: Path) -> No
     paths = draw_published("smoke")
     folder = store / "figures" / "smoke"
     pictures = [path for path in paths if path.suffix == ".png"]
-    assert {path.stem for path in pictures} >= {"variants", "learning_curves", "norm_cost", "sampler"}
+    assert {path.stem for path in pictures} == {"variants", "variants_grid", "learning_curves", "norm_cost",
+                                                "sampler", "systems_tour", *ABLATIONS}  # fmt: skip
     for path in pictures:
         assert path.read_bytes().startswith(b"\x89PNG")
         facts = read_sidecar(path)
@@ -62,6 +64,8 @@ def test_everything_is_drawn_from_the_published_results_alone(store: Path) -> No
 
     index = (store / "figures" / "README.md").read_text()
     assert table in index
+    for name in ("systems_tour", *ABLATIONS):
+        assert (folder / f"{name}.md").read_text() in index
     for target in re.findall(r"\]\((smoke/[^)]+)\)", index):
         assert (store / "figures" / target).is_file()
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -99,6 +100,33 @@ def test_a_pair_that_parts_costs_more(variant: str) -> None:
     assert costs == sorted(costs)
 
 
+EXTREMES: dict[str, Callable[[Tensor], Tensor]] = {
+    "far from the origin": lambda z: 1e4 + 0.1 * z,
+    "large": lambda z: 1e4 * z,
+    "small": lambda z: 1e-20 * z,
+    "one outlier": lambda z: torch.cat([1e4 * z[:1], z[1:]]),
+    "nearly equal": lambda z: 1 + 1e-4 * z,
+}
+
+
+@pytest.mark.parametrize("extreme", EXTREMES)
+@pytest.mark.parametrize("variant", [*FUNCTIONS, "covariance"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_extreme_views_are_near_float64(dtype: torch.dtype, variant: str, extreme: str) -> None:
+    function = contrastive_covariance if variant == "covariance" else FUNCTIONS[variant][0]
+    first, second = (EXTREMES[extreme](view).to(dtype) for view in views(8, 48))
+    got, expected = function(first, second), function(first.double(), second.double())
+    assert got.dtype == torch.float32
+    assert got.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+
+
+def test_one_dimension_has_nothing_off_the_diagonal() -> None:
+    """Neither 0/0 nor, by rounding, less than 0."""
+    for seed in range(50):
+        z = normal((8, 1), "column", seed)
+        assert 0 <= contrastive_covariance(z, z, offdiagonal_weight=1e3).item() < 1e-3
+
+
 def test_limits() -> None:
     same = torch.ones(8, 3, dtype=torch.float64)
     assert contrastive_infonce_l2(same, same).item() == pytest.approx(math.log(8))
@@ -128,6 +156,14 @@ def test_groups_are_averaged_and_options_reach_the_function() -> None:
     torch.testing.assert_close(ContrastiveLoss(tokens="mean")(*tokens), ContrastiveLoss()(first, second))
 
 
+@pytest.mark.parametrize("variant", FUNCTIONS)
+def test_the_diagonal_is_the_variants_own_where_none_is_given(variant: str) -> None:
+    first, second = views()
+    own = "mask" if variant == "hinge" else "keep"
+    expected = FUNCTIONS[variant][0](first, second, diagonal=own)
+    assert torch.equal(ContrastiveLoss(variant)(first, second), expected)
+
+
 def test_one_row_has_no_pairs() -> None:
     first, second = (view[:1].clone().requires_grad_() for view in views())
     for variant in (*FUNCTIONS, "covariance"):
@@ -152,7 +188,8 @@ def test_a_dimension_that_is_constant_in_one_view_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"variant": "infonce"}, "did you mean"), ({"tau": 0.0}, "loss.tau = 0.0"), ({"candidates": "first"}, "candidates"),
-     ({"diagonal": "drop"}, "diagonal"), ({"local_batch": 0}, "local_batch"), ({"variant": "hinge", "eps": -1.0}, "eps")],
+     ({"diagonal": "drop"}, "diagonal"), ({"local_batch": 0}, "local_batch"),
+     ({"scale": "dims"}, "scale"), ({"variant": "hinge", "eps": -1.0}, "eps")],
 )  # fmt: skip
 def test_bad_options_are_one_line(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
@@ -160,10 +197,26 @@ def test_bad_options_are_one_line(options: dict, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("function", [*(entry[0] for entry in FUNCTIONS.values()), contrastive_covariance])
+def test_a_function_checks_for_itself(function: Callable[..., Tensor]) -> None:
+    first, second = views()
+    with pytest.raises(ConfigError, match=r"views: expected float dtypes, got torch\.int64"):
+        function(first.long(), second.long())
+    if function is contrastive_covariance:
+        for bad in (-1.0, float("nan"), "1"):
+            with pytest.raises(ConfigError, match=r"loss\.offdiagonal_weight = "):
+                function(first, second, offdiagonal_weight=bad)
+        return
+    for option in ("candidates", "diagonal"):
+        with pytest.raises(ConfigError, match=f"loss.{option} = 'first'"):
+            function(first, second, **{option: "first"})
+
+
 def test_bad_views_are_named() -> None:
     first, second = views()
     with pytest.raises(ConfigError, match=r"views: expected two of one shape"):
         ContrastiveLoss()(first, second[:, :4])
-    first[2, 1] = float("nan")
-    with pytest.raises(NonFiniteError, match=r"contrastive loss .* rows \[2\]"):
+    first[2, 1] = second[4, 0] = float("nan")
+    with pytest.raises(NonFiniteError, match=r"contrastive loss .* rows \[2\]; \[4\]"):
         ContrastiveLoss()(first, second)
+    assert ContrastiveLoss(validate=False)(first, second).isnan()

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from disperse import sample
 from disperse.errors import CheckpointError, ConfigError
-from disperse.models import build_model
+from disperse.models import build_model, from_config
 from disperse.models.checkpoints import (
+    digest_tensors,
     export_checkpoint,
     import_checkpoint,
+    infer_config,
     load_model_file,
     save_model,
 )
@@ -64,6 +66,9 @@ def test_the_entry_that_is_asked_for(tmp_path: Path) -> None:
     assert equal(imported.model, {k: v + 1 for k, v in expected.items()})
     with pytest.raises(ConfigError, match=r'weights = .emma.* did you mean "ema"'):
         import_checkpoint(tmp_path / "file.pt", system="sit", weights="emma")
+    torch.save(expected, tmp_path / "plain.pt")
+    with pytest.raises(ConfigError, match="weights = 'ema': expected one of plain"):
+        import_checkpoint(tmp_path / "plain.pt", system="sit", weights="ema")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +97,8 @@ def test_ports_of_meanflow_and_repa(tmp_path: Path) -> None:
     assert equal(imported.model, ours)
     assert imported.model.objective == SiTSpec(reversed_time=True)
     assert any("projectors" in note for note in imported.notes)
+    plain = import_checkpoint(tmp_path / "repa.pt", system="sit", reversed_time=False).model
+    assert plain.objective == SiTSpec()
 
 
 def test_there_and_back_and_sampled(tmp_path: Path) -> None:
@@ -101,7 +108,10 @@ def test_there_and_back_and_sampled(tmp_path: Path) -> None:
     again = load_model_file(tmp_path / "ours.safetensors")
     assert equal(again, weights())
     assert (again.config, again.objective) == (model.config, model.objective)
+    assert not again.training
+    assert not any(parameter.requires_grad for parameter in again.parameters())
     export_checkpoint(again, tmp_path / "back.pt")
+    assert torch.load(tmp_path / "back.pt", weights_only=True).keys() == {"model", "ema"}
     assert equal(import_checkpoint(tmp_path / "back.pt", system="sit").model, weights())
     images = [sample(m, range(2), num_steps=2) for m in (model, again)]
     assert torch.equal(*images)
@@ -146,6 +156,10 @@ CHANGES: dict[str, tuple[Any, str]] = {
         lambda w: {**w, "t_embedder.mlp.2.bias": torch.zeros(1)},
         r"t_embedder\.mlp\.2\.bias is .*\(1,\)",
     ),
+    "column": (
+        lambda w: {**w, "t_embedder.mlp.2.bias": w["t_embedder.mlp.2.bias"].view(384, 1)},
+        r"t_embedder\.mlp\.2\.bias is .*\(384, 1\)",
+    ),
     "dtype": (
         lambda w: {**w, "t_embedder.mlp.2.bias": torch.zeros(384).double()},
         "float64.*expected.*float32",
@@ -154,6 +168,11 @@ CHANGES: dict[str, tuple[Any, str]] = {
         lambda w: {**w, "t_embedder.mlp.2.bias": torch.full((384,), float("nan"))},
         "mlp.2.bias holds NaN",
     ),
+    "infinity": (
+        lambda w: {**w, "t_embedder.mlp.2.bias": torch.full((384,), float("inf"))},
+        "mlp.2.bias holds NaN or infinity",
+    ),
+    "twice": (lambda w: {**w, "module.pos_embed": w["pos_embed"]}, "two tensors have one name"),
     "other": (lambda w: {"conv.weight": torch.zeros(3)}, "not a DiT, SiT or MeanFlow network"),
     "empty": (lambda w: {}, "expected tensors by name"),
     "list": (lambda w: [1, 2], "holds a list"),
@@ -196,6 +215,21 @@ def test_what_cannot_be_inferred_is_asked_for(tmp_path: Path) -> None:
     assert import_checkpoint(tmp_path / "narrow.pt", system="sit", num_heads=4).model.config.num_heads == 4
 
 
+def test_what_is_said_of_the_network_is_not_inferred(tmp_path: Path) -> None:
+    torch.save(weights(), tmp_path / "file.pt")
+    model = import_checkpoint(tmp_path / "file.pt", system="sit", num_heads=12, reversed_time=True).model
+    assert (model.config.num_heads, model.objective) == (12, SiTSpec(reversed_time=True))
+    torch.save(weights("DiT"), tmp_path / "dit.pt")
+    with pytest.raises(ConfigError, match="reversed_time: only for SiT, this is dit"):
+        import_checkpoint(tmp_path / "dit.pt", system="dit", reversed_time=True)
+
+
+@pytest.mark.parametrize("size", ["S", "B", "L", "XL"])
+def test_heads_of_the_published_widths(size: str) -> None:
+    model = build_model(f"SiT-{size}/2", device="meta")
+    assert infer_config(model.state_dict(), system="sit") == model.config
+
+
 def test_half_precision_is_converted_and_said(tmp_path: Path) -> None:
     torch.save({k: v.bfloat16() for k, v in weights().items()}, tmp_path / "file.pt")
     imported = import_checkpoint(tmp_path / "file.pt", system="sit")
@@ -214,6 +248,28 @@ def test_a_flipped_bit_and_a_foreign_file_are_noticed(tmp_path: Path) -> None:
         load_model_file(path)
     save_file(weights(), path)
     with pytest.raises(CheckpointError, match=r"make one with `disperse import model\.safetensors`"):
+        load_model_file(path)
+
+
+def test_the_digest_covers_names_shapes_dtypes_and_bytes() -> None:
+    a, b = torch.arange(6.0), torch.ones(6)
+    others: list[dict[str, Tensor]] = [
+        {"a": a, "b": b}, {"a": b, "b": a}, {"c": a, "b": b}, {"a": a.view(2, 3), "b": b},
+        {"a": a.view(torch.int32), "b": b}, {"a": a, "b": b.index_fill(0, torch.tensor(5), 2.0)},
+    ]  # fmt: skip
+    assert len({digest_tensors(tensors) for tensors in others}) == len(others)
+    assert digest_tensors({"b": b, "a": a}) == digest_tensors({"a": a, "b": b})
+
+
+def test_a_model_file_keeps_its_objective_and_no_infinity(tmp_path: Path) -> None:
+    path, spec = tmp_path / "m.safetensors", SiTSpec(path="vp", prediction="noise")
+    model = from_config(build_model("SiT-Nano/2", device="meta").config, objective=spec)
+    save_model(model, path)
+    assert load_model_file(path).objective == spec
+    with torch.no_grad():
+        model.final_layer.linear.bias.fill_(float("inf"))
+    save_model(model, path)
+    with pytest.raises(CheckpointError, match=r"final_layer\.linear\.bias holds NaN or infinity"):
         load_model_file(path)
 
 

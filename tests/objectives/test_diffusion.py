@@ -127,6 +127,17 @@ def test_the_bound_teaches_the_variance_only() -> None:
     assert not grad[:, 4:].any()
 
 
+def test_a_half_precision_prediction_is_compared_in_float32() -> None:
+    half, single = (
+        OBJECTIVE.forward(
+            lambda *args, dtype=dtype, **_: network(*args).bfloat16().to(dtype),
+            X, torch.zeros(4).long(), Draws(T, EPS, torch.zeros(4, dtype=torch.bool)),
+        )
+        for dtype in (torch.bfloat16, torch.float32)
+    )  # fmt: skip
+    assert torch.equal(OBJECTIVE.losses(network, half).losses, OBJECTIVE.losses(network, single).losses)
+
+
 def test_kl_and_likelihood_by_hand() -> None:
     zero, one = torch.zeros(1), torch.ones(1)
     assert gaussian_kl(zero, zero, zero, zero).item() == 0

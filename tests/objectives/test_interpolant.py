@@ -53,6 +53,7 @@ def test_losses_equal_a_float64_loop() -> None:
             total += (prediction - (a - e)) ** 2
         assert losses[i].item() == pytest.approx(total / np.prod(SHAPE[1:]), rel=1e-5)
         assert result.y[i] == label
+    assert torch.equal(result.labels, y)
     assert losses.shape == (5,)
     assert result.features == {}
     assert torch.equal(result.x_t, interpolate(x, draws.eps, draws.t))

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from disperse.errors import ConfigError
 from disperse.models import DiffusionTransformer, TransformerConfig, from_config
 from disperse.objectives import Draws, MeanFlow
 from disperse.rng import normal
@@ -194,6 +195,19 @@ def test_guided_target_by_hand(omega: float, kappa: float, equal_share: float) -
 def test_no_guidance_is_the_plain_velocity_bit_for_bit() -> None:
     objective, forward = loss_of(MeanFlowSpec(omega=1.0, kappa=0.0), Counted())
     assert torch.equal(objective.guided_velocity(Counted(), forward), forward.draws.eps - X)
+
+
+def test_a_prediction_of_another_shape_is_not_broadcast() -> None:
+    forward = ALL_APART.forward(lambda z, *_, **__: z.repeat(1, 2, 1, 1), X, Y, ALL_APART.draw(SHAPE, 0))
+    with pytest.raises(ConfigError, match=r"prediction: expected shape \(8, 1, 4, 4\)"):
+        ALL_APART.losses(Counted(), forward)
+
+
+def test_now_is_the_second_time_that_equals_the_first() -> None:
+    t = torch.tensor([0.0, 0.3, 1.0])
+    assert torch.equal(ALL_APART.second_time(t), t)
+    draws = ALL_APART.draw(SHAPE, 0)
+    assert torch.equal(draws.to(torch.device("cpu")).r, draws.r)
 
 
 def test_times_are_logit_normal_ordered_and_mostly_equal() -> None:

@@ -130,6 +130,23 @@ SPECS = [SiTSpec(), SiTSpec(path="vp"), SiTSpec(reversed_time=True), DiTSpec(), 
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=repr)
+def test_the_rate_of_label_drop_reaches_every_objective(spec: object) -> None:
+    for rate in (0.0, 1.0):
+        assert build_objective(spec, 9, label_drop=rate).draw(SHAPE, 0).dropped.tolist() == [bool(rate)] * 6
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=repr)
+def test_level_zero_is_data_and_level_one_is_noise(spec: object) -> None:
+    """Up to what the path keeps of the other: 0.7% of data (VP), 1% of noise (DiT)."""
+    objective, eps = build_objective(spec, 9), normal(SHAPE, "eps")
+    level = torch.tensor([0.0, 1.0])
+    t = objective.time_of_noise_level(level)
+    torch.testing.assert_close(objective.noise_level(t), level, rtol=0, atol=0.011)
+    expected = torch.stack([X[0], eps[1]])
+    torch.testing.assert_close(objective.corrupt(X[:2], eps[:2], t), expected, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=repr)
 def test_a_restricted_view_stays_near_and_has_noise_of_its_own(spec: object) -> None:
     objective = build_objective(spec, 9, label_drop=0.5)
     shape = (2000, 1, 2, 2)
@@ -151,6 +168,9 @@ def test_a_restricted_view_stays_near_and_has_noise_of_its_own(spec: object) -> 
     if isinstance(spec, MeanFlowSpec):
         assert torch.equal(first.r == first.t, second.r == second.t)
         assert (second.r <= second.t).all()
+    far = objective.second_view(first, RestrictedNoise(1.0), 0)
+    for time in (far.t,) if far.r is None else (far.t, far.r):
+        assert 0 <= time.min() <= time.max() <= (999 if isinstance(spec, DiTSpec) else 1)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=repr)

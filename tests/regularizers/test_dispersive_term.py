@@ -90,6 +90,22 @@ def test_gradients_reach_the_blocks_that_are_read() -> None:
     assert not output.logs["dispersive"].requires_grad
 
 
+def test_diagnostics_are_averaged_over_blocks() -> None:
+    term = DispersiveRegularizer(DispersiveSpec(blocks=(0, 2)), 4)
+    each = [DispersiveLoss().off_diagonal_weight(FEATURES[block]) for block in (0, 2)]
+    assert abs(each[0] - each[1]) > 1e-3
+    torch.testing.assert_close(
+        term.diagnostics(forward_pass(FEATURES)), {"off_diagonal_weight": (each[0] + each[1]) / 2}
+    )
+
+
+@pytest.mark.parametrize("kind", [DispersiveSpec, ContrastiveSpec])
+def test_nan_is_left_to_the_trainer(kind: type) -> None:
+    """Which checks the total of a step once, instead of waiting for the device in every term."""
+    bad = forward_pass({0: FEATURES[0].clone().fill_(float("nan"))})
+    assert build_regularizer(kind(), 4)(bad, bad).loss.isnan()
+
+
 @pytest.mark.parametrize("kind", [DispersiveSpec, ContrastiveSpec])
 def test_the_weight_is_lambda_times_the_factor_of_the_schedule(kind: type) -> None:
     def weights(**options: Any) -> list[float]:

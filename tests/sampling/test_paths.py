@@ -80,6 +80,17 @@ def test_one_step_by_hand() -> None:
     assert uniform_times(4) == [0, 0.25, 0.5, 0.75, 1]
 
 
+def test_dopri5_reports_states_on_its_grid() -> None:
+    states: list[tuple[int, Tensor]] = []
+    times = uniform_times(4)
+    end = SOLVERS["dopri5"](velocity, START, times, lambda step, x: states.append((step, x)))
+    assert [step for step, _ in states] == [0, 1, 2, 3]
+    assert torch.equal(states[-1][1], end)
+    for step, state in states:
+        exact = times[step + 1] * MEAN + math.hypot(times[step + 1] * STD, 1 - times[step + 1]) * START
+        torch.testing.assert_close(state, exact, rtol=0, atol=5e-3)
+
+
 def test_the_start_is_not_overwritten() -> None:
     for solver in SOLVERS.values():
         x = START.clone()
@@ -110,6 +121,12 @@ def test_guided_channels() -> None:
     for channels, expected in [(None, [5.0] * 4), (3, [5.0, 5, 5, 2]), (1, [5.0, 2, 2, 2]), (4, [5.0] * 4)]:
         field = guided_prediction(model, y, null_class=0, scale=4.0, guided_channels=channels)
         assert field(x, 0.5)[0, :, 0, 0].tolist() == expected
+
+    def with_variance(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return torch.cat([model(x, t, y)] * 2, dim=1)
+
+    field = guided_prediction(with_variance, y, null_class=0, scale=4.0)
+    assert field(x, 0.5)[0, :, 0, 0].tolist() == [5.0] * 4 + [2] * 4  # the variance is not guided
     for bad in (0, -1, "3", True, 1.0):
         with pytest.raises(ConfigError, match="guided_channels = "):
             guided_prediction(model, y, null_class=0, scale=4.0, guided_channels=bad)

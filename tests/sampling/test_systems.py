@@ -2,19 +2,20 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from disperse.errors import ConfigError
-from disperse.models import DiffusionTransformer, build_model
+from disperse.models import DiffusionTransformer, build_model, from_config
 from disperse.objectives import Interpolant, build_objective
 from disperse.objectives.diffusion import schedule
 from disperse.sampling import SamplerConfig, sample, velocity_field
 from disperse.sampling.ancestral import ddim, ddpm
 from disperse.sampling.config import NFE
-from disperse.sampling.sde import FORMS, LAST_STEPS, diffusion_coefficient, last_step
-from disperse.spec import MeanFlowSpec, SiTSpec
+from disperse.sampling.sde import FORMS, LAST_STEPS, SDE_SOLVERS, diffusion_coefficient, last_step
+from disperse.spec import DiTSpec, MeanFlowSpec, SiTSpec
 
 from .conftest import awake
 
@@ -52,6 +53,21 @@ def test_ddim_with_eta_one_gives_the_data_too() -> None:
     got = ddim(best_noise, x, 500, lambda _: torch.randn(x.shape, generator=generator), eta=1.0)
     assert got.mean().item() == pytest.approx(MEAN, abs=0.01)
     assert got.std().item() == pytest.approx(STD, rel=0.05)
+
+
+def test_ddim_with_eta_one_takes_ancestral_steps_of_the_smaller_variance() -> None:
+    """Over all times, where both keep the same ones; v = −1 says the variance β̃."""
+
+    def predict(x: Tensor, t: int) -> Tensor:
+        eps = best_noise(x, t)[:, :1]
+        return torch.cat([eps, -torch.ones_like(eps)], dim=1)
+
+    x = start(8)
+    noise = torch.randn(1000, *x.shape, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        ddim(predict, x, 1000, lambda step: noise[step], eta=1.0),
+        ddpm(predict, x, 1000, lambda step: noise[step]), rtol=0, atol=1e-3,
+    )  # fmt: skip
 
 
 def test_noise_is_asked_for_only_where_it_is_used() -> None:
@@ -108,11 +124,67 @@ def test_guidance_acts_only_in_its_interval(wide: DiffusionTransformer) -> None:
     handle = wide.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
     solver = SOLVERS[wide.config.system][0]
     try:
-        sample(wide, [0], solver=solver, num_steps=10, guidance=2.0, guidance_interval=(0.3, 0.7))
+        for interval, first, last in (((0.3, 0.7), 1, 1), ((0.7, 1.0), 2, 1), ((0.0, 0.3), 1, 2)):
+            rows.clear()
+            sample(wide, [0], solver=solver, num_steps=10, guidance=2.0, guidance_interval=interval)
+            assert set(rows) == {1, 2}
+            assert (rows[0], rows[-1]) == (first, last)
     finally:
         handle.remove()
-    assert set(rows) == {1, 2}
-    assert rows[0] == rows[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "objective", "solver", "expected"),
+    [
+        ("SiT", SiTSpec(), "euler", [0, 0.5]),
+        ("SiT", SiTSpec(reversed_time=True), "euler", [1, 0.5]),
+        ("SiT", SiTSpec(prediction="noise"), "heun", [0.001, 0.5, 0.5, 0.999]),
+        ("SiT", SiTSpec(), "sde-euler", [0, 0.48, 0.96]),
+        ("DiT", DiTSpec(), "ddim", [500, 0]),
+        ("DiT", DiTSpec(), "ddpm", [999, 0]),
+        ("MF", MeanFlowSpec(), "meanflow", [(1, 0.5), (0.5, 0)]),
+        ("MF", MeanFlowSpec(), "euler", [(1, 1), (0.5, 0.5)]),
+    ],
+)
+def test_times_that_the_network_sees(name: str, objective: object, solver: str, expected: list) -> None:
+    """From noise to data, whichever way the network counts; MeanFlow's with r."""
+    seen: list[object] = []
+
+    def record(_: object, args: tuple[Tensor, ...], options: dict[str, Tensor]) -> None:
+        times = [time.unique().item() for time in (args[1], *options.values())]
+        seen.extend([tuple(times)] if len(times) > 1 else times)
+
+    model = from_config(build_model(f"{name}-Nano/2", depth=1, device="meta").config, objective=objective)
+    model.register_forward_pre_hook(record, with_kwargs=True)
+    sample(model, range(2), solver=solver, num_steps=2)
+    assert np.array(seen) == pytest.approx(np.array(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("solver", "setting"),
+    [("ddim", {"eta": 1.0}), ("sde-euler", {"diffusion": "constant"}), ("sde-heun", {"diffusion_norm": 0.5}),
+     ("sde-euler", {"last_step": "tweedie"}), ("sde-euler", {"last_step": "none"}), ("sde-euler", {"last_step_size": 0.2})],
+    ids=str,
+)  # fmt: skip
+def test_settings_of_a_sampler_move_the_image(solver: str, setting: dict) -> None:
+    model = awake(build_model("DiT-Nano/2" if solver == "ddim" else "SiT-Nano/2", depth=1), std=0.2)
+    plain, other = (sample(model, [0], 1, solver=solver, num_steps=4, **s) for s in ({}, setting))
+    assert (plain - other).abs().max() > 1e-3
+
+
+def test_the_last_step_covers_what_the_sde_leaves() -> None:
+    model = build_model("SiT-Nano/2", depth=1)
+    model.forward = lambda x, *_, **__: torch.ones_like(x)  # type: ignore[method-assign]
+    states: list[Tensor] = []
+    for size, covered in ((0.1, 0.1), (5e-4, 1e-3)):  # an SDE ends at 0.999 at the latest
+        options = {"num_steps": 2, "last_step": "euler", "last_step_size": size}
+        images = sample(model, [0], solver="sde-euler", on_step=lambda _, x: states.append(x), **options)
+        torch.testing.assert_close(images - states[-1], torch.full_like(images, covered), rtol=0, atol=1e-6)
+
+
+def test_a_step_of_its_own_is_counted() -> None:
+    assert SamplerConfig("sde-heun", 10).nfe == 21
+    assert SamplerConfig("sde-heun", 10, last_step="none").nfe == 20
 
 
 @pytest.mark.parametrize("last", LAST_STEPS)
@@ -141,6 +213,19 @@ def test_last_steps_by_hand() -> None:
     assert steps == {"mean": 2 + 0.25 * 6, "euler": 2 + 0.25 * 10, "tweedie": 0.25 * 10 + 2, "none": 2}
 
 
+def test_one_step_of_sde_solvers_by_hand() -> None:
+    x, z = torch.tensor([2.0], dtype=torch.float64), torch.tensor([1.5], dtype=torch.float64)
+    ends = {
+        name: solver(lambda x, t: 3 * x + t, lambda t: 1 + t, x, [0.25, 0.75], lambda _: z).item()
+        for name, solver in SDE_SOLVERS.items()
+    }
+    start = 2 + math.sqrt(2 * 1.25 * 0.5) * 1.5
+    first = 3 * start + 0.25
+    second = 3 * (start + 0.5 * first) + 0.75
+    expected = {"sde-euler": start + 0.5 * 6.25, "sde-heun": start + 0.25 * (first + second)}
+    assert ends == pytest.approx(expected, rel=1e-12)
+
+
 def test_diffusion_forms_by_hand() -> None:
     path, t = Interpolant(SiTSpec(), 10).path, 0.3
     expected = {
@@ -149,7 +234,9 @@ def test_diffusion_forms_by_hand() -> None:
         "increasing-decreasing": math.sin(0.3 * math.pi) ** 2,
     }  # fmt: skip
     assert {form: diffusion_coefficient(form, path)(t) for form in FORMS} == pytest.approx(expected)
-    assert diffusion_coefficient("sigma", path, norm=2.0)(t) == pytest.approx(1.4)
+    expected = {form: 2 * value for form, value in expected.items()}
+    expected["decreasing"] = 0.25 * (2 * math.cos(0.3 * math.pi) + 1) ** 2  # the published form
+    assert {form: diffusion_coefficient(form, path, norm=2.0)(t) for form in FORMS} == pytest.approx(expected)
 
 
 def test_velocity_of_every_system_points_from_noise_to_data() -> None:
@@ -177,6 +264,15 @@ def test_every_solver_has_a_cost_and_settings_are_checked() -> None:
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=message):
             SamplerConfig(**settings)
+
+
+def test_what_a_system_is_sampled_by_where_nothing_is_said() -> None:
+    defaults = {"sit": ("heun", 25), "dit": ("ddim", 50), "meanflow": ("meanflow", 1)}
+    for system, expected in defaults.items():
+        config = SamplerConfig.for_system(system)
+        assert (config.solver, config.num_steps) == expected
+    assert SamplerConfig.for_system("sit", "sde-euler").num_steps == 250
+    assert SamplerConfig.for_system("dit", "ddpm", 7).num_steps == 7
 
 
 def test_cards_name_what_a_number_depends_on() -> None:

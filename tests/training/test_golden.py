@@ -40,7 +40,7 @@ def test_defaults_never_move() -> None:
     values = RunSpec().model_dump(mode="json", exclude=set(RunSpec.NOT_IDENTITY))
     assert values.pop("numerics") > 0
     assert values == {
-        "model": "SiT-Mini/2", "overrides": {}, "data": "digits", "regularizers": [], "batch_size": 128,
+        "model": "SiT-Mini/2", "overrides": {}, "data": "digits", "flip": False, "regularizers": [], "batch_size": 128,
         "objective": {"kind": "sit", "path": "linear", "prediction": "velocity", "weighting": "none",
                       "reversed_time": False},
         "optimizer": {"lr": 1e-4, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.0, "warmup_steps": 0},

@@ -1,0 +1,109 @@
+"""The claims of each item as paired comparisons of its runs; ``claims.judge`` says what they are worth."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ..models import preset
+from ..models.flops import num_parameters
+from .claims import Claim, Part, Values, difference, slope
+from .compare import distances, finals
+from .items import DISPERSIVE, VIEWS, Cell
+from .profiles import Profile
+from .store import Record
+
+
+def variants_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:
+    """Claims 1 to 5. Where the paper says "level", and of ℓ2 with restricted noise, nothing is tested."""
+    fd = distances(pool, cells, row)
+    others = [name for name in DISPERSIVE if name != "infonce-l2"]
+    beaten = [f"{name}-{view}" for view in VIEWS for name in DISPERSIVE if name != "covariance"]
+    return [
+        Claim(1, tuple(difference(fd, name, "baseline") for name in DISPERSIVE)),
+        Claim(2, tuple(difference(fd, "infonce-l2", name) for name in others)),
+        Claim(3, tuple(difference(fd, "baseline", f"{name}-independent") for name in DISPERSIVE)),
+        Claim(4, tuple(difference(fd, f"{name}-restricted", "baseline") for name in others)),
+        Claim(5, tuple(difference(fd, name.rpartition("-")[0], name) for name in beaten)),
+    ]
+
+
+def blocks_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:
+    """Claim 6: each place against the baseline, and all blocks against each."""
+    fd = distances(pool, cells, row)
+    places = [cell.label for cell in cells if cell.against and cell.label != "l2-all"]
+    places = list(dict.fromkeys(places))
+    helps = (difference(fd, label, "baseline") for label in ("l2-all", *places))
+    return [Claim(6, (*helps, *(difference(fd, "l2-all", label) for label in places)))]
+
+
+def lambda_tau_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:
+    """Claim 7: each cell of the grid against the baseline."""
+    return [Claim(7, _against_their_own(pool, cells, row))]
+
+
+def longer_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:
+    """Claim 9: at the end of the long runs."""
+    return [Claim(9, _against_their_own(pool, cells, row))]
+
+
+def meanflow_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:
+    """Claim 11: each row against its own baseline."""
+    return [Claim(11, _against_their_own(pool, cells, row))]
+
+
+def model_size_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:
+    """Claim 8: every size improves, and the change falls with the logarithm of the parameters."""
+    fd = distances(pool, cells, row)
+    sizes: dict[str, dict[str, float]] = {}
+    for cell in cells:
+        if cell.against:
+            config = preset(cell.spec.model).config
+            sizes.setdefault(cell.spec.objective.kind, {})[cell.label] = float(num_parameters(config))
+    own = {cell.label: cell.against for cell in cells if cell.against}
+    changes = {a: dict(difference(fd, a, b).values) for a, b in own.items()}
+    slopes = (slope(labels, changes, f"{kind}: change over size") for kind, labels in sizes.items())
+    return [Claim(8, (*_against_their_own(pool, cells, row), *slopes))]
+
+
+def norms_claims(pool: list[Record], cells: list[Cell], row: Profile, level: float = 0.5) -> list[Claim]:
+    """Claim 10: with each block regularised, the norm of every block against the baseline's."""
+    rms = {label: _norms(records, level) for label, records in finals(pool, cells, row).items()}
+    base = rms.get("baseline", {})
+    parts = [
+        _log_ratio(base[block], rms[label][block], f"baseline / {label}, block {block}")
+        for label in rms
+        if label != "baseline"
+        for block in base
+    ]
+    return [Claim(10, tuple(parts))]
+
+
+def _norms(records: Mapping[int, Record], level: float) -> dict[int, dict[int, float]]:
+    """Block → seed → feature rms at a noise level."""
+    found: dict[int, dict[int, float]] = {}
+    for seed, record in records.items():
+        for entry in record["blocks"]:
+            if entry["level"] == level:
+                found.setdefault(entry["block"], {})[seed] = entry["rms"]
+    return found
+
+
+def _log_ratio(a: Mapping[int, float], b: Mapping[int, float], label: str) -> Part:
+    return Part(label, {s: float(np.log(a[s] / b[s])) for s in sorted(a.keys() & b.keys())})
+
+
+def _against_their_own(pool: list[Record], cells: list[Cell], row: Profile) -> tuple[Part, ...]:
+    fd: Values = distances(pool, cells, row)
+    own = {cell.label: cell.against for cell in cells if cell.against}
+    return tuple(difference(fd, label, against) for label, against in own.items())
+
+
+STATEMENTS: dict[str, Callable[[list[Record], list[Cell], Profile], list[Claim]]] = {
+    "variants": variants_claims,
+    "blocks": blocks_claims,
+    "lambda_tau": lambda_tau_claims,
+    "norms": norms_claims,
+    "model_size": model_size_claims,
+    "longer": longer_claims,
+    "meanflow": meanflow_claims,
+}

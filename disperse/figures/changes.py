@@ -1,0 +1,130 @@
+"""Changes against the baseline, ours beside the paper's: a table, the claims and a picture for each item."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import atomic
+from ..evaluation import Estimate, noise_floor
+from ..experiments import compare, paper, tables
+from ..experiments.claims import Judgement, judge
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.statements import STATEMENTS
+from ..experiments.store import Record
+from .facts import plain, run_facts
+from .theme import COLORS, new_figure, save
+
+Draw = Callable[[list[compare.Row], list[Cell]], Figure]
+Published = dict[str, float]  # label → the paper's relative change
+
+
+def percent(change: Estimate) -> tuple[float, float, float]:
+    """A log ratio and its interval in percent; without interval the value three times."""
+    low, high = (change.value if np.isnan(bound) else bound for bound in (change.low, change.high))
+    value, low, high = (100 * float(np.expm1(v)) for v in (change.value, low, high))
+    return value, low, high
+
+
+def change_bar(ax: Axes, x: float, change: Estimate, color: str, *, marker: str = "o") -> None:
+    """A change in percent with its interval, at x."""
+    value, low, high = percent(change)
+    ax.errorbar(x, value, [[value - low], [high - value]], fmt=marker, color=color, capsize=4, markersize=7)
+
+
+def paper_diamond(ax: Axes, x: float, y: float) -> None:
+    """A published change, in percent."""
+    ax.scatter(x, y, marker="D", s=42, color="white", edgecolor="black", linewidth=1.4, zorder=3)
+
+
+def change_legend(ax: Axes, *, published: bool) -> None:
+    """Names the dots, and the diamonds where there are any."""
+    ax.scatter([], [], color=COLORS["infonce-l2"], s=49, label="ours, 95% over seeds")
+    if published:
+        ax.scatter([], [], marker="D", s=42, color="white", edgecolor="black", label="paper (FID, ImageNet)")
+    ax.legend(loc="best")
+
+
+def changes_figure(rows: list[compare.Row], published: Published) -> Figure:
+    """One line per run: its change with the interval, and the paper's as a diamond."""
+    changed = [(entry.label, entry.change) for entry in rows if entry.change is not None]
+    figure, (ax,) = new_figure(8, 1.8 + 0.42 * len(changed))
+    for position, (label, change) in enumerate(changed):
+        value, low, high = percent(change)
+        ax.errorbar(value, position, xerr=[[value - low], [high - value]], fmt="o", capsize=4, markersize=7,
+                    color=COLORS["infonce-l2"])  # fmt: skip
+        if label in published:
+            paper_diamond(ax, 100 * published[label], position - 0.22)
+    ax.axvline(0, color=COLORS["baseline"], linewidth=1)
+    ax.set_yticks(range(len(changed)), [paper.name_of(label) for label, _ in changed])
+    ax.set_ylim(len(changed) - 0.4, -0.7)
+    ax.set_xlabel("change of the Fréchet distance against the baseline, %   (left is better)")
+    change_legend(ax, published=bool(published.keys() & {label for label, _ in changed}))
+    return figure
+
+
+def claim_facts(judgements: list[Judgement]) -> list[dict[str, Any]]:
+    """What a sidecar holds of the claims: verdicts, and every comparison with its interval."""
+    return [
+        {
+            "number": judgement.claim.number,
+            "verdict": judgement.verdict,
+            "p": judgement.p,
+            "n": judgement.n,
+            "parts": [
+                {"compared": part.label, **plain(part.estimate)}
+                for part in judgement.claim.parts
+                if part.values
+            ],
+        }
+        for judgement in judgements
+    ]
+
+
+def draw_changes(
+    name: str,
+    pool: list[Record],
+    cells: list[Cell],
+    row: Profile,
+    folder: Path,
+    *,
+    published: Published | None = None,
+    draw: Draw | None = None,
+) -> tuple[Path, Path]:
+    """Write an item's table with the verdicts on its claims, and its picture with a sidecar.
+
+    Args:
+        name: of the item, and of the files.
+        pool: evaluations.
+        cells: runs of the item, the baselines among them.
+        row: the profile.
+        folder: where to.
+        published: the paper's relative changes by label.
+        draw: a picture of its own; one line per run by default.
+
+    Returns:
+        (table, picture).
+    """
+    rows = compare.compare(pool, cells, row)
+    judgements = judge(STATEMENTS[name](pool, cells, row)) if name in STATEMENTS else []
+    floor = noise_floor(row.protocol)
+    card = f"{row.model}. {row.protocol.card()}. Noise floor of the distance: {floor.value:.2f}."
+    text = tables.comparison_markdown(rows, card, published=published)
+    if judgements:
+        text = f"{tables.claims_markdown(judgements)}\n{text}"
+    table = folder / f"{name}.md"
+    atomic.write_text(table, text)
+    facts = {
+        "item": name,
+        "protocol": row.protocol.model_dump(mode="json"),
+        "noise_floor": floor.value,
+        "rows": compare.as_json(rows),
+        "claims": claim_facts(judgements),
+        "runs": run_facts(pool, cells, row),
+    }
+    figure = draw(rows, cells) if draw else changes_figure(rows, published or {})
+    return table, save(figure, folder / name, facts, stamp=row.stamp)
