@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from .. import atomic, distributed
 from ..data import ImageSet, LatentSet, batch_indices, load_data
 from ..device import autocast
-from ..errors import ConfigError, Interrupted, NonFiniteError, StorageError
+from ..errors import ConfigError, DataError, Interrupted, NonFiniteError, StorageError
 from ..models import TransformerConfig, model_config
 from ..objectives import ForwardPass, View, build_objective
 from ..objectives.base import Network
@@ -60,8 +60,14 @@ def train(
         LockedError: another process trains in this folder.
     """
     folder = Path(folder)
+    with distributed.together():  # first the rank that may keep what it decodes, then those that find it
+        data = load_data(spec.data) if distributed.rank() == 0 else None
     with distributed.together():
-        data = load_data(spec.data)
+        data = load_data(spec.data) if data is None else data
+    contents = distributed.gathered_objects((len(data), data.sha256[:12]))
+    with distributed.together():
+        if len(set(contents)) > 1:  # each rank would train on a part of another batch
+            raise DataError(f"data = {spec.data}: the ranks found {contents}; give all the same images")
         _check_fit(spec, data, model_config(spec.model, **spec.overrides))
         state = TrainState.initial(spec, distributed.rank_device(spec.device))
     with contextlib.ExitStack() as stack:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from disperse import distributed
 from disperse.atomic import locked, read_jsonl
+from disperse.cli import main
 from disperse.data import ImageSet, batch_indices, load_data
-from disperse.errors import DisperseError, StorageError
+from disperse.errors import DataError, DisperseError, StorageError
 from disperse.losses import exchange
 from disperse.spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec, MeanFlowSpec, RunSpec
 from disperse.training import TrainState, train, trainer
@@ -207,6 +208,23 @@ def test_a_signal_to_one_rank_ends_all(ranks: Ranks, tmp_path: Path) -> None:
     assert not changed(gone_on, whole)
 
 
+def other_images(patch: pytest.MonkeyPatch) -> None:
+    data = load_data("digits")
+    content = "ab"[distributed.rank()]
+    patch.setattr(trainer, "load_data", lambda name: ImageSet(data.images, data.labels, content))
+
+
+def no_data(patch: pytest.MonkeyPatch) -> None:
+    """On the second rank, where the first has found some."""
+
+    def missing(name: str) -> ImageSet:
+        if distributed.rank() == 1:
+            raise DataError("no data here")
+        return load_data(name)
+
+    patch.setattr(trainer, "load_data", missing)
+
+
 def disk_full(patch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise StorageError("no space")
@@ -218,6 +236,8 @@ def disk_full(patch: pytest.MonkeyPatch) -> None:
     ("changes", "spoil", "kind", "message"),
     [
         ({"batch_size": 9, "regularizers": ()}, nothing, "ConfigError", "not divisible by the 2 ranks"),
+        ({}, other_images, "DataError", "the ranks found [(1297, 'a'), (1297, 'b')]"),
+        ({}, no_data, "DataError", "no data here"),
         ({"seed": 5}, nothing, "ConfigError", "seed: 0 there, 5 asked"),
         ({}, disk_full, "StorageError", "no space"),
     ],
@@ -232,7 +252,7 @@ def test_an_error_of_one_rank_is_that_of_all(
     assert ends[0][0] == kind
     assert message in ends[0][1]
     assert "\n" not in ends[0][1]
-    assert (tmp_path / "run").exists() == ("batch_size" not in changes)
+    assert (tmp_path / "run").exists() == ("seed" in changes or spoil is disk_full)
 
 
 def test_a_run_of_ranks_is_locked(ranks: Ranks, tmp_path: Path) -> None:
@@ -253,6 +273,22 @@ def test_gradients_of_heads_are_averaged(ranks: Ranks) -> None:
     for first, second in ranks(averaged):
         assert torch.equal(first, torch.full((2, 3), 1.5))
         assert torch.equal(second, torch.full((4,), 15.0))
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [(["list"], "several processes can train or sample"), (["train", "--profile", "smoke"], "torchrun")],
+)
+def test_what_ranks_cannot_do_is_one_line(
+    command: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)  # nowhere to meet
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def port() -> int:
@@ -280,7 +316,7 @@ def test_a_killed_rank_takes_the_others_with_it(tmp_path: Path) -> None:
                 break
             time.sleep(0.1)
         processes[1].kill()
-        _, error = processes[0].communicate(timeout=60)
+        _, error = processes[0].communicate(timeout=120)
         assert processes[0].returncode == 5, error
         assert "\ndisperse train: rank 0: lost contact with another rank (" in error.replace("\r", "\n")
         assert "Traceback" not in error
