@@ -24,8 +24,12 @@ def convergence_records(pool: list[Record], row: Profile, seeds: tuple[int, ...]
     ]
 
 
-def draw_published(profile_name: str) -> list[Path]:
+def draw_published(profile_name: str, into: Path | None = None) -> list[Path]:
     """Redraw every published figure and table of a profile, and the index of all.
+
+    Args:
+        profile_name: row of the ladder.
+        into: where ``<profile>/`` and the index go; ``figures`` by default.
 
     Raises:
         StorageError: too little is published for that profile, or a result was edited.
@@ -34,7 +38,8 @@ def draw_published(profile_name: str) -> list[Path]:
     if not pool:
         raise StorageError(f"figures/{profile_name}/results.jsonl: nothing published; run `disperse publish`")
     seeds = tuple(sorted({record["seed"] for record in pool}))
-    folder = home() / "figures" / profile_name
+    into = home() / "figures" if into is None else into
+    folder = into / profile_name
     cells = item("variants", profile_name, seeds)
     finished = {entry.label for entry in compare(pool, cells, row)}
     if not {"baseline"} < finished:
@@ -49,7 +54,7 @@ def draw_published(profile_name: str) -> list[Path]:
     paths += draw_norm_cost(pool, every, row, folder)
     measured = convergence_records(pool, row, seeds)
     paths += [draw_convergence(measured, row, folder)] if measured else []
-    index = home() / "figures" / "README.md"
+    index = into / "README.md"
     template = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     table = variants_markdown(compare(pool, cells, row), row)
     atomic.write_text(
@@ -58,7 +63,7 @@ def draw_published(profile_name: str) -> list[Path]:
             profile=profile_name,
             table=table,
             grid=(folder / "variants_grid.md").read_text(encoding="utf-8"),
-            samples=_samples_section(folder),
+            samples=_samples_section(home() / "figures" / profile_name),
             norm_cost=(folder / "norm_cost.md").read_text(encoding="utf-8"),
             evaluations=len(pool),
             runs=len({record["fingerprint"] for record in pool}),
