@@ -9,7 +9,7 @@ import math
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,20 +43,13 @@ class Finding:
         return f"{self.state:8}{self.item}" + (f": {self.detail}" if self.detail else "")
 
 
-def verify(
-    profile_name: str,
-    *,
-    retrain_count: int = 0,
-    seed: int | None = None,
-    say: Callable[[str], None] = print,
-) -> str:
-    """Compare everything published of a profile with its results; returns the verdict.
+def verify(profile_name: str, *, retrain_count: int = 0, seed: int | None = None) -> str:
+    """Compare everything published of a profile with its results, a printed line per item; the verdict.
 
     Args:
         profile_name: row of the ladder.
         retrain_count: entries to train again, chosen at random.
         seed: of that choice; another one every time by default.
-        say: takes one line per item.
 
     Raises:
         StorageError: after all items are told, if one is not as it should be; or nothing is published.
@@ -66,7 +59,7 @@ def verify(
     findings: list[Finding] = []
     for finding in _steps(profile_name, pool, retrain_count, seed):
         findings += [finding] if finding.state != BEGUN else []
-        say(str(finding))
+        print(finding, flush=True)
     wrong = [finding for finding in findings if finding.state != OK]
     if wrong:
         counts = Counter(finding.state.lower() for finding in wrong)
@@ -173,7 +166,9 @@ def first_difference(kept: Any, fresh: Any, path: str = "") -> str:
         pairs = enumerate(zip(kept, fresh, strict=True))
         return next(filter(None, (first_difference(a, b, f"{path}.{i}") for i, (a, b) in pairs)), "")
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (kept, fresh))
-    same = math.isclose(kept, fresh, rel_tol=TOLERANCE, abs_tol=1e-9) if numbers else kept == fresh
+    same = type(kept) is type(fresh) and kept == fresh
+    if numbers:
+        same = math.isclose(kept, fresh, rel_tol=TOLERANCE, abs_tol=1e-9)
     return "" if same else f"{path}: {kept!r}, the results make {fresh!r}"
 
 
