@@ -19,10 +19,11 @@ from ..rng import stream
 from ..spec import RunSpec
 from ..training import train
 
-# Where bits can't be expected to agree. Other rounding grows over training until it is as large as the
-# difference between two halves of one sampling: measured up to MEASURED; these leave room.
-FD_TOLERANCE = 0.25  # relative
-SHARE_TOLERANCE = 0.08  # of precision, recall and agreement, absolute
+# Where bits can't be expected to agree. Other rounding grows over training: with AVX2 instead of AVX-512,
+# 600 steps of the baseline ended 0.5% away in fd and 0.003 in the shares. Longer runs and other devices
+# were not measured, so these leave much room; seeds differ by as much.
+FD_TOLERANCE = 0.15  # relative
+SHARE_TOLERANCE = 0.05  # of precision, recall and agreement, absolute
 SAME, NEAR, FAR = "bit-equal", "within tolerance", "differs"
 
 
@@ -94,7 +95,7 @@ def compare(published: Record, here: Record) -> Comparison:
 def _difference_of_machines(published: Record, here: Record) -> str:
     pairs = [(key, published[key], here[key]) for key in ("device", "torch") if published[key] != here[key]]
     if not pairs:
-        return "same device and torch: bits agree on the processor of the publication only"
+        return "same device and torch, so another kind of processor, or other code"
     return ", ".join(f"{key} {ours} here, {theirs} published" for key, theirs, ours in pairs)
 
 
