@@ -1,6 +1,7 @@
 # Every target makes its own environment in .venv when it is missing or older than its recipe.
 PROFILE ?= cpu
 SEEDS   ?= 1
+RETRAIN ?= 0
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -8,7 +9,7 @@ STAMP   := $(VENV)/.installed
 # Small models gain nothing from more threads, and lose much where other work wants the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help reproduce test smoke lab lint figures publish clean
+.PHONY: help reproduce test smoke lab lint figures publish report verify clean
 
 help:
 	@echo "make reproduce  train and execute every notebook (PROFILE=cpu SEEDS=1)"
@@ -17,6 +18,8 @@ help:
 	@echo "make lab        JupyterLab on notebooks/"
 	@echo "make lint       formatting, style, types, notebooks without outputs"
 	@echo "make figures    redraw the published figures from their results; trains nothing"
+	@echo "make report     a site of the executed notebooks in build/report/, to read without a server"
+	@echo "make verify     compute the published tables and values again and compare (RETRAIN=1: train one too)"
 	@echo "make publish    append this machine's finished evaluations to the published results"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -51,6 +54,12 @@ figures: $(STAMP)
 publish: $(STAMP)
 	$(BIN)/disperse publish --profile $(PROFILE)
 	$(BIN)/disperse figures --profile $(PROFILE)
+
+report: $(STAMP)
+	$(BIN)/disperse report --profile $(PROFILE)
+
+verify: $(STAMP)
+	$(BIN)/disperse verify --profile $(PROFILE) --retrain $(RETRAIN)
 
 clean:
 	rm -rf $(VENV) build runs papermill_runs/smoke papermill_runs/cpu

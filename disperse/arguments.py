@@ -145,6 +145,23 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     figures.add_argument("--profile", default="cpu")
 
+    report = command(
+        "report", "Make a static site of the executed notebooks, to read without a server or network.",
+        "disperse report --profile cpu",
+    )  # fmt: skip
+    report.add_argument("--profile", default="cpu")
+
+    verify = command(
+        "verify", "Compute the published tables and values again from their results, and compare.",
+        "disperse verify --profile cpu --retrain 1",
+    )  # fmt: skip
+    verify.add_argument("--profile", default="cpu")
+    verify.add_argument("--retrain", type=int, default=0, metavar="N",
+                        help="also train N published entries again, chosen at random")  # fmt: skip
+    verify.add_argument(
+        "--seed", type=int, default=None, help="of that choice; another every time by default"
+    )
+
     publish = command(
         "publish", "Append this machine's finished evaluations to the published results.",
         "disperse publish --profile cpu --seeds 3",

@@ -214,9 +214,9 @@ def _list(options: argparse.Namespace) -> None:
 _EXTRA = ("IPython", "ipykernel", "matplotlib", "nbformat", "pandas", "papermill", "seaborn")
 
 
-def _check_extra() -> None:
+def _check_extra(*more: str) -> None:
     """Say at once that the extra is missing, not after minutes of training."""
-    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    missing = [name for name in (*_EXTRA, *more) if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"{', '.join(missing)} not installed: pip install 'disperse[notebooks]'")
 
@@ -239,6 +239,20 @@ def _figures(options: argparse.Namespace) -> None:
 
     for path in draw_published(options.profile):
         print(path)
+
+
+def _report(options: argparse.Namespace) -> None:
+    _check_extra("nbconvert", "latex2mathml")
+    from .reproduce.report import build_report
+
+    print(build_report(options.profile))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    _check_extra()
+    from .reproduce.verify import verify
+
+    print(verify(options.profile, retrain_count=options.retrain, seed=options.seed))
 
 
 def _publish(options: argparse.Namespace) -> None:
@@ -264,6 +278,8 @@ COMMANDS = {
     "reproduce": _reproduce,
     "figures": _figures,
     "publish": _publish,
+    "report": _report,
+    "verify": _verify,
 }
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ ORDER = [
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 ONLY_IN = {
     "matplotlib": {"figures", "widgets"}, "seaborn": {"figures", "widgets"}, "papermill": {"reproduce"},
-    "nbformat": {"reproduce"}, "IPython": {"widgets"}, "pandas": {"experiments", "figures"},
+    "nbformat": {"reproduce"}, "nbconvert": {"reproduce"}, "latex2mathml": {"reproduce"},
+    "IPython": {"widgets"}, "pandas": {"experiments", "figures"},
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

@@ -27,8 +27,12 @@ def convergence_records(pool: list[Record], row: Profile, seeds: tuple[int, ...]
     ]
 
 
-def draw_published(profile_name: str) -> list[Path]:
+def draw_published(profile_name: str, into: Path | None = None) -> list[Path]:
     """Redraw every published figure and table of a profile, and the index of all.
+
+    Args:
+        profile_name: row of the ladder.
+        into: where ``<profile>/`` and the index go; ``figures`` by default.
 
     Raises:
         StorageError: too little is published for that profile, or a result was edited.
@@ -37,7 +41,8 @@ def draw_published(profile_name: str) -> list[Path]:
     if not pool:
         raise StorageError(f"figures/{profile_name}/results.jsonl: nothing published; run `disperse publish`")
     seeds = tuple(sorted({record["seed"] for record in pool}))
-    folder = home() / "figures" / profile_name
+    into = home() / "figures" if into is None else into
+    folder = into / profile_name
     cells = item("variants", profile_name, seeds)
     finished = {entry.label for entry in compare(pool, cells, row)}
     if not {"baseline"} < finished:
@@ -59,7 +64,7 @@ def draw_published(profile_name: str) -> list[Path]:
         paths += draw_systems(pool, item("headline", profile_name, seeds) + systems, row, folder)
     measured = convergence_records(pool, row, seeds)
     paths += [draw_convergence(measured, row, folder)] if measured else []
-    index = home() / "figures" / "README.md"
+    index = into / "README.md"
     template = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     table = variants_markdown(compare(pool, cells, row), row)
     atomic.write_text(
@@ -68,7 +73,7 @@ def draw_published(profile_name: str) -> list[Path]:
             profile=profile_name,
             table=table,
             grid=(folder / "variants_grid.md").read_text(encoding="utf-8"),
-            samples=_samples_section(folder),
+            samples=_samples_section(home() / "figures" / profile_name),
             norm_cost=(folder / "norm_cost.md").read_text(encoding="utf-8"),
             ablations="".join(_ablation_section(name, folder) for name in shown),
             ablation_rows="".join(_ablation_row(name, folder) for name in shown),

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, Nul
 
 from .. import atomic
 from ..evaluation import mean_over_seeds
-from ..experiments.store import commit
+from ..experiments.store import commit, seal
 
 # Okabe and Ito's colours, told apart by colour-blind readers too. Baseline and the paper's own
 # variant keep theirs in every figure; those of one family differ in lightness as well.
@@ -105,7 +105,13 @@ def floor_line(ax: Axes, value: float, label: str, *, color: str = "", right: bo
 
 
 def save(figure: Figure, stem: Path, facts: dict[str, Any], *, stamp: str = "") -> Path:
-    """Write ``stem.png`` and ``stem.json`` (facts, commit, date); ``stamp`` is printed across.
+    """Write ``stem.png`` and ``stem.json``: facts, commit, date, the picture's SHA-256, and a seal over all.
+
+    Args:
+        figure: to be saved.
+        stem: of both files.
+        facts: what the sidecar holds.
+        stamp: is printed across.
 
     Returns:
         Path of the picture.
@@ -115,7 +121,9 @@ def save(figure: Figure, stem: Path, facts: dict[str, Any], *, stamp: str = "") 
                     ha="center", va="center")  # fmt: skip
     picture = stem.with_suffix(".png")
     atomic.write_file(picture, lambda path: figure.savefig(path))
-    atomic.write_json(stem.with_suffix(".json"), {**facts, **provenance(), "picture": picture.name})
+    written = {"picture": picture.name, "picture_sha256": atomic.sha256_file(picture)}
+    content = json.loads(json.dumps({**facts, **provenance(), **written}, allow_nan=False))  # keys as read
+    atomic.write_json(stem.with_suffix(".json"), seal(content))
     return picture
 
 

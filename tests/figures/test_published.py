@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from disperse import atomic
 from disperse.errors import StorageError
 from disperse.experiments import ITEMS, PROFILES, item, publish
-from disperse.experiments.store import Record
+from disperse.experiments.store import Record, seal
 from disperse.figures import ABLATIONS, draw_published, read_sidecar, save
 
 from ..experiments.cases import record
@@ -72,7 +72,10 @@ def test_everything_is_drawn_from_the_published_results_alone(store: Path) -> No
     sidecars = {path: path.read_text() for path in folder.glob("*.json")}
     draw_published("smoke")
     for path, text in sidecars.items():
-        assert {**json.loads(text), "date": 0} == {**read_sidecar(path), "date": 0}
+        again, dated = read_sidecar(path), {"date": 0, "sha256": 0}
+        assert {**json.loads(text), **dated} == {**again, **dated}
+        assert again["picture_sha256"] == atomic.sha256_file(path.with_suffix(".png"))
+        assert again == seal(again)
 
 
 @pytest.mark.parametrize(
