@@ -6,6 +6,7 @@ notebook or run failed, 75 locked by another process, 130/143 stopped by a signa
 
 import argparse
 import importlib.util
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -177,12 +178,33 @@ def _reproduce(options: argparse.Namespace) -> None:
     _check_extra()
     from .reproduce import plan, reproduce
 
-    if options.seeds < 1:
-        raise ConfigError(f"--seeds {options.seeds}: expected ≥ 1")
     if options.plan:
-        print(plan(options.profile, options.seeds))
+        print(plan(options.profile, options.items, options.seeds))
     else:
-        reproduce(options.profile, options.seeds)
+        reproduce(options.profile, options.items, options.seeds)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from .reproduce import complete_run, find_spec
+
+    spec = find_spec(options.profile, options.item, options.label, options.seed)
+    complete_run(spec, options.profile, job=options.job)
+
+
+def _notebook(options: argparse.Namespace) -> None:
+    _check_extra()
+    from .reproduce import execute_notebook
+
+    parameters: dict[str, object] = {"profile": options.profile}
+    for given in options.parameters:
+        name, equals, text = given.partition("=")
+        if not equals:
+            raise ConfigError(f"-p {given}: expected NAME=VALUE")
+        try:
+            parameters[name] = json.loads(text)
+        except ValueError:
+            parameters[name] = text
+    execute_notebook(options.name, parameters, job=options.job)
 
 
 def _figures(options: argparse.Namespace) -> None:
@@ -214,6 +236,8 @@ COMMANDS = {
     "export": _export,
     "list": _list,
     "reproduce": _reproduce,
+    "run": _run,
+    "notebook": _notebook,
     "figures": _figures,
     "publish": _publish,
 }

@@ -28,6 +28,9 @@ class Profile:
         num_samples, guided_samples: images of the distance, and of the guided class agreement.
         weights: which weights are sampled: ``"raw"`` or an average.
         stamp: printed across figures, or empty.
+        gpus: accelerators that one run is trained on; with several, ``torchrun`` starts a process on each.
+            0: none is asked for, and one that is there is used.
+        cores, memory_gb, hours: what one run asks of a cluster; hours bounds it.
     """
 
     name: str
@@ -44,6 +47,10 @@ class Profile:
     guided_samples: int
     weights: str
     stamp: str = ""
+    gpus: int = 0
+    cores: int = 1
+    memory_gb: int = 4
+    hours: float = 4.0
 
     def spec(
         self,
