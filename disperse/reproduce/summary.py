@@ -47,7 +47,7 @@ def reason(job: Job) -> str:
         lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return "no log"
-    last = next((line for line in reversed(lines) if line.strip()), "ended without a word (killed?)")
+    last = next((line for line in reversed(lines) if line.strip()), "printed nothing (killed, or not begun?)")
     return last.removeprefix("disperse run: ").removeprefix(f"disperse notebook: {job.title}: ")
 
 

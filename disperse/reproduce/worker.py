@@ -43,11 +43,15 @@ def execute_notebook(name: str, parameters: dict[str, object], *, job: Path | No
 
     Arguments as ``complete_run`` and ``execute``.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which stops the kernel too
-    with _reporting(name, job) as say:
-        elapsed = execute(name, parameters)
-        folder = output_folder(str(parameters["profile"]))
-        say(f"{name}: executed in {elapsed:.0f} s ({folder / name}.ipynb)")
+    # As Ctrl-C, which stops the kernel too.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with _reporting(name, job) as say:
+            elapsed = execute(name, parameters)
+            folder = output_folder(str(parameters["profile"]))
+            say(f"{name}: executed in {elapsed:.0f} s ({folder / name}.ipynb)")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager
