@@ -2,6 +2,7 @@
 PROFILE ?= cpu
 SEEDS   ?= 1
 RETRAIN ?= 0
+ITEMS   ?= headline
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -12,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help reproduce test smoke lab lint figures publish report verify clean
 
 help:
-	@echo "make reproduce  train and execute every notebook (PROFILE=cpu SEEDS=1)"
+	@echo "make reproduce  train and execute every notebook (PROFILE=cpu ITEMS=headline SEEDS=1)"
 	@echo "make test       run the tests"
 	@echo "make smoke      every notebook at toy size: proves that they run, not what they show"
 	@echo "make lab        JupyterLab on notebooks/"
@@ -31,13 +32,13 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 reproduce: $(STAMP)
-	$(BIN)/disperse reproduce --profile $(PROFILE) --seeds $(SEEDS)
+	$(BIN)/disperse reproduce --profile $(PROFILE) --items $(ITEMS) --seeds $(SEEDS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto
 
 smoke: $(STAMP)
-	$(BIN)/disperse reproduce --profile smoke --seeds 1
+	$(BIN)/disperse reproduce --profile smoke
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir notebooks
@@ -62,4 +63,4 @@ verify: $(STAMP)
 	$(BIN)/disperse verify --profile $(PROFILE) --retrain $(RETRAIN)
 
 clean:
-	rm -rf $(VENV) build runs papermill_runs/smoke papermill_runs/cpu
+	rm -rf $(VENV) .snakemake build runs papermill_runs/smoke papermill_runs/cpu

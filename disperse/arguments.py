@@ -132,12 +132,37 @@ def parser() -> argparse.ArgumentParser:
 
     reproduce = command(
         "reproduce", "Train what is missing, then execute the notebooks.",
-        "disperse reproduce --profile cpu --seeds 3",
+        "disperse reproduce --profile cpu --items all --seeds 3",
     )  # fmt: skip
     reproduce.add_argument("--profile", default="cpu")
+    reproduce.add_argument("--items", default="headline", help="what to train: headline (the default), "
+                           "all, or items such as variants,blocks; the rest is as published")  # fmt: skip
     reproduce.add_argument("--seeds", type=int, default=1, help="training seeds 0 to SEEDS-1")
-    reproduce.add_argument("--plan", action="store_true", help="print the runs and what is done; run nothing")
+    reproduce.add_argument("--plan", action="store_true", help="print what is done, what remains and an "
+                           "estimate of its core-hours; run nothing")  # fmt: skip
     data_path(reproduce)
+
+    run = command(
+        "run", "Complete one run of an item: train it to its end, evaluate every milestone.",
+        "disperse run --profile cpu --item blocks --label l2-all --seed 0",
+    )  # fmt: skip
+    run.add_argument("--profile", default="cpu")
+    run.add_argument("--item", required=True, help="whose run; of several that share it, a,b, the longest")
+    run.add_argument("--label", required=True, help="of the run in the item's table")
+    run.add_argument("--seed", type=int, default=0)
+
+    notebook = command(
+        "notebook", "Execute one notebook into papermill_runs/PROFILE/.",
+        "disperse notebook norm_cost --profile cpu -p num_seeds=3 -p source=runs",
+    )  # fmt: skip
+    notebook.add_argument("name", metavar="NAME", help="its file's name without .ipynb")
+    notebook.add_argument("--profile", default="cpu")
+    notebook.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE",
+                          help="any name of its parameters cell; repeatable")  # fmt: skip
+    for alone in (run, notebook):
+        alone.add_argument("--job", type=Path, default=None, metavar="LOG", help="for the workflow: print to "
+                           "LOG but for one line at the end, and end when the caller does")  # fmt: skip
+        data_path(alone)
 
     figures = command(
         "figures", "Redraw the published figures and tables; trains nothing.",

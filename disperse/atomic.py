@@ -141,8 +141,11 @@ def remove_temporaries(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[int]:
     """Hold an exclusive lock on the file ``path``; the system frees it when the process dies.
+
+    Yields:
+        The lock's file descriptor: a child that inherits it holds the lock too.
 
     Raises:
         LockedError: another process holds it; the message names its pid.
@@ -166,4 +169,4 @@ def locked(path: Path) -> Iterator[None]:
         handle.truncate()
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        yield handle.fileno()

@@ -6,6 +6,7 @@ notebook or run failed, 75 locked by another process, 130/143 stopped by a signa
 
 import argparse
 import importlib.util
+import json
 import os
 import sys
 import warnings
@@ -47,7 +48,7 @@ def _run_as_a_rank(options: argparse.Namespace) -> int:
     """One of the processes that torchrun started; returns the exit code."""
     from .distributed import process_group, rank, started_ranks, together
 
-    if started_ranks() > 1 and options.command not in ("train", "sample"):
+    if started_ranks() > 1 and options.command not in ("train", "sample", "run"):
         raise ConfigError("several processes can train or sample; start this command without torchrun")
     with process_group():
         try:
@@ -225,12 +226,33 @@ def _reproduce(options: argparse.Namespace) -> None:
     _check_extra()
     from .reproduce import plan, reproduce
 
-    if options.seeds < 1:
-        raise ConfigError(f"--seeds {options.seeds}: expected ≥ 1")
     if options.plan:
-        print(plan(options.profile, options.seeds))
+        print(plan(options.profile, options.items, options.seeds))
     else:
-        reproduce(options.profile, options.seeds)
+        reproduce(options.profile, options.items, options.seeds)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from .reproduce import complete_run, find_spec
+
+    spec = find_spec(options.profile, options.item, options.label, options.seed)
+    complete_run(spec, options.profile, job=options.job)
+
+
+def _notebook(options: argparse.Namespace) -> None:
+    _check_extra()
+    from .reproduce import execute_notebook
+
+    parameters: dict[str, object] = {"profile": options.profile}
+    for given in options.parameters:
+        name, equals, text = given.partition("=")
+        if not equals:
+            raise ConfigError(f"-p {given}: expected NAME=VALUE")
+        try:
+            parameters[name] = json.loads(text)
+        except ValueError:
+            parameters[name] = text
+    execute_notebook(options.name, parameters, job=options.job)
 
 
 def _figures(options: argparse.Namespace) -> None:
@@ -276,6 +298,8 @@ COMMANDS = {
     "export": _export,
     "list": _list,
     "reproduce": _reproduce,
+    "run": _run,
+    "notebook": _notebook,
     "figures": _figures,
     "publish": _publish,
     "report": _report,

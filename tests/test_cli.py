@@ -91,7 +91,9 @@ def trained(home: Path, capsys: pytest.CaptureFixture[str]) -> Path:
         (["train", "--objective", "meanflow", "--set", "objective.omega=-1"], 2, "objective.omega = -1"),
         (["train", "--objective", "dit", "--set", "objective.omega=1"], 2, "objective.field = 'omega'"),
         (["train", "--set", "num_steps=1000"], 2, "beyond num_steps = 1000, never reached"),
-        (["reproduce", "--seeds", "0"], 2, "expected ≥ 1"),
+        (["reproduce", "--items", "varians"], 2, 'did you mean "variants"'),
+        (["run", "--item", "variants", "--label", "hinje"], 2, 'did you mean "hinge"'),
+        (["run", "--label", "hinge"], 2, "required: --item"),
         (["figures", "--profile", "smoke"], 3, "nothing published"),
         (["trian"], 2, "invalid choice: 'trian'"),
     ],
@@ -106,7 +108,8 @@ def test_mistakes_are_one_line(
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "sample", "evaluate", "list", "reproduce", "figures", "publish"]
+    "command",
+    ["train", "sample", "evaluate", "list", "reproduce", "run", "notebook", "figures", "publish"],
 )
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -313,6 +316,51 @@ def test_without_the_notebooks_extra(
     assert call(capsys, *command) == (
         2, f"disperse {command[0]}: {package} not installed: pip install 'disperse[notebooks]'"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["variant"], "did you mean variants?"),
+        (["variants", "-p", "num_seeds"], "-p num_seeds: expected NAME=VALUE"),
+        (["variants", "-p", "num_seed=1"], "did you mean num_seeds?"),
+        (["variants", "-p", "num_seeds=one"], "num_seeds = 'one': expected int"),
+        (["variants", "--profile", "smoek"], 'did you mean "smoke"'),
+    ],
+)
+def test_mistakes_about_a_notebook(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    code, error = call(capsys, "notebook", *arguments)
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 0
+
+
+def test_seeds_that_are_none(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "reproduce", "--seeds", "0") == (2, "disperse reproduce: --seeds 0: expected ≥ 1")
+
+
+def test_without_snakemake(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "snakemake", None)
+    assert call(capsys, "reproduce") == (
+        2, "disperse reproduce: snakemake not installed: pip install 'disperse[workflow]'"
+    )  # fmt: skip
+    assert call(capsys, "reproduce", "--plan") == (0, "")  # looks only
+
+
+def test_one_run_alone(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["run", "--profile", "smoke", "--item", "variants", "--label", "hinge", "--seed", "1"]
+    assert main(options) == 0
+    (folder,) = (store / "runs").iterdir()
+    assert "hinge, seed 1: 40 steps, 2 evaluations, " in capsys.readouterr().out
+    assert sorted(path.name[:13] for path in (folder / "evaluations").iterdir()) == [
+        "step_00000020",
+        "step_00000040",
+    ]
+    assert read_spec(folder).seed == 1
 
 
 def test_a_home_without_notebooks(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

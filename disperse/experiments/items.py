@@ -62,7 +62,7 @@ def variants(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     ]
 
 
-def headline(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+def pair(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """The baseline and the paper's own variant alone, of ``variants``: what the ablations stand beside."""
     shown = ("baseline", "infonce-l2")
     return [cell for cell in variants(profile_name, seeds) if cell.label in shown]
@@ -222,7 +222,7 @@ ITEMS = {
     "local_batch": local_batch,
     "contrastive_to_dispersive": contrastive_to_dispersive,
     "rate_scan": rate_scan,
-    "headline": headline,
+    "pair": pair,
 }
 
 

@@ -33,7 +33,9 @@ class Profile:
         precision: of the network in training and in the evaluation's samples.
         beta2: of AdamW; weight decay is 0 everywhere.
         evaluator, reference: whose features are compared, and with what.
-        gpus: how many a run wants; 0 is none. ``resources`` says for how long.
+        gpus: accelerators that one run is trained on; with several, ``torchrun`` starts a process on each.
+            0: none is asked for, and one that is there is used.
+        cores, memory_gb, hours: what one run asks of a cluster; hours bounds it.
     """
 
     name: str
@@ -59,6 +61,9 @@ class Profile:
     evaluator: str = EVALUATOR
     reference: str = "held-out"
     gpus: int = 0
+    cores: int = 1
+    memory_gb: int = 4
+    hours: float = 4.0
 
     def spec(
         self,
@@ -156,7 +161,7 @@ PROFILES = {row.name: row for row in (
         solver="heun", sampler_steps=25, num_samples=5000, guided_samples=1000,
         weights="power-0.1",
         data="cifar10", flip=True, overrides={"input_size": 32, "in_channels": 3, "num_classes": 10},
-        precision="bf16", evaluator=CIFAR10_EVALUATOR, gpus=1),
+        precision="bf16", evaluator=CIFAR10_EVALUATOR, gpus=1, cores=4, memory_gb=16, hours=1),
     # The paper's ablations: SiT-B/2, 80 epochs, no guidance, 250 grid points of Heun = 249 steps = 498 NFE.
     # Unpublished, so ours: bf16, no warm-up, and the step before the end that is evaluated too. MeanFlow's
     # runs of the paper have no mirror images. FID takes ADM's statistics of the whole train split.
@@ -167,7 +172,8 @@ PROFILES = {row.name: row for row in (
         solver="heun", sampler_steps=249, num_samples=50_000, guided_samples=0,
         weights="constant-0.9999",
         data="imagenet256-latents", flip=True, ema=("constant-0.9999",),
-        precision="bf16", evaluator=FID_EVALUATOR, reference="VIRTUAL_imagenet256_labeled", gpus=8),
+        precision="bf16", evaluator=FID_EVALUATOR, reference="VIRTUAL_imagenet256_labeled",
+        gpus=8, cores=32, memory_gb=128, hours=24),
 )}
 # fmt: on
 

@@ -186,9 +186,14 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)  # saves the last step if it is training
-        time.sleep(20)
-        os._exit(143)
+        end_gently()
+
+
+def end_gently() -> None:
+    """End this process, from any thread: training saves its last step first; what hangs is cut off."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(20)
+    os._exit(143)
 
 
 def _reason(error: BaseException) -> str:

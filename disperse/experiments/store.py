@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .. import atomic
+from .. import atomic, distributed
 from ..analysis import measure_blocks, measure_terms
 from ..data import load_data
 from ..device import resolve_device
@@ -84,12 +84,17 @@ def is_complete(spec: RunSpec, protocol: Protocol) -> bool:
 
 
 def complete(spec: RunSpec, protocol: Protocol) -> None:
-    """Train a run as far as its spec says and evaluate every milestone and the end; cheap if done."""
+    """Train a run as far as its spec says and evaluate every milestone and the end; cheap if done.
+
+    Several processes only train it: one alone, called the same way, evaluates then.
+    """
     folder = run_folder(spec)
     if is_complete(spec, protocol):
         return
     check_evaluator(protocol)
     train(spec, folder, progress=False)
+    if distributed.size() > 1:
+        return
     for step in sorted({*spec.milestones, spec.num_steps}):
         evaluate_run(folder, step, protocol, device=spec.device)
 

@@ -61,7 +61,7 @@ def draw_published(profile_name: str, into: Path | None = None) -> list[Path]:
     systems = item("systems_tour", profile_name, seeds)
     toured = bool(finals(pool, systems, row))
     if toured:
-        paths += draw_systems(pool, item("headline", profile_name, seeds) + systems, row, folder)
+        paths += draw_systems(pool, item("pair", profile_name, seeds) + systems, row, folder)
     measured = convergence_records(pool, row, seeds)
     paths += [draw_convergence(measured, row, folder)] if measured else []
     index = into / "README.md"
@@ -100,7 +100,7 @@ def _published_ablations(pool: list[Record], row: Profile, seeds: tuple[int, ...
     for name in ABLATIONS:
         cells = item(name, row.name, seeds)
         if finals(pool, cells, row):
-            found[name] = item("headline", row.name, seeds) + cells
+            found[name] = item("pair", row.name, seeds) + cells
     return found
 
 

@@ -1,6 +1,19 @@
 """Reproduction: notebooks executed headlessly, and the main job."""
 
+from .engine import plan, reproduce
+from .jobs import find_spec, make_plan
 from .notebooks import check_parameters, execute, finish, output_folder
-from .run import plan, reproduce
+from .worker import complete_run, execute_notebook
 
-__all__ = ["check_parameters", "execute", "finish", "output_folder", "plan", "reproduce"]
+__all__ = [
+    "check_parameters",
+    "complete_run",
+    "execute",
+    "execute_notebook",
+    "find_spec",
+    "finish",
+    "make_plan",
+    "output_folder",
+    "plan",
+    "reproduce",
+]

@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import torch
 
 from .. import atomic
@@ -33,25 +32,34 @@ from ..training import home
 TOKEN = "DISPERSE_NOTEBOOK_TOKEN"
 
 
+def notebook_names() -> list[str]:
+    """Every notebook of the repository, by name.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    folder = home() / "notebooks"
+    names = sorted(path.stem for path in folder.glob("*.ipynb"))
+    if not names:
+        raise ConfigError(
+            f"{folder}: no notebooks; they come with the repository: run in a clone of it, "
+            "or name one in DISPERSE_HOME"
+        )
+    return names
+
+
 def notebook_path(name: str) -> Path:
     """A notebook of the repository by name.
 
     Raises:
         ConfigError: there is none of that name; the nearest is suggested. Or there are none at all.
     """
-    folder = home() / "notebooks"
-    if not any(folder.glob("*.ipynb")):
-        raise ConfigError(
-            f"{folder}: no notebooks; they come with the repository: run in a clone of it, "
-            "or name one in DISPERSE_HOME"
-        )
-    path = folder / f"{name}.ipynb"
-    if not path.is_file() or path.parent != folder:
-        names = [found.stem for found in folder.glob("*.ipynb")]
+    names = notebook_names()
+    if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"notebook {name!r}: expected one of {', '.join(sorted(names))}{hint}")
-    return path
+        raise ConfigError(f"notebook {name!r}: expected one of {', '.join(names)}{hint}")
+    return home() / "notebooks" / f"{name}.ipynb"
 
 
 def output_folder(profile: str) -> Path:
@@ -86,13 +94,16 @@ def parameters_of(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such cell, or it holds more than assignments of literals.
     """
-    notebook = nbformat.read(path, as_version=4)
-    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    try:  # as plain JSON: nbformat takes seconds to import
+        everything = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        cells = [cell for cell in everything if "parameters" in cell["metadata"].get("tags", [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: not a notebook of format 4 ({type(error).__name__}: {error})") from None
     if len(cells) != 1:
         raise ConfigError(f"{path.name}: expected one cell tagged parameters, found {len(cells)}")
     defaults = {}
     try:
-        for node in ast.parse(cells[0].source).body:
+        for node in ast.parse("".join(cells[0]["source"])).body:
             if (
                 not isinstance(node, ast.Assign)
                 or not isinstance(node.targets[0], ast.Name)
@@ -176,6 +187,7 @@ def execute(name: str, parameters: dict[str, Any], *, timeout_s: int = 7200) -> 
         # By now papermill has interrupted the kernel, so what trained in it has saved its last step.
         raise Interrupted(signal.SIGINT, f"{name}: stopped; type the same command to go on") from None
     except Exception as error:  # papermill, nbclient and the kernel raise many kinds
+        receipt.unlink(missing_ok=True)  # it is the sign of success
         if running.exists():
             os.replace(running, failed)
         if isinstance(error, RunFailedError):

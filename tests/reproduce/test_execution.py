@@ -8,12 +8,8 @@ import nbformat
 import pytest
 
 from disperse.errors import ConfigError, RunFailedError
-from disperse.experiments import item
-from disperse.reproduce import check_parameters, execute, notebooks, output_folder, plan, reproduce, run
+from disperse.reproduce import check_parameters, execute, notebooks, output_folder
 
-from ..experiments.test_store import SPEC, toy
-
-__all__ = ["toy"]
 GOOD = '{"cells": "the last good output"}'
 
 
@@ -151,51 +147,3 @@ def test_a_notebook_is_named_not_pointed_at(store: Path, name: str) -> None:
     (store / "toy.ipynb").write_text("{}")
     with pytest.raises(ConfigError, match="expected one of toy"):
         execute(name, {})
-
-
-def test_the_plan_says_what_is_done(store: Path, toy: object) -> None:
-    from disperse import atomic
-    from disperse.experiments import run_folder
-    from disperse.experiments.store import evaluation_path
-
-    from ..experiments.cases import TOY, record
-
-    assert plan("toy", 2).count("no step yet") == 10
-    for step in (2, 4):
-        path = evaluation_path(run_folder(SPEC), step, TOY.protocol)
-        atomic.write_json(path, record(SPEC, step, TOY.protocol))
-        lines = [line for line in plan("toy", 2).splitlines() if SPEC.run_id in line]
-        assert len(lines) == 1
-        assert ("finished" if step == 4 else "evaluated at [2]") in lines[0]
-    assert sorted(path.name for path in (store / "runs").iterdir()) == [SPEC.run_id]  # only looks
-    for cell in item("variants", "toy", (0, 1)):
-        assert cell.spec.run_id in plan("toy", 2)
-
-
-def test_one_failure_stops_nothing_else_and_is_told_at_the_end(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    called: list[tuple[str, dict[str, object]]] = []
-
-    def pretend(name: str, parameters: dict[str, object]) -> float:
-        called.append((name, parameters))
-        if name == "01_train":
-            raise RunFailedError("01_train: no luck; see there")
-        return 1.0
-
-    def fail(*_: object) -> None:
-        raise RunFailedError("1 of 10 runs failed: hinge")
-
-    monkeypatch.setattr(run, "execute", pretend)
-    monkeypatch.setattr(run, "complete_all", fail)
-    with pytest.raises(
-        RunFailedError, match=r"2 failed: 1 of 10 runs failed: hinge; 01_train: no luck"
-    ) as caught:
-        reproduce("smoke", 2)
-    assert caught.value.exit_code == 5
-    written = {path.stem for path in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb")}
-    assert {name for name, _ in called} == written  # every notebook there is, once
-    assert len(called) == len(written)
-    assert all(parameters["profile"] == "smoke" for _, parameters in called)
-    assert dict(called)["variants"]["num_seeds"] == 2
-    assert "FAILED 01_train" in capsys.readouterr().out

@@ -1,0 +1,71 @@
+"""How long runs will take: an estimate from operations, scaled by what finished runs took here."""
+
+import json
+import statistics
+from pathlib import Path
+
+from ..evaluation import Protocol
+from ..models import model_config
+from ..models.flops import forward_macs, train_flops
+from ..spec import RunSpec
+from ..training import home
+from .store import evaluation_path, run_folder
+
+# Operations a second of one core on the small models of the ladder, training and sampling alike: what
+# 250 runs of 2400 steps gave. Large models come nearer to a core's peak.
+CORE_RATE = 40e9
+# A MeanFlow step has a forward-mode derivative on top of forward and backward: measured against SiT's.
+SYSTEM_FACTOR = {"sit": 1.0, "dit": 1.0, "meanflow": 3.0}
+
+
+def remaining_core_hours(runs: list[tuple[RunSpec, Protocol]]) -> float:
+    """Estimated core-hours of what isn't trained and evaluated yet."""
+    seconds = sum(_training_s(spec, _trained(spec)) + _evaluation_s(spec, how) for spec, how in runs)
+    return seconds * _slowness() / 3600
+
+
+def _training_s(spec: RunSpec, done: int) -> float:
+    views = 1 + len({view for term in spec.regularizers if (view := getattr(term, "view", None))})
+    images = max(spec.num_steps - done, 0) * spec.batch_size
+    flops = train_flops(model_config(spec.model, **spec.overrides))
+    return images * flops * views * SYSTEM_FACTOR[spec.objective.kind] / CORE_RATE
+
+
+def _evaluation_s(spec: RunSpec, protocol: Protocol) -> float:
+    """Of the milestones without an evaluation; guidance costs a second pass."""
+    folder = run_folder(spec)
+    steps = {*spec.milestones, spec.num_steps}
+    missing = sum(not evaluation_path(folder, step, protocol).exists() for step in steps)
+    # An adaptive solver decides for itself: about a hundred evaluations of the network.
+    passes = (protocol.num_samples + 2 * protocol.guided_samples) * (protocol.sampler.nfe or 100)
+    return missing * passes * 2 * forward_macs(model_config(spec.model, **spec.overrides)) / CORE_RATE
+
+
+def _trained(spec: RunSpec) -> int:
+    """Newest saved step of a run; 0 without one."""
+    folders = (run_folder(spec) / "checkpoints").glob("step_*")
+    return max((int(path.name[5:]) for path in folders if path.name[5:].isdecimal()), default=0)
+
+
+def _slowness() -> float:
+    """How many times longer this machine's runs took than estimated: their median; 1 without any."""
+    found = []
+    for path in (home() / "runs").glob("*/spec.json"):
+        newest = max(path.parent.glob("checkpoints/step_*/manifest.json"), default=None)
+        factor = _factor(path, newest) if newest else None
+        if factor:
+            found.append(factor)
+    return statistics.median(found) if found else 1.0
+
+
+def _factor(spec_path: Path, manifest: Path) -> float | None:
+    """Seconds taken over seconds estimated; None for a run that can't be read or is too short to say."""
+    try:
+        spec = RunSpec.parse(json.loads(spec_path.read_text(encoding="utf-8")))
+        saved = json.loads(manifest.read_text(encoding="utf-8"))
+        step, elapsed = int(saved["step"]), float(saved["progress"]["elapsed_s"])
+    except (OSError, ValueError, KeyError, TypeError):  # a damaged run is for its own job to tell
+        return None
+    if step < 200:
+        return None
+    return elapsed / _training_s(spec.replace(num_steps=step, milestones=()), 0)

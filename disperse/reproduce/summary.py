@@ -1,0 +1,82 @@
+"""What was done, what failed, and what remains."""
+
+from ..experiments import resources
+from ..experiments.cost import remaining_core_hours
+from .jobs import Job, NotebookJob, Plan, RunJob, alone, missing
+from .notebooks import output_folder
+
+
+def forget_failures(plan: Plan) -> None:
+    """Remove the logs of jobs that aren't done: what has one at the end has failed this time."""
+    for job in plan.jobs:
+        if missing(job):
+            job.log.unlink(missing_ok=True)
+
+
+def failed(plan: Plan) -> list[Job]:
+    """Jobs that were begun and have no result."""
+    return [job for job in plan.jobs if missing(job) and job.log.exists()]
+
+
+def waiting(plan: Plan) -> list[tuple[NotebookJob, RunJob]]:
+    """Notebooks that were not executed, each with a run that it waits for."""
+    return [
+        (job, next(run for run in job.needs if missing(run)))
+        for job in plan.notebooks
+        if any(missing(run) for run in job.needs)
+    ]
+
+
+def summary(plan: Plan) -> str:
+    """Where everything lies; what failed, why, where its log is and how to run it alone."""
+    lines = []
+    for job in failed(plan):
+        lines += [f"FAILED {job.title}: {reason(job)}", f"  log: {job.log}", f"  alone: {alone(job)}"]
+    lines += [f"not executed: {job.title} (waits for {run.title})" for job, run in waiting(plan)]
+    runs, notebooks = (sum(not missing(job) for job in kind) for kind in (plan.runs, plan.notebooks))
+    notebooks -= sum(not missing(job) for job, _ in waiting(plan))
+    folder = output_folder(plan.row.name)
+    lines.append(
+        f"done: {runs} of {len(plan.runs)} runs, {notebooks} of {len(plan.notebooks)} notebooks ({folder})"
+    )
+    return "\n".join(lines)
+
+
+def reason(job: Job) -> str:
+    """Last line of a job's log, which says why it failed."""
+    try:
+        lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "no log"
+    last = next((line for line in reversed(lines) if line.strip()), "printed nothing (killed, or not begun?)")
+    return last.removeprefix("disperse run: ").removeprefix(f"disperse notebook: {job.title}: ")
+
+
+def plan_text(plan: Plan) -> str:
+    """The runs and notebooks of a plan: what is finished, what remains, and for how long."""
+    row = plan.row
+    lines = [f"profile {row.name}: {row.model}, {row.num_steps} steps of {row.batch_size}"]
+    if row.gpus:
+        lines.append(f"  the baseline: {resources(row, row.spec('baseline', 0)).describe()}")
+    for run in plan.runs:
+        left = len(missing(run))
+        state = "finished" if not left else f"{left} of {len(run.outputs)} evaluations to do"
+        lines.append(f"  {run.title}: {state} ({run.spec.run_id}, {run.spec.num_steps} steps)")
+    for job in plan.notebooks:
+        remaining = sum(bool(missing(run)) for run in job.needs)
+        state = f"waits for {remaining} runs" if remaining else "not executed" if missing(job) else "executed"
+        lines.append(f"  notebook {job.title}: {state}")
+    lines.append(
+        f"to do: {sum(bool(missing(run)) for run in plan.runs)} of {len(plan.runs)} runs, {cost(plan)}"
+    )
+    return "\n".join(lines)
+
+
+def cost(plan: Plan) -> str:
+    """What remains to be trained and evaluated, in words."""
+    runs = [run for run in plan.runs if missing(run)]
+    if plan.row.gpus:  # how fast they are isn't known before one has run
+        return f"at most {len(runs) * plan.row.gpus * plan.row.hours:.0f} GPU-hours (the profile's bound)"
+    hours = remaining_core_hours([(run.spec, run.protocol) for run in runs])
+    told = f"{hours:.1f} core-hours" if hours >= 1 else f"{60 * hours:.0f} core-minutes"
+    return f"about {told} (an estimate, without the notebooks)"

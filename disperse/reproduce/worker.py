@@ -1,0 +1,110 @@
+"""One job alone: complete a run, or execute a notebook; typed by hand or started by the workflow."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .. import distributed
+from ..errors import Interrupted
+from ..experiments.runner import end_gently
+from ..experiments.store import complete, run_folder
+from ..spec import RunSpec
+from .notebooks import execute, output_folder
+
+Say = Callable[[str], None]
+
+
+def complete_run(spec: RunSpec, profile_name: str, *, job: Path | None = None) -> None:
+    """Train a run to its end and evaluate every milestone, as far as that isn't done.
+
+    Args:
+        spec: the run.
+        profile_name: how it is evaluated.
+        job: the log, for a job of the workflow; see ``_reporting``.
+    """
+    from ..experiments import profile
+
+    protocol = profile(profile_name).protocol_of(spec.objective.kind)
+    with _reporting(f"{spec.name}, seed {spec.seed}", job) as say:
+        started = time.monotonic()
+        complete(spec, protocol)
+        done = f"{spec.num_steps} steps"
+        if distributed.size() == 1:
+            done += f", {spec.num_evaluations} evaluations"
+        elapsed = time.monotonic() - started
+        say(f"{spec.name}, seed {spec.seed}: {done}, {elapsed:.0f} s ({run_folder(spec)})")
+
+
+def execute_notebook(name: str, parameters: dict[str, object], *, job: Path | None = None) -> None:
+    """Execute a notebook into ``papermill_runs/<profile>/``; SIGTERM saves what trains in it.
+
+    Arguments as ``complete_run`` and ``execute``.
+    """
+    # As Ctrl-C, which stops the kernel too.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with _reporting(name, job) as say:
+            elapsed = execute(name, parameters)
+            folder = output_folder(str(parameters["profile"]))
+            say(f"{name}: executed in {elapsed:.0f} s ({folder / name}.ipynb)")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _reporting(title: str, job: Path | None) -> Iterator[Say]:
+    """Say how a job ended.
+
+    As a job of the workflow (``job`` is its log), many run at once: from here on, all that the process
+    prints goes to the log; the terminal gets one line, when it is done. The process ends with the
+    one that started it, so that none trains on when the workflow was killed.
+    """
+    if job is None:
+        yield print if distributed.rank() == 0 else lambda line: None
+        return
+    if distributed.rank() > 0:
+        job = job.with_suffix(f".rank{distributed.rank()}.log")
+    job.parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    with open(job, "w", encoding="utf-8") as log:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(log.fileno(), stream.fileno())
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        if distributed.rank() == 0:
+            print(line, file=terminal, flush=True)
+
+    try:
+        yield say
+    except (Interrupted, KeyboardInterrupt):
+        raise  # the workflow says so once for all
+    except Exception as error:
+        if distributed.rank() == 0:
+            print(f"FAILED {title}: {error}", file=terminal, flush=True)
+        raise
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    end_gently()
+
+
+def end_group_with(parent: int) -> None:
+    """End this process and its group when ``parent`` is gone, if that is what started it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.killpg(0, signal.SIGTERM)
+
+    if os.getppid() == parent and os.getpgrp() == os.getpid():
+        threading.Thread(target=watch, daemon=True).start()

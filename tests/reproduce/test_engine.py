@@ -1,0 +1,180 @@
+"""Snakemake over the store: what is done stays, what fails stops nothing else, what changed is done again."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from disperse import atomic
+from disperse.reproduce import make_plan
+from disperse.reproduce.jobs import log_folder
+
+from ..experiments.cases import record
+
+REPOSITORY = Path(__file__).parents[2]
+# Writes what `finish` would, without the seconds that importing the library takes.
+FINISH = """
+import json, os, pathlib
+path = pathlib.Path(os.environ["DISPERSE_HOME"]) / f"papermill_runs/{profile}/NAME.receipt.json"
+path.write_text(json.dumps({"token": os.environ["DISPERSE_NOTEBOOK_TOKEN"]}))
+"""
+
+
+def write(store: Path, name: str, source: str = "", parameters: str = 'profile = "cpu"') -> None:
+    """A notebook that does ``source`` and finishes."""
+    cells = [nbformat.v4.new_code_cell(text) for text in (parameters, source, FINISH.replace("NAME", name))]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    (store / "notebooks").mkdir(parents=True, exist_ok=True)
+    nbformat.write(made, store / "notebooks" / f"{name}.ipynb")
+
+
+def reproduce(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "disperse", "reproduce", "--profile", "smoke", *arguments],
+        env={**os.environ, "DISPERSE_HOME": str(store)}, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+def snakemake(store: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), *arguments,
+         "--directory", str(store), "--config", "profile=smoke"],
+        cwd=REPOSITORY, env={**os.environ, "DISPERSE_HOME": str(store), **environment},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+def fill_store() -> None:
+    """Evaluations of every run, made up by hand."""
+    for run in make_plan("smoke").runs:
+        for path, step in zip(run.outputs, sorted({*run.spec.milestones, run.spec.num_steps}), strict=True):
+            atomic.write_json(path, record(run.spec, step, run.protocol))
+
+
+def test_failures_are_told_and_only_what_changed_is_done_again(store: Path) -> None:
+    write(store, "good")
+    write(store, "bad", "1 / 0")
+    # A run that fails: its folder can't be written. `variants` waits for it, the others don't.
+    write(store, "variants", parameters='profile = "cpu"\nnum_seeds = 1\nsource = "runs"')
+    fill_store()
+    broken = make_plan("smoke").runs[-1]
+    for path in broken.outputs:
+        path.unlink()
+    (broken.outputs[0].parents[1] / "lock").mkdir()
+    done = reproduce(store)
+    assert done.returncode == 5, done
+    assert done.stderr == "disperse reproduce: 2 of 8 jobs failed, as above\n"
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("good: executed in ") for line in lines)
+    failed = lines.index("FAILED bad: ZeroDivisionError: division by zero in cell [3]; see "
+                         f"{store / 'papermill_runs' / 'smoke' / 'bad.failed.ipynb'}")  # fmt: skip
+    assert lines[failed + 1 : failed + 3] == [
+        f"  log: {log_folder('smoke') / 'notebook-bad.log'}",
+        "  alone: disperse notebook bad --profile smoke",
+    ]
+    assert f"  alone: disperse {' '.join(broken.arguments)}" in lines
+    assert f"not executed: variants (waits for {broken.title})" in lines
+    assert f"done: 4 of 5 runs, 1 of 3 notebooks ({store / 'papermill_runs' / 'smoke'})" in lines
+
+    # Mended: the failed notebook and run, and what waited for it; not the good one.
+    write(store, "bad")
+    fill_store()
+    done = reproduce(store)
+    assert done.returncode == 0, done
+    assert done.stderr == ""
+    executed = [line.split(":")[0] for line in done.stdout.splitlines() if ": executed in " in line]
+    assert sorted(executed) == ["bad", "variants"]
+    receipt = json.loads((store / "papermill_runs" / "smoke" / "bad.receipt.json").read_text())
+    assert receipt["token"]
+
+    # A changed notebook is executed again, it alone: what a checkout touches is as it was.
+    for path in store.rglob("*"):
+        path.touch()
+    write(store, "good", "# more")
+    done = snakemake(store, "--dry-run", "--cores", "1", "--quiet", "rules")
+    assert done.returncode == 0, done
+    jobs = {line.split()[0] for line in done.stdout.splitlines() if line.startswith(("notebook_", "run_"))}
+    assert jobs == {"notebook_good"}, done
+
+
+# A cluster that takes down what it is asked for, and is full.
+SBATCH = '#!/bin/sh\nprintf "%s\\n" "$@" ---- >> "$ASKED"\necho "sbatch: error: no room" >&2\nexit 1\n'
+# Snakemake on a row of the ladder that asks for several accelerators.
+ON_GPUS = """
+import dataclasses, sys
+from disperse.experiments import PROFILES
+from snakemake.cli import main
+PROFILES["smoke"] = dataclasses.replace(PROFILES["smoke"], gpus=8, memory_gb=64, hours=12)
+main(sys.argv[1:])
+"""
+
+
+def test_slurm_is_asked_for_what_the_profile_says(store: Path, tmp_path: Path) -> None:
+    write(store, "good")
+    found = make_plan("smoke")
+    for name, text in {"sbatch": SBATCH, "sinfo": "#!/bin/sh\n", "sacct": "#!/bin/sh\n"}.items():
+        atomic.write_text(tmp_path / "bin" / name, text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    asked = tmp_path / "asked"
+    environment = {**os.environ, "DISPERSE_HOME": str(store), "ASKED": str(asked),
+                   "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", ON_GPUS, "--snakefile", str(REPOSITORY / "Snakefile"),
+         "--workflow-profile", str(REPOSITORY / "profiles" / "default"),
+         "--profile", str(REPOSITORY / "profiles" / "slurm"), "--slurm-no-account",
+         "--slurm-logdir", str(tmp_path / "logs"), "--directory", str(store), "--config", "profile=smoke"],
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1, done
+    submitted = {job.splitlines()[-1]: job.splitlines() for job in asked.read_text().split("----\n")[:-1]}
+    assert len(submitted) == len(found.runs) + len(found.notebooks), done
+    for script, options in submitted.items():
+        one = " ".join(options)
+        assert "-t 720 --mem 65536" in one, options
+        assert ("--gpus=8" if "run_" in script else "--gpus=1") in options, options
+    # What each job runs is printed, here as in a dry run.
+    for run in found.runs:
+        told = f"torchrun --standalone --nproc-per-node 8 -m disperse {' '.join(run.arguments)} --job"
+        assert told in done.stdout + done.stderr
+
+
+KUBECTL = """#!/bin/sh
+case "$1" in
+  create) cat > "$ASKED"; printf disperse-7 ;;
+  get) printf %s "$STATE" ;;
+esac
+"""
+
+
+def test_kubernetes_is_asked_for_what_a_job_needs(tmp_path: Path) -> None:
+    atomic.write_text(tmp_path / "kubectl", KUBECTL)
+    (tmp_path / "kubectl").chmod(0o755)
+    folder, asked = REPOSITORY / "profiles" / "kubernetes", tmp_path / "asked"
+
+    def call(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        known = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ASKED": str(asked), **environment}
+        return subprocess.run(
+            [folder / name, *arguments], cwd=tmp_path, env=known, capture_output=True, text=True, check=False
+        )
+
+    options = ("65536", "720", "4", "8", "/clone/.snakemake/tmp/job.sh")
+    done = call("submit", *options, DISPERSE_IMAGE="python:3.11", DISPERSE_VOLUME="claim")
+    assert (done.returncode, done.stdout) == (0, "disperse-7"), done
+    job = yaml.safe_load(asked.read_text())["spec"]
+    assert job["activeDeadlineSeconds"] == 720 * 60
+    (container,) = job["template"]["spec"]["containers"]
+    assert container["command"] == ["bash", "/clone/.snakemake/tmp/job.sh"]
+    assert container["workingDir"] == container["volumeMounts"][0]["mountPath"] == str(tmp_path)
+    assert container["resources"]["limits"] == {"memory": "65536Mi", "nvidia.com/gpu": "8"}
+    assert job["template"]["spec"]["volumes"][0]["persistentVolumeClaim"] == {"claimName": "claim"}
+    done = call("submit", *options, DISPERSE_IMAGE="python:3.11")
+    assert done.returncode != 0
+    assert "the claim of the volume" in done.stderr
+    for state, word in {"1/": "success", "/1": "failed", "/": "running"}.items():
+        assert call("status", "disperse-7", STATE=state).stdout == f"{word}\n"
