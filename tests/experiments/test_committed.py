@@ -36,13 +36,20 @@ def test_they_are_of_this_numerics_stamp(pool: list[Record]) -> None:
 @pytest.mark.parametrize(
     ("name", "labels", "seeds"),
     [("variants", None, 3), ("variants", {"baseline", "infonce-l2"}, 6), ("norm_cost", None, 3),
-     ("longer", None, 1)],
+     ("longer", None, 1), ("contrastive", None, 2), ("systems_tour", None, 3)],
 )  # fmt: skip
 def test_every_run_that_the_text_speaks_of_is_there(
     pool: list[Record], name: str, labels: set[str] | None, seeds: int
 ) -> None:
     cells = [c for c in item(name, "cpu", tuple(range(seeds))) if labels is None or c.label in labels]
     assert [c.label for c in cells if not complete(pool, c)] == []
+
+
+def test_every_system_draws_the_digit_that_it_is_asked_for(pool: list[Record]) -> None:
+    cells = item("pair", "cpu", (0,)) + item("systems_tour", "cpu", (0, 1, 2))
+    rows = compare(pool, cells, ROW)
+    assert {row.label for row in rows} == {cell.label for cell in cells}
+    assert min(row.metrics["agreement"].value for row in rows) > 0.9  # MeanFlow in one step
 
 
 def test_the_sampler_was_shown_to_have_converged(pool: list[Record]) -> None:
