@@ -14,14 +14,16 @@ from .store import evaluation_path, run_folder
 # Operations a second of one core on the small models of the ladder, training and sampling alike: what
 # 250 runs of 2400 steps gave. Large models come nearer to a core's peak.
 CORE_RATE = 40e9
+# A job's start: Python, PyTorch and the data.
+START_S = 4.0
 # A MeanFlow step has a forward-mode derivative on top of forward and backward: measured against SiT's.
 SYSTEM_FACTOR = {"sit": 1.0, "dit": 1.0, "meanflow": 3.0}
 
 
 def remaining_core_hours(runs: list[tuple[RunSpec, Protocol]]) -> float:
     """Estimated core-hours of what isn't trained and evaluated yet."""
-    seconds = sum(_training_s(spec, _trained(spec)) + _evaluation_s(spec, how) for spec, how in runs)
-    return seconds * _slowness() / 3600
+    each = [_training_s(spec, _trained(spec)) + _evaluation_s(spec, how) for spec, how in runs]
+    return (sum(each) * _slowness() + START_S * sum(seconds > 0 for seconds in each)) / 3600
 
 
 def _training_s(spec: RunSpec, done: int) -> float:
