@@ -95,11 +95,11 @@ def _samples_section(folder: Path) -> str:
 
 
 def _published_ablations(pool: list[Record], row: Profile, seeds: tuple[int, ...]) -> dict[str, list[Cell]]:
-    """Items of ``ABLATIONS`` of which a run is published, with the runs that they stand beside."""
+    """Items of ``ABLATIONS`` that are published whole in some seed, with the runs that they stand beside."""
     found = {}
     for name in ABLATIONS:
         cells = item(name, row.name, seeds)
-        if finals(pool, cells, row):
+        if finals(pool, cells, row).keys() == {cell.label for cell in cells}:
             found[name] = item("pair", row.name, seeds) + cells
     return found
 
