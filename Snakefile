@@ -53,7 +53,8 @@ for job in PLAN.runs:
             [update(str(path)) for path in job.outputs],
         log:
             str(job.log),
-        priority: job.spec.num_steps * job.spec.batch_size
+        # In the order of the items, so that the first notebooks needn't wait for the last runs.
+        priority: len(PLAN.runs) - PLAN.runs.index(job)
         threads: PLAN.row.cores
         params:
             command=command,
@@ -78,7 +79,7 @@ for job in PLAN.notebooks:
         params:
             command=command,
             **job.depends,
-        # Pictures before longer runs, the first notebook before all.
+        # Pictures before runs, the first notebook before all.
         priority: 2**40 - PLAN.notebooks.index(job)
         resources:
             **jobs.resources(job, PLAN.row),
