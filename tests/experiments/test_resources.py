@@ -1,5 +1,7 @@
 """The rows for GPUs: what they say of the paper, that a plan needs no data, and what a run costs."""
 
+from pathlib import Path
+
 import pytest
 
 from disperse.cli import main
@@ -38,16 +40,26 @@ def test_every_system_of_a_row_fits_its_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpu", "paper"])
-def test_a_plan_needs_no_data(name: str, capsys: pytest.CaptureFixture) -> None:
+def test_a_plan_needs_no_data(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    out = planned(name, tmp_path, monkeypatch, capsys)
+    assert "the baseline: " in out
+    assert out.count("evaluations to do (") >= 5
+
+
+def planned(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> str:
+    """What ``disperse reproduce --plan`` prints where there are notebooks, no runs and no data."""
+    (tmp_path / "notebooks").symlink_to(Path(__file__).parents[2] / "notebooks")
+    monkeypatch.setenv("DISPERSE_HOME", str(tmp_path))
     assert main(["reproduce", "--plan", "--profile", name]) == 0
-    out = capsys.readouterr().out
-    assert "each run: " in out
-    assert out.count("evaluated at no step yet") == 5
+    return capsys.readouterr().out
 
 
-def test_small_rows_speak_of_no_gpu(capsys: pytest.CaptureFixture) -> None:
-    main(["reproduce", "--plan", "--profile", "smoke"])
-    assert "each run" not in capsys.readouterr().out
+def test_small_rows_speak_of_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    assert "H100" not in planned("smoke", tmp_path, monkeypatch, capsys)
     for name in ("smoke", "cpu"):
         spec = PROFILES[name].spec("baseline", 0)
         assert {"flip", "overrides", "data", "ema", "precision"}.isdisjoint(spec.identity)
