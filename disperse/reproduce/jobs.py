@@ -186,8 +186,10 @@ def make_plan(profile_name: str, items: str = "headline", seeds: int = 1) -> Pla
     notebooks = []
     for name in names:
         draws = NOTEBOOKS.get(name, Draws())
-        touched = {draws.own, *draws.beside, *(wanted for wanted, _ in draws.asked)}
-        needs = [runs[key] for key, same in asked.items() if any(wanted in touched for wanted, *_ in same)]
+        touched = filter(None, (draws.own, *draws.beside, *(wanted for wanted, _ in draws.asked)))
+        # By fingerprint: a notebook goes on with a run whichever item has asked for it, and never at once.
+        own = {cell.spec.fingerprint for wanted in touched for cell in item(wanted, profile_name, every)}
+        needs = [run for key, run in runs.items() if key in own]
         notebooks.append(_notebook_job(row, name, draws, chosen, seeds, tuple(needs)))
     return Plan(row, seeds, tuple(runs.values()), tuple(notebooks))
 

@@ -90,6 +90,18 @@ def test_what_is_published_is_not_trained_for_a_notebook() -> None:
     assert not found["00_start_here"].needs
 
 
+def test_a_notebook_waits_for_a_run_that_it_goes_on_with_whichever_item_asks_for_it() -> None:
+    for cell in item("pair", "toy", (0,)) + item("systems_tour", "toy", (0,)):
+        how = TOY.protocol_of(cell.spec.objective.kind)
+        for step in {*cell.spec.milestones, cell.spec.num_steps}:
+            publish("toy", [record(cell.spec, step, how)])
+    found = make_plan("toy", "headline")
+    (tour,) = [job for job in found.notebooks if job.title == "systems_tour"]
+    trained = {TOY.spec("baseline", 0).fingerprint} & {run.spec.fingerprint for run in found.runs}
+    assert trained <= {run.spec.fingerprint for run in tour.needs}
+    assert trained
+
+
 @pytest.mark.parametrize("items", ["headline", "all"])
 def test_notebooks_take_their_parameters(items: str) -> None:
     found = make_plan("smoke", items, 2).notebooks
