@@ -6,7 +6,6 @@ notebook or run failed, 75 locked by another process, 130/143 stopped by a signa
 
 import argparse
 import importlib.util
-import json
 import os
 import sys
 import warnings
@@ -241,6 +240,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _notebook(options: argparse.Namespace) -> None:
     _check_extra()
+    from .experiments.request import json_or_text
     from .reproduce import execute_notebook
 
     parameters: dict[str, object] = {"profile": options.profile}
@@ -248,10 +248,7 @@ def _notebook(options: argparse.Namespace) -> None:
         name, equals, text = given.partition("=")
         if not equals:
             raise ConfigError(f"-p {given}: expected NAME=VALUE")
-        try:
-            parameters[name] = json.loads(text)
-        except ValueError:
-            parameters[name] = text
+        parameters[name] = json_or_text(text)
     execute_notebook(options.name, parameters, job=options.job)
 
 

@@ -69,11 +69,14 @@ class Judgement:
 
 
 def difference(values: Values, better: str, worse: str) -> Part:
+    """``log(better/worse)`` of two labels."""
+    return paired(values.get(better, {}), values.get(worse, {}), f"{better} / {worse}")
+
+
+def paired(better: Mapping[int, float], worse: Mapping[int, float], label: str) -> Part:
     """``log(better/worse)`` of the seeds that both have."""
-    shared = sorted(values.get(better, {}).keys() & values.get(worse, {}).keys())
-    return Part(
-        f"{better} / {worse}", {s: float(np.log(values[better][s] / values[worse][s])) for s in shared}
-    )
+    shared = sorted(better.keys() & worse.keys())
+    return Part(label, {s: float(np.log(better[s] / worse[s])) for s in shared})
 
 
 def slope(sizes: Mapping[str, float], changes: Values, name: str) -> Part:

@@ -9,6 +9,7 @@ from ..models import model_config
 from ..models.flops import forward_macs, train_flops
 from ..spec import RunSpec
 from ..training import home
+from .resources import ADAPTIVE_NFE
 from .store import evaluation_path, run_folder
 
 # Operations a second of one core on the small models of the ladder, training and sampling alike: what
@@ -38,8 +39,7 @@ def _evaluation_s(spec: RunSpec, protocol: Protocol) -> float:
     folder = run_folder(spec)
     steps = {*spec.milestones, spec.num_steps}
     missing = sum(not evaluation_path(folder, step, protocol).exists() for step in steps)
-    # An adaptive solver decides for itself: about a hundred evaluations of the network.
-    passes = (protocol.num_samples + 2 * protocol.guided_samples) * (protocol.sampler.nfe or 100)
+    passes = (protocol.num_samples + 2 * protocol.guided_samples) * (protocol.sampler.nfe or ADAPTIVE_NFE)
     return missing * passes * 2 * forward_macs(model_config(spec.model, **spec.overrides)) / CORE_RATE
 
 

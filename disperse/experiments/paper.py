@@ -36,6 +36,7 @@ NAMES = {
     "covariance": "covariance",
     "l2-lam0.05": "ℓ2, λ = 0.05",
     "l2-tau0.05": "ℓ2, τ = 0.05",
+    "l2-all": "ℓ2, all blocks",
     "l2-group-whole": "ℓ2, whole batch",
     "l2-lr-double": "ℓ2, learning rate × 2",
     "baseline-lr-double": "baseline, learning rate × 2",
@@ -79,7 +80,6 @@ NAMES |= {f"{v}-{view}": f"{NAMES[v]}, {view}" for v in VARIANTS_FID for view in
 # Labels with a number in them.
 _PATTERNS = {
     r"l2-block(\d+)": "ℓ2, block {}",
-    r"l2-all": "ℓ2, all blocks",
     r"l2-lam([\d.]+)-tau([\d.]+)": "ℓ2, λ = {}, τ = {}",
     r"l2-alpha([\d.]+)": "ℓ2, α = {}",
     r"l2-group(\d+)": "ℓ2, groups of {}",
@@ -106,6 +106,11 @@ def variants_fid(label: str) -> Published:
         if label.endswith(f"-{view}"):
             return VARIANTS_FID[label.removesuffix(f"-{view}")][column]
     return VARIANTS_FID[label][2]
+
+
+def grid_label(variant: str, column: str) -> str:
+    """Label of a cell of the paper's grid, variant by ``COLUMNS``."""
+    return variant if column == "dispersive" else f"{variant}-{column}"
 
 
 def variants_change(label: str) -> float | None:

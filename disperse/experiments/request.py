@@ -98,6 +98,14 @@ def _blocks(value: Any) -> Any:
         ) from None
 
 
+def json_or_text(text: str) -> Any:
+    """A value as it is typed: JSON, or text if it isn't."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _assign(values: dict[str, Any], change: str) -> None:
     """Set ``a.b=value`` in nested plain data; the value is JSON, or text if it isn't."""
     path, equals, text = change.partition("=")
@@ -110,10 +118,6 @@ def _assign(values: dict[str, Any], change: str) -> None:
         target = entries.get(int(part) if isinstance(target, list) and part.isdecimal() else part)
         if not isinstance(target, (dict, list)):
             raise ConfigError(f"--set {path}: {part} does not exist or has no fields")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
     if isinstance(target, list):
         raise ConfigError(f"--set {path}: name a field of an entry, e.g. regularizers.0.lam")
-    target[last] = value
+    target[last] = json_or_text(text)

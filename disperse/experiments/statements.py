@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
 from ..models import preset
 from ..models.flops import num_parameters
-from .claims import Claim, Part, Values, difference, slope
+from .claims import Claim, Part, Values, difference, paired, slope
 from .compare import distances, finals
 from .items import DISPERSIVE, VIEWS, Cell
 from .profiles import Profile
@@ -70,7 +68,7 @@ def norms_claims(pool: list[Record], cells: list[Cell], row: Profile, level: flo
     rms = {label: _norms(records, level) for label, records in finals(pool, cells, row).items()}
     base = rms.get("baseline", {})
     parts = [
-        _log_ratio(base[block], rms[label][block], f"baseline / {label}, block {block}")
+        paired(base[block], rms[label][block], f"baseline / {label}, block {block}")
         for label in rms
         if label != "baseline"
         for block in base
@@ -86,10 +84,6 @@ def _norms(records: Mapping[int, Record], level: float) -> dict[int, dict[int, f
             if entry["level"] == level:
                 found.setdefault(entry["block"], {})[seed] = entry["rms"]
     return found
-
-
-def _log_ratio(a: Mapping[int, float], b: Mapping[int, float], label: str) -> Part:
-    return Part(label, {s: float(np.log(a[s] / b[s])) for s in sorted(a.keys() & b.keys())})
 
 
 def _against_their_own(pool: list[Record], cells: list[Cell], row: Profile) -> tuple[Part, ...]:

@@ -67,7 +67,7 @@ def grid_markdown(rows: list[Row]) -> str:
     for variant in paper.VARIANTS_FID:
         cells = []
         for column in paper.COLUMNS:
-            label = variant if column == "dispersive" else f"{variant}-{column}"
+            label = paper.grid_label(variant, column)
             published = paper.variants_change(label)
             assert published is not None
             own = by_label.get(label)
@@ -121,7 +121,7 @@ def features_markdown(rows: list[Row]) -> str:
     head = " | ".join(f"{column}: rank | rms" for column in paper.COLUMNS)
     lines = [f"| variant | {head} |", "|" + "---|" * (1 + 2 * len(paper.COLUMNS))]
     for variant in paper.VARIANTS_FID:
-        labels = [variant if c == "dispersive" else f"{variant}-{c}" for c in paper.COLUMNS]
+        labels = [paper.grid_label(variant, column) for column in paper.COLUMNS]
         blocks = [by_label[label].block if label in by_label else None for label in labels]
         cells = [
             f"{with_interval(block['effective_rank'], 0)} | {with_interval(block['rms'])}" if block else " | "

@@ -15,7 +15,8 @@ from ..experiments.store import Record
 from ..models import preset
 from ..models.flops import num_parameters
 from ..regularizers import block_indices
-from .changes import Draw, change_bar, change_legend, draw_changes, paper_diamond, percent
+from .changes import Draw, change_bar, change_legend, draw_changes, paper_diamond, percent, shown_bounds
+from .systems import SYSTEM_NAMES
 from .theme import COLORS, log_axis, new_figure
 
 ALL = 1.2  # where "all blocks" stands on an axis of shares of the depth
@@ -74,21 +75,20 @@ def size_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
     """Distance and change against the number of parameters, one marker per system."""
     figure, (left, right) = new_figure(11, 4.4, columns=2)
     markers = {"sit": "o", "dit": "s", "meanflow": "^"}
-    names = {"sit": "SiT", "dit": "DiT", "meanflow": "MeanFlow"}
     specs = {cell.label: cell.spec for cell in cells}
     for entry in rows:
         spec = specs[entry.label]
         size, marker = num_parameters(preset(spec.model).config), markers[spec.objective.kind]
         color = COLORS["infonce-l2" if spec.regularizers else "baseline"]
         fd = entry.metrics["fd"]
-        low, high = (fd.value if np.isnan(bound) else bound for bound in (fd.low, fd.high))
+        low, high = shown_bounds(fd)
         left.errorbar(
             size, fd.value, [[fd.value - low], [high - fd.value]], fmt=marker, color=color, capsize=4
         )
         if entry.change is not None:
             change_bar(right, size, entry.change, color, marker=marker)
     for kind in dict.fromkeys(spec.objective.kind for spec in specs.values()):
-        right.scatter([], [], marker=markers[kind], color=COLORS["infonce-l2"], label=names[kind])
+        right.scatter([], [], marker=markers[kind], color=COLORS["infonce-l2"], label=SYSTEM_NAMES[kind])
     for label in ("baseline", "infonce-l2"):
         left.scatter([], [], color=COLORS[label], label=paper.NAMES[label])
     right.axhline(0, color=COLORS["baseline"], linewidth=1)

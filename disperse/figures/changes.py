@@ -23,10 +23,15 @@ Draw = Callable[[list[compare.Row], list[Cell]], Figure]
 Published = dict[str, float]  # label → the paper's relative change
 
 
+def shown_bounds(estimate: Estimate) -> tuple[float, float]:
+    """The interval, or the value itself where there is none."""
+    low, high = (estimate.value if np.isnan(bound) else bound for bound in (estimate.low, estimate.high))
+    return low, high
+
+
 def percent(change: Estimate) -> tuple[float, float, float]:
     """A log ratio and its interval in percent; without interval the value three times."""
-    low, high = (change.value if np.isnan(bound) else bound for bound in (change.low, change.high))
-    value, low, high = (100 * float(np.expm1(v)) for v in (change.value, low, high))
+    value, low, high = (100 * float(np.expm1(v)) for v in (change.value, *shown_bounds(change)))
     return value, low, high
 
 

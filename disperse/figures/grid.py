@@ -30,7 +30,7 @@ def change_frames(rows: list[compare.Row]) -> tuple[pd.DataFrame, pd.DataFrame, 
     for column in paper.COLUMNS:
         for variant in paper.VARIANTS_FID:
             key = (paper.name_of(variant), column)
-            label = variant if column == "dispersive" else f"{variant}-{column}"
+            label = paper.grid_label(variant, column)
             change = paper.variants_change(label)
             assert change is not None
             published[key] = 100 * change

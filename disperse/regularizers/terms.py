@@ -1,12 +1,14 @@
 """The dispersive, the contrastive and the alignment term, as regularisers of an objective's forward pass."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..losses import ContrastiveLoss, DispersiveLoss, alignment
 from ..losses.groups import grouped
 from ..objectives import ForwardPass, IndependentNoise, RestrictedNoise, View
-from ..spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec
+from ..spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec, TermSpec
 from .base import Regularizer, RegularizerOutput, block_indices
 
 # Weight of a sample in the pair means, by its noise level.
@@ -22,9 +24,7 @@ class DispersiveRegularizer(Regularizer):
     """
 
     def __init__(self, spec: DispersiveSpec, depth: int):
-        super().__init__(
-            blocks=block_indices(spec.blocks, depth), lam=spec.lam, lam_schedule=spec.lam_schedule
-        )
+        super().__init__(**_settings(spec, depth))
         self.time_weight = spec.time_weight
         # The trainer checks the total before each update, so the loss need not wait for the device.
         self.loss = DispersiveLoss(
@@ -61,12 +61,7 @@ class ContrastiveRegularizer(Regularizer):
     """
 
     def __init__(self, spec: ContrastiveSpec, depth: int):
-        super().__init__(
-            blocks=block_indices(spec.blocks, depth),
-            lam=spec.lam,
-            lam_schedule=spec.lam_schedule,
-            view=_view(spec),
-        )
+        super().__init__(**_settings(spec, depth), view=_view(spec))
         self.loss = ContrastiveLoss(
             spec.variant,
             tau=spec.tau,
@@ -97,12 +92,7 @@ class AlignmentRegularizer(Regularizer):
     """
 
     def __init__(self, spec: AlignmentSpec, depth: int):
-        super().__init__(
-            blocks=block_indices(spec.blocks, depth),
-            lam=spec.lam,
-            lam_schedule=spec.lam_schedule,
-            view=_view(spec),
-        )
+        super().__init__(**_settings(spec, depth), view=_view(spec))
         self.spec = spec
 
     def forward(self, first: ForwardPass, second: ForwardPass | None) -> RegularizerOutput:
@@ -113,6 +103,15 @@ class AlignmentRegularizer(Regularizer):
             views = (grouped(view.features[block], spec.tokens, None)[0] for view in (first, second))
             losses.append(alignment(*views, tau=spec.tau, distance=spec.distance, scale=spec.scale))
         return _mean(losses, "alignment")
+
+
+def _settings(spec: TermSpec, depth: int) -> dict[str, Any]:
+    """What every term takes from its specification: where, how much, and when."""
+    return {
+        "blocks": block_indices(spec.blocks, depth),
+        "lam": spec.lam,
+        "lam_schedule": spec.lam_schedule,
+    }
 
 
 def _view(spec: ContrastiveSpec | AlignmentSpec) -> View:
