@@ -78,6 +78,16 @@ def test_everything_is_drawn_from_the_published_results_alone(store: Path) -> No
         assert again == seal(again)
 
 
+def test_an_ablation_is_shown_when_all_of_it_is_published(store: Path) -> None:
+    """The cell that another item shares isn't enough."""
+    gone = {c.spec.fingerprint for c in item("local_batch", "smoke", (0, 1)) if c.label == "l2-group4"}
+    publish("smoke", [r for r in evaluations(*ITEMS) if r["fingerprint"] not in gone])
+    names = {path.stem for path in draw_published("smoke")}
+    assert "blocks" in names
+    assert "local_batch" not in names
+    assert "local_batch" not in (store / "figures" / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     "part",
     [
