@@ -276,9 +276,10 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _publish(options: argparse.Namespace) -> None:
     from .errors import StorageError
-    from .experiments import finished, publish
+    from .experiments import finished, look_at_finished, publish
     from .figures import draw_samples
 
+    look_at_finished(options.profile, options.seeds)
     new = publish(options.profile, finished(options.profile, options.seeds))
     print(f"{new} new evaluations; redraw with `disperse figures --profile {options.profile}`")
     try:

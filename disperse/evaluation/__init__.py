@@ -12,7 +12,7 @@ from .frechet import (
     mean_over_seeds,
     proportion,
 )
-from .neighbours import precision_recall
+from .neighbours import nearer_to_seen, precision_recall
 from .protocol import Protocol, check_evaluator, evaluate, noise_floor
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "frechet_with_interval",
     "log_ratio",
     "mean_over_seeds",
+    "nearer_to_seen",
     "noise_floor",
     "precision_recall",
     "proportion",

@@ -1,4 +1,4 @@
-"""Precision and recall by nearest neighbours: are samples real-like, are real images covered?"""
+"""By nearest neighbours: are samples real-like, are real images covered, is training data copied?"""
 
 from collections.abc import Iterator
 
@@ -47,3 +47,25 @@ def precision_recall(samples: Array, real: Array, *, k: int = 3) -> tuple[Estima
         proportion(_covered(samples, real, k), len(samples)),
         proportion(_covered(real, samples, k), len(real)),
     )
+
+
+def nearer_to_seen(samples: Array, seen: Array, unseen: Array) -> Estimate:
+    """Share of samples whose nearest image is one of training: ½ for a model that copies nothing.
+
+    As many images of either kind are compared, the first of each. Distances are those of the points given,
+    so they must not come from a network that was trained on the same images.
+
+    Args:
+        samples, seen, unseen: points (n, d), (m, d) and (k, d).
+
+    Returns:
+        Share in [0, 1] of n trials with Wilson's interval.
+
+    Source: the idea of Meehan, Chaudhuri & Dasgupta 2020 (data copying).
+    """
+    fewest = min(len(seen), len(unseen))
+    nearer = sum(
+        int((cdist(part, seen[:fewest]).min(axis=1) < cdist(part, unseen[:fewest]).min(axis=1)).sum())
+        for part in _parts(samples)
+    )
+    return proportion(nearer, len(samples))

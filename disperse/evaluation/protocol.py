@@ -26,7 +26,7 @@ from .frechet import (
     frechet_with_interval,
     proportion,
 )
-from .neighbours import precision_recall
+from .neighbours import nearer_to_seen, precision_recall
 
 
 class Protocol(Strict):
@@ -35,7 +35,8 @@ class Protocol(Strict):
     Sample i has seed i and label i mod classes, so two models are compared on the same noise.
     ``evaluator`` names the network of the features and its weights: other weights are another protocol.
     ``reference`` is a split of ``data``, or of an external evaluator the statistics it compares with.
-    ``precision`` of the network while it samples is left out of the plain data where it is fp32.
+    ``against_training`` compares with the images of training too. It is left out of the plain data where it
+    is False, and ``precision`` of the network while it samples where it is fp32.
     """
 
     evaluator: str = EVALUATOR
@@ -50,12 +51,14 @@ class Protocol(Strict):
     weights: str = "power-0.1"
     neighbours: int = Field(default=3, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"
+    against_training: bool = False
 
     @model_serializer(mode="wrap")
     def _as_before_there_was_a_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values = handler(self)
-        if self.precision == "fp32":
-            del values["precision"]  # so that a new field does not rename old evaluations
+        for name in ("precision", "against_training"):
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]  # so that a new field does not rename old evaluations
         return values
 
     @property
@@ -110,12 +113,16 @@ def check_evaluator(protocol: Protocol) -> None:
     classifier(protocol.evaluator)
 
 
-def evaluate(model: DiffusionTransformer, protocol: Protocol) -> dict[str, dict[str, Any]]:
+def evaluate(
+    model: DiffusionTransformer, protocol: Protocol, *, seen: ImageSet | None = None
+) -> dict[str, dict[str, Any]]:
     """Measure a model: name of the metric → fields of its ``Estimate``.
 
     ``fd``: Fréchet distance. ``precision``, ``recall``: by neighbours. ``agreement``: share of the
     same samples that the classifier puts in the class asked for; ``guided_agreement``: the same
-    under ``agreement_guidance``. An external evaluator gives ``fd`` alone.
+    under ``agreement_guidance``. ``nearer_to_seen``: share of the same samples whose nearest image, in
+    pixels, is one of ``seen``, what the model was trained on, and not of the reference. An external
+    evaluator gives ``fd`` alone.
 
     Raises:
         ConfigError, CheckpointError, DataError: as ``check_evaluator``.
@@ -135,6 +142,10 @@ def evaluate(model: DiffusionTransformer, protocol: Protocol) -> dict[str, dict[
         "recall": recall,
         "agreement": _agreement(scores, labels),
     }
+    if seen is not None:
+        unseen = _image_set(protocol.data, protocol.reference)
+        points = (images, seen.read(slice(None)), unseen.read(slice(None)))
+        metrics["nearer_to_seen"] = nearer_to_seen(*(p.flatten(1).double().numpy() for p in points))
     if protocol.guided_samples:
         sampler = dataclasses.replace(protocol.sampler, guidance=protocol.agreement_guidance)
         images, labels = _samples(model, protocol.guided_samples, sampler)

@@ -1,27 +1,33 @@
 """Experiments: profiles, items of the paper, published numbers, and where results live."""
 
 from ..training import find_run, home
-from .items import DISPERSIVE, ITEMS, Cell, item, paper_term
+from .items import DISPERSIVE, ITEMS, Cell, contrastive_term, dispersive_term, item
+from .looks import LOOKS, finished, look, look_at_finished, look_cells, seen_by
 from .profiles import PROFILES, Profile, profile
 from .request import requested_spec
 from .resources import resources
-from .runner import cells_of, complete_all, finished, results, sampler_convergence
+from .runner import cells_of, complete_all, results
 from .store import evaluate_run, publish, published, records, run_folder, select
 
 __all__ = [
     "DISPERSIVE",
     "ITEMS",
+    "LOOKS",
     "PROFILES",
     "Cell",
     "Profile",
     "cells_of",
     "complete_all",
+    "contrastive_term",
+    "dispersive_term",
     "evaluate_run",
     "find_run",
     "finished",
     "home",
     "item",
-    "paper_term",
+    "look",
+    "look_at_finished",
+    "look_cells",
     "profile",
     "publish",
     "published",
@@ -30,6 +36,6 @@ __all__ = [
     "resources",
     "results",
     "run_folder",
-    "sampler_convergence",
+    "seen_by",
     "select",
 ]

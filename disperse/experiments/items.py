@@ -26,12 +26,17 @@ class Cell:
     against: str | None = None
 
 
-def paper_term(variant: Variant, view: View | None = None) -> DispersiveSpec | ContrastiveSpec:
-    """The dispersive term in the paper's setting; with a ``view``, its contrastive parent in the same."""
-    setting: dict[str, Any] = {"lam": 0.5, "tau": 0.5, "blocks": "quarter", "local_batch": 16}
-    if view is None:
-        return DispersiveSpec(variant=variant, **setting)
-    return ContrastiveSpec(variant=variant, view=view, **setting)
+SETTING: dict[str, Any] = {"lam": 0.5, "tau": 0.5, "blocks": "quarter", "local_batch": 16}
+
+
+def dispersive_term(variant: Variant) -> DispersiveSpec:
+    """The dispersive term in the paper's setting."""
+    return DispersiveSpec(variant=variant, **SETTING)
+
+
+def contrastive_term(variant: Variant, view: View) -> ContrastiveSpec:
+    """The contrastive parent of a variant, in the same setting."""
+    return ContrastiveSpec(variant=variant, view=view, **SETTING)
 
 
 def _cell(
@@ -57,7 +62,7 @@ def variants(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
         for seed in seeds
         for cell in (
             _cell(row, seed, "baseline"),
-            *(_cell(row, seed, name, paper_term(name)) for name in DISPERSIVE),
+            *(_cell(row, seed, name, dispersive_term(name)) for name in DISPERSIVE),
         )
     ]
 
@@ -78,7 +83,7 @@ def contrastive(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """
     row = profile(profile_name)
     return [
-        _cell(row, seed, f"{name}-{view}", paper_term(name, view))
+        _cell(row, seed, f"{name}-{view}", contrastive_term(name, view))
         for seed in seeds
         for view in VIEWS
         for name in DISPERSIVE
@@ -90,7 +95,7 @@ def systems_tour(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
 
     λ, τ and block of MeanFlow with dispersion are unpublished: SiT's.
     """
-    row, term = profile(profile_name), paper_term("infonce-l2")
+    row, term = profile(profile_name), dispersive_term("infonce-l2")
     return [
         Cell(label, row.spec(label, seed, *terms, system=system), f"{system}-baseline" if terms else None)
         for seed in seeds
@@ -106,7 +111,7 @@ def norm_cost(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     is the counter-check: a baseline whose tokens are four times as long from the start, without any
     dispersive term. To stand beside the runs of ``variants``.
     """
-    row, term = profile(profile_name), paper_term("infonce-l2")
+    row, term = profile(profile_name), dispersive_term("infonce-l2")
     changed_terms: dict[str, dict[str, Any]] = {
         "l2-lam0.05": {"lam": 0.05},
         "l2-tau0.05": {"tau": 0.05},
@@ -128,18 +133,21 @@ def norm_cost(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
 def longer(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """Baseline and the paper's setting, four times as long: the runs of ``variants``, gone on."""
     row = profile(profile_name)
-    steps: dict[str, Any] = {
-        "num_steps": 4 * row.num_steps,
-        "milestones": (*row.milestones, row.num_steps, 2 * row.num_steps, 3 * row.num_steps),
-    }
+    steps = _longer(row, 4)
     return [
         cell
         for seed in seeds
         for cell in (
             _cell(row, seed, "baseline", **steps),
-            _cell(row, seed, "infonce-l2", paper_term("infonce-l2"), **steps),
+            _cell(row, seed, "infonce-l2", dispersive_term("infonce-l2"), **steps),
         )
     ]
+
+
+def _longer(row: Profile, times: int) -> dict[str, Any]:
+    """Fields of a run so many times as long as the profile's, with a milestone at each of its lengths."""
+    lengths = (k * row.num_steps for k in range(1, times))
+    return {"num_steps": times * row.num_steps, "milestones": (*row.milestones, *lengths)}
 
 
 def blocks(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
@@ -153,7 +161,7 @@ def blocks(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     depth = preset(row.model).config.depth
     quarter = max(depth // 4 - 1, 0)
     single = sorted({0, depth // 4, depth // 2, depth - 1} - {quarter})
-    term = paper_term("infonce-l2")
+    term = dispersive_term("infonce-l2")
     return [
         _cell(row, seed, label, term.model_copy(update={"blocks": where}))
         for seed in seeds
@@ -166,7 +174,7 @@ def lambda_tau(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
 
     Source: paper, ablation of λ and τ.
     """
-    row, term = profile(profile_name), paper_term("infonce-l2")
+    row, term = profile(profile_name), dispersive_term("infonce-l2")
     return [
         _cell(row, seed, f"l2-lam{lam:g}-tau{tau:g}", term.model_copy(update={"lam": lam, "tau": tau}))
         for seed in seeds
@@ -178,7 +186,7 @@ def lambda_tau(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
 
 def local_batch(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """How many rows see each other: groups of 4 up to the whole batch; those of 16 are of ``variants``."""
-    row, term = profile(profile_name), paper_term("infonce-l2")
+    row, term = profile(profile_name), dispersive_term("infonce-l2")
     groups = [2**k for k in range(2, 9) if 2**k < row.batch_size and 2**k != 16]
     return [
         _cell(row, seed, label, term.model_copy(update={"local_batch": group}))
@@ -192,7 +200,7 @@ def contrastive_to_dispersive(profile_name: str, seeds: tuple[int, ...]) -> list
 
     α = 0 is the dispersive loss of ``variants`` exactly; what it costs more is a second forward pass.
     """
-    row, term = profile(profile_name), paper_term("infonce-l2")
+    row, term = profile(profile_name), dispersive_term("infonce-l2")
     return [
         _cell(row, seed, f"l2-alpha{alpha:g}", term, AlignmentSpec(lam=alpha * term.lam, tau=term.tau))
         for seed in seeds
@@ -211,6 +219,80 @@ def rate_scan(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     ]
 
 
+def model_size(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """SiT and DiT of every size, plain and with the dispersive term, all at the profile's learning rate.
+
+    One rate for all sizes, as in the paper; ``rate_scan`` says whether it suits them.
+
+    Source: paper, ablation of the model.
+    """
+    row = profile(profile_name)
+    return [
+        cell
+        for seed in seeds
+        for system in ("sit", "dit")
+        for size in row.sizes
+        for cell in _with_and_without(f"{system}-{size}", row.spec("run", seed, system=system, size=size))
+    ]
+
+
+def meanflow(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """The paper's four rows of MeanFlow, plain and with the dispersive term; and two controls without it.
+
+    The controls ask whether the gain is that of representations, or of a long residual stream, which
+    every update moves less: the second row's baseline with tokens four times as long, and at half the rate.
+
+    Source: paper, table of MeanFlow.
+    """
+    row = profile(profile_name)
+    cells = []
+    for seed in seeds:
+        plain = row.spec("run", seed, system="meanflow")
+        larger, longest = row.larger_meanflow
+        for name, size, patch, times in (
+            ("patch4", row.size, 4, 1),
+            ("patch2", row.size, 2, 1),
+            ("patch2-longer", row.size, 2, 3),
+            ("larger", larger, 2, longest),
+        ):
+            model = f"MF-{size}/{patch}"
+            own = {"model": model, "objective": preset(model).objective, **_longer(row, times)}
+            cells += _with_and_without(f"meanflow-{name}", plain.replace(**own))
+        half = OptimizerSpec(lr=row.lr / 2, beta2=row.beta2, warmup_steps=row.warmup_steps)
+        long = {**row.overrides, "token_scale": 4}
+        for name, changed in (("long", {"overrides": long}), ("lr-half", {"optimizer": half})):
+            label = f"meanflow-{name}"
+            cells.append(Cell(label, plain.replace(name=label, **changed), "meanflow-patch2-baseline"))
+    return cells
+
+
+def scale_of_effect(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """SiT of every size on parts of the training set, plain and with the dispersive term.
+
+    The whole set is that of ``model_size``; lengths of training are the milestones of every run.
+    """
+    row = profile(profile_name)
+    return [
+        cell
+        for seed in seeds
+        for size in row.sizes
+        for count in row.subsets
+        for cell in _with_and_without(
+            f"sit-{size}-{count}", row.spec("run", seed, size=size).replace(data=f"{row.data}:{count}")
+        )
+    ]
+
+
+def _with_and_without(name: str, spec: RunSpec) -> list[Cell]:
+    """A run and the same with the paper's term, as ``<name>-baseline`` and ``<name>-infonce-l2``."""
+    base, own = f"{name}-baseline", f"{name}-infonce-l2"
+    term = dispersive_term("infonce-l2")
+    return [
+        Cell(base, spec.replace(name=base.lower())),
+        Cell(own, spec.replace(name=own.lower(), regularizers=(term,)), base),
+    ]
+
+
 ITEMS = {
     "variants": variants,
     "contrastive": contrastive,
@@ -221,6 +303,9 @@ ITEMS = {
     "lambda_tau": lambda_tau,
     "local_batch": local_batch,
     "contrastive_to_dispersive": contrastive_to_dispersive,
+    "model_size": model_size,
+    "meanflow": meanflow,
+    "scale_of_effect": scale_of_effect,
     "rate_scan": rate_scan,
     "pair": pair,
 }

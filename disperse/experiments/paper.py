@@ -45,6 +45,8 @@ NAMES = {
     "dit-infonce-l2": "DiT, InfoNCE ℓ2",
     "meanflow-baseline": "MeanFlow, baseline",
     "meanflow-infonce-l2": "MeanFlow, InfoNCE ℓ2",
+    "meanflow-long": "MeanFlow, patch 2, tokens × 4",
+    "meanflow-lr-half": "MeanFlow, patch 2, learning rate ÷ 2",
 }
 
 
@@ -77,13 +79,31 @@ COLUMNS = ("independent", "restricted", "dispersive")  # of VARIANTS_FID
 NAMES |= {f"{v}-{view}": f"{NAMES[v]}, {view}" for v in VARIANTS_FID for view in COLUMNS[:2]}
 
 
-# Labels with a number in them.
+# MeanFlow in one step, with its own guidance: name of the row → model, epochs, baseline, dispersive.
+MEANFLOW_FID = {
+    "patch4": ("MF-B/4", 80, Published(18.78), Published(17.61)),
+    "patch2": ("MF-B/2", 80, Published(9.77), Published(8.97)),
+    "patch2-longer": ("MF-B/2", 240, Published(6.17), Published(5.69)),
+    "larger": ("MF-XL/2", 240, Published(3.43), Published(3.21)),
+}
+_ROWS = {"patch4": "patch 4", "patch2": "patch 2", "patch2-longer": "patch 2, longer", "larger": "larger"}
+for _row, _name in _ROWS.items():
+    NAMES |= {f"meanflow-{_row}-baseline": f"MeanFlow, {_name}"}
+    NAMES |= {f"meanflow-{_row}-infonce-l2": f"MeanFlow, {_name}, InfoNCE ℓ2"}
+
+# Labels with a number or a size in them.
 _PATTERNS = {
     r"l2-block(\d+)": "ℓ2, block {}",
     r"l2-lam([\d.]+)-tau([\d.]+)": "ℓ2, λ = {}, τ = {}",
     r"l2-alpha([\d.]+)": "ℓ2, α = {}",
     r"l2-group(\d+)": "ℓ2, groups of {}",
     r"(\w+)-lr([\d.e-]+)": "{}, learning rate {}",
+    r"sit-([A-Z]\w*)-baseline": "SiT-{}",
+    r"sit-([A-Z]\w*)-infonce-l2": "SiT-{}, InfoNCE ℓ2",
+    r"dit-([A-Z]\w*)-baseline": "DiT-{}",
+    r"dit-([A-Z]\w*)-infonce-l2": "DiT-{}, InfoNCE ℓ2",
+    r"sit-(\w+)-(\d+)-baseline": "SiT-{}, {} images",
+    r"sit-(\w+)-(\d+)-infonce-l2": "SiT-{}, {} images, InfoNCE ℓ2",
 }
 
 

@@ -1,6 +1,5 @@
 """The ladder: the same items at growing size. A new profile is one row here."""
 
-import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +20,8 @@ class Profile:
         name: of the row.
         model: preset of the network.
         sizes: sizes of networks, small to large, for the question of model size.
+        subsets: how many training images there are, for the question of data-set size; beside all.
+        larger_meanflow: the last of the paper's rows of MeanFlow: size, and times the profile's length.
         batch_size, lr, warmup_steps: optimisation; chosen by the baseline's quality alone.
         num_steps: length of a run.
         milestones: steps before the end that are evaluated too, for learning curves.
@@ -41,6 +42,8 @@ class Profile:
     name: str
     model: str
     sizes: tuple[str, ...]
+    subsets: tuple[int, ...]
+    larger_meanflow: tuple[str, int]
     batch_size: int
     lr: float
     warmup_steps: int
@@ -65,6 +68,16 @@ class Profile:
     memory_gb: int = 4
     hours: float = 4.0
 
+    @property
+    def size(self) -> str:
+        """Of the profile's own network."""
+        return self.model.rpartition("-")[2].partition("/")[0]
+
+    @property
+    def patch(self) -> int:
+        """Of every network but MeanFlow's coarser one."""
+        return int(self.model.rpartition("/")[2])
+
     def spec(
         self,
         label: str,
@@ -83,8 +96,7 @@ class Profile:
             system: ``"sit"``, ``"dit"`` or ``"meanflow"``.
             size, lr: of the network and the optimiser; the profile's by default.
         """
-        _, own, patch = re.fullmatch(r"(\w+)-(\w+)/(\d)", self.model).groups()  # type: ignore[union-attr]
-        model = f"{SYSTEMS[system][0]}-{size or own}/{patch}"
+        model = f"{SYSTEMS[system][0]}-{size or self.size}/{self.patch}"
         return RunSpec(
             name=label,
             model=model,
@@ -129,25 +141,19 @@ class Profile:
             changes |= {"num_steps": 1, "agreement_guidance": 1.0}
         return self.protocol.model_copy(update=changes)
 
-    @property
-    def convergence_protocols(self) -> list[Protocol]:
-        """The protocol at a quarter, half, once, twice and four times its steps, by Heun and by Euler."""
-        steps = [max(round(self.sampler_steps * factor), 1) for factor in (0.25, 0.5, 1, 2, 4)]
-        plain = self.protocol.model_copy(update={"guided_samples": 0})
-        grid = [("heun", n) for n in steps] + [("euler", 2 * n) for n in steps]
-        return [plain.model_copy(update={"solver": solver, "num_steps": n}) for solver, n in grid]
-
 
 # fmt: off
 PROFILES = {row.name: row for row in (
     Profile(
         name="smoke", model="SiT-Nano/2", sizes=("Pico", "Nano"),
+        subsets=(100,), larger_meanflow=("Pico", 1),
         batch_size=32, lr=2e-3, warmup_steps=5,
         num_steps=40, milestones=(20,),
         solver="heun", sampler_steps=4, num_samples=100, guided_samples=20,
         weights="power-0.1", stamp="SMOKE"),
     Profile(
-        name="cpu", model="SiT-Nano/2", sizes=("Pico", "Nano", "Mini", "Midi"),
+        name="cpu", model="SiT-Nano/2", sizes=("Pico", "Micro", "Nano", "Mini"),
+        subsets=(160, 450), larger_meanflow=("Mini", 1),
         batch_size=128, lr=4e-3, warmup_steps=100,
         num_steps=2400, milestones=(600, 1200, 1800),
         solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
@@ -156,6 +162,7 @@ PROFILES = {row.name: row for row in (
     # training on one GPU at 30% of an H100's bf16 peak (size B: twenty).
     Profile(
         name="gpu", model="SiT-S/2", sizes=("Midi", "S", "B"),
+        subsets=(2000, 10_000), larger_meanflow=("B", 1),
         batch_size=256, lr=5e-4, warmup_steps=500,
         num_steps=10_000, milestones=(2500, 5000, 7500),
         solver="heun", sampler_steps=25, num_samples=5000, guided_samples=1000,
@@ -167,6 +174,7 @@ PROFILES = {row.name: row for row in (
     # runs of the paper have no mirror images. FID takes ADM's statistics of the whole train split.
     Profile(
         name="paper", model="SiT-B/2", sizes=("S", "B", "L", "XL"),
+        subsets=(20_000, 160_000), larger_meanflow=("XL", 3),
         batch_size=256, lr=1e-4, warmup_steps=0,
         num_steps=400_000, milestones=(200_000,),
         solver="heun", sampler_steps=249, num_samples=50_000, guided_samples=0,

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import ConfigError, unknown
 from ..losses import VARIANTS
 from ..spec import ContrastiveSpec, DispersiveSpec, RunSpec
-from .items import VIEWS, paper_term
+from .items import VIEWS, contrastive_term, dispersive_term
 from .profiles import SYSTEMS, profile
 
 
@@ -71,7 +71,8 @@ def _terms(variant: str, view: str, given: dict[str, Any]) -> tuple[DispersiveSp
         given["blocks"] = _blocks(given["blocks"])
     if given.get("local_batch") == 0:
         given["local_batch"] = None
-    paper = paper_term("infonce-l2", next((each for each in VIEWS if each == view), None))
+    views = [each for each in VIEWS if each == view]
+    paper = contrastive_term("infonce-l2", views[0]) if views else dispersive_term("infonce-l2")
     values = paper.model_dump(mode="json") | {"variant": variant} | given
     term = type(paper).parse(values, "regularizer")
     own = VARIANTS[term.variant][1]

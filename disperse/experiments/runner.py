@@ -14,9 +14,9 @@ from tqdm import tqdm
 from ..errors import DisperseError, Interrupted, RunFailedError, unknown
 from ..evaluation import Protocol
 from ..spec import RunSpec
-from .items import ITEMS, Cell, item
+from .items import Cell, item
 from .profiles import Profile, profile
-from .store import Record, complete, evaluate_run, is_complete, published, records, run_folder, select
+from .store import Record, complete, is_complete, published, records, run_folder, select
 
 
 def cores() -> int:
@@ -104,39 +104,6 @@ def results(specs: list[RunSpec], row: Profile, *, source: str = "runs") -> list
     missing = [spec for spec in specs if len(select(pool, spec, of_spec[spec])) < spec.num_evaluations]
     complete_all(missing, row)
     return pool + [record for spec in missing for record in records(spec, of_spec[spec])]
-
-
-def sampler_convergence(profile_name: str, seeds: tuple[int, ...], *, source: str = "runs") -> list[Record]:
-    """The baseline's last step of each seed, evaluated with ever more sampler steps.
-
-    Arguments as ``results``.
-    """
-    row = profile(profile_name)
-    pool = published(profile_name) if source == "published" else []
-    found = []
-    for seed in seeds:
-        spec = row.spec("baseline", seed)
-        for protocol in row.convergence_protocols:
-            at_end = [r for r in select(pool, spec, protocol) if r["step"] == spec.num_steps]
-            if not at_end:
-                complete_all([spec], row)
-                at_end = [evaluate_run(run_folder(spec), spec.num_steps, protocol, device=spec.device)]
-            found += at_end
-    return found
-
-
-def finished(profile_name: str, num_seeds: int) -> list[Record]:
-    """This machine's finished evaluations of every item of a profile."""
-    row, seeds = profile(profile_name), tuple(range(num_seeds))
-    every = [cell.spec for name in ITEMS for cell in item(name, profile_name, seeds)]
-    # The longest spec of a run covers the milestones of the shorter ones.
-    specs = {spec.fingerprint: spec for spec in sorted(every, key=lambda spec: spec.num_steps)}
-    return [
-        record
-        for spec in specs.values()
-        for protocol in (row.protocol_of(spec.objective.kind), *row.convergence_protocols)
-        for record in records(spec, protocol)
-    ]
 
 
 def cells_of(names: tuple[str, ...], profile_name: str, num_seeds: int) -> list[Cell]:

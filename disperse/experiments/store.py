@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .. import atomic, distributed
-from ..analysis import measure_blocks, measure_terms
+from ..analysis import measure_blocks, measure_levels, measure_terms
 from ..data import load_data
 from ..device import resolve_device
 from ..errors import StorageError
@@ -22,8 +22,11 @@ from ..evaluation import Protocol, check_evaluator, evaluate
 from ..spec import NUMERICS, RunSpec
 from ..training import home, load_weights, read_spec, train
 from ..training.folder import check_content
+from .items import dispersive_term
 
 Record = dict[str, Any]
+# The paper's own, which levels are measured by in every run: with and without it, side by side.
+TERM = dispersive_term("infonce-l2")
 ANALYSED = 500  # images whose inner representations are measured, of every block at once
 
 
@@ -51,11 +54,12 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
     place = resolve_device(device)
     model = load_weights(folder, spec, step, protocol.weights, place)
     check_evaluator(protocol)
-    splits = ("train", "held-out")  # an external reference is no split of ours
-    data = load_data(spec.data, protocol.reference if protocol.reference in splits else "train")
+    own = protocol.reference in ("train", "held-out")  # an external reference is no split of ours
+    data = load_data(spec.data, protocol.reference if own else "train")
     if data.sha256:
         check_content(folder, spec, data.sha256)
     few = data.few(ANALYSED)
+    seen = load_data(spec.data, "train").few(2 * ANALYSED) if protocol.against_training else None
     record: Record = {
         "name": spec.name,
         "fingerprint": spec.fingerprint,
@@ -65,9 +69,10 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
         "spec": spec.identity,
         "protocol": protocol.model_dump(mode="json"),
         "card": protocol.card(),
-        "metrics": evaluate(model, protocol),
+        "metrics": evaluate(model, protocol, seen=seen),
         "blocks": measure_blocks(model, few),
         "terms": measure_terms(model, spec, few),
+        **({} if seen is None else {"levels": measure_levels(model, spec, seen, few if own else None, TERM)}),
         "device": device_name(place),
         "torch": torch.__version__,
         "commit": commit(),
@@ -157,16 +162,17 @@ def publish(profile: str, new: list[Record]) -> int:
         return 0
     everything = published(profile)
     old = [record for record in everything if record["spec"]["numerics"] == NUMERICS]
-    pool = {_key(record): record for record in old}
+    pool = {record_key(record): record for record in old}
     for record in new:
-        pool.setdefault(_key(record), seal(record))
+        pool.setdefault(record_key(record), seal(record))
     if list(pool.values()) != everything:
         lines = [atomic.canonical_json(record) + "\n" for record in pool.values()]
         atomic.write_text(published_path(profile), "".join(lines))
     return len(pool) - len(old)
 
 
-def _key(record: Record) -> tuple[str, int, str]:
+def record_key(record: Record) -> tuple[str, int, str]:
+    """What there is one evaluation of: run, step and protocol."""
     return record["fingerprint"], record["step"], atomic.canonical_json(record["protocol"])
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .. import atomic
 from ..errors import StorageError
-from ..experiments import Profile, home, item, profile, published, select
+from ..experiments import Profile, home, item, profile, published, seen_by
 from ..experiments.compare import compare, finals
 from ..experiments.items import Cell
 from ..experiments.store import Record
@@ -15,16 +15,6 @@ from .norm_cost import draw_norm_cost
 from .sampler import draw_convergence
 from .systems import draw_systems
 from .variants import draw_variants
-
-
-def convergence_records(pool: list[Record], row: Profile, seeds: tuple[int, ...]) -> list[Record]:
-    """Published evaluations of the baseline's last step under every convergence protocol."""
-    return [
-        record
-        for seed in seeds
-        for protocol in row.convergence_protocols
-        for record in select(pool, row.spec("baseline", seed), protocol)
-    ]
 
 
 def draw_published(profile_name: str, into: Path | None = None) -> list[Path]:
@@ -62,7 +52,8 @@ def draw_published(profile_name: str, into: Path | None = None) -> list[Path]:
     toured = bool(finals(pool, systems, row))
     if toured:
         paths += draw_systems(pool, item("pair", profile_name, seeds) + systems, row, folder)
-    measured = convergence_records(pool, row, seeds)
+    measured = [r for cell in item("pair", profile_name, seeds) if cell.label == "baseline"
+                for r in seen_by("sampler", pool, cell, row)]  # fmt: skip
     paths += [draw_convergence(measured, row, folder)] if measured else []
     index = into / "README.md"
     template = Path(__file__).with_name("index.md").read_text(encoding="utf-8")

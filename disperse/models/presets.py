@@ -39,6 +39,7 @@ SIZES = {
     "XL":  (    28,  1152,    16),
     # Small images in pixels; not published, ours.
     "Pico": (    4,    32,     2),
+    "Micro": (   4,    48,     3),
     "Nano": (    4,    64,     4),   # tests, the smoke and cpu profiles
     "Tiny": (    8,    64,     4),
     "Mini": (    4,    96,     4),
@@ -75,7 +76,7 @@ def meanflow(
 def _small() -> dict[str, Preset]:
     table = {}
     shape = {"input_size": 8, "in_channels": 1, "num_classes": 10}
-    small = [(size, 2) for size in ("Pico", "Nano", "Tiny", "Mini", "Midi")]
+    small = [(size, 2) for size in ("Pico", "Micro", "Nano", "Tiny", "Mini", "Midi")]
     for size, patch in (*small, ("Nano", 4)):
         table[f"SiT-{size}/{patch}"] = Preset(
             _config("SiT", size, patch, **shape, learn_sigma=False), SiTSpec()
@@ -117,6 +118,7 @@ MODELS: dict[str, Preset] = {
     "MF-B/4":   meanflow("B",  4,   1.0,  0.5,  1.0,   19.15, "80 epochs, 1 step"),
     "MF-B/2":   meanflow("B",  2,   1.0,  0.5,  1.0,   6.17,  "240 epochs, 1 step"),
     "MF-S/2":   meanflow("S",  2,   1.0,  0.5,  1.0,   None,  "not published: guided as B/2"),
+    "MF-S/4":   meanflow("S",  4,   1.0,  0.5,  1.0,   None,  "not published: guided as B/4"),
     "MF-M/2":   meanflow("M",  2,   1.0,  0.5,  1.0,   None,  "its guidance is unknown to us: that of B/2"),
     "MF-L/2":   meanflow("L",  2,   0.2,  0.92, 0.8,   3.84,  "1 step"),
     "MF-XL/2":  meanflow("XL", 2,   0.2,  0.92, 0.75,  3.43,  "240 epochs, 1 step"),

@@ -14,6 +14,7 @@ from disperse.evaluation import (
     frechet_with_interval,
     log_ratio,
     mean_over_seeds,
+    nearer_to_seen,
     precision_recall,
     proportion,
 )
@@ -197,3 +198,16 @@ def test_neighbours_out_of_range(k: int) -> None:
     points = np.arange(6.0).reshape(3, 2)
     with pytest.raises(ConfigError, match=f"k = {k}"):
         precision_recall(points, points, k=k)
+
+
+def test_copies_of_training_images_are_nearer_to_them() -> None:
+    """Of points that are all copies the share is 1, of strangers ½; only as many as there are of both count."""
+    draw = stream("copies")
+    seen, unseen = draw.standard_normal((300, 5)), draw.standard_normal((100, 5))
+    assert nearer_to_seen(seen[:100], seen, unseen).value == 1
+    assert nearer_to_seen(unseen, seen, unseen).value == 0
+    strangers = nearer_to_seen(draw.standard_normal((1500, 5)), seen, unseen)
+    assert strangers.value == pytest.approx(0.5, abs=0.05)
+    assert (strangers.n, strangers.low < strangers.value < strangers.high) == (1500, True)
+    copies_of_the_rest = nearer_to_seen(seen[100:], seen, unseen)
+    assert copies_of_the_rest.value < 0.65

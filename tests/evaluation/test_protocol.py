@@ -209,7 +209,7 @@ def test_every_field_is_in_the_hash_of_the_protocol() -> None:
     changes = {
         "evaluator": "other", "data": "other", "reference": "train", "num_samples": 7, "solver": "euler", "num_steps": 3, "guidance": 2.0,
         "guided_samples": 1, "agreement_guidance": 3.0, "weights": "raw", "neighbours": 5,
-        "precision": "bf16",
+        "precision": "bf16", "against_training": True,
     }  # fmt: skip
     assert set(changes) == set(Protocol.model_fields)
     hashes = {base.model_copy(update={field: value}).hash for field, value in changes.items()}

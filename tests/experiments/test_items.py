@@ -6,6 +6,7 @@ import pytest
 
 from disperse.evaluation import Estimate
 from disperse.experiments import ITEMS, PROFILES, Cell, compare, item, paper, tables
+from disperse.experiments.looks import convergence
 from disperse.losses import VARIANTS
 from disperse.models import model_config
 from disperse.regularizers import block_indices
@@ -79,7 +80,7 @@ def test_every_run_of_the_ladder_is_a_valid_spec(name: str) -> None:
             assert paper.name_of(cell.label) != cell.label or cell.label in paper.NAMES
     protocol = PROFILES[name].protocol
     assert protocol.weights in RunSpec().ema
-    assert len({p.hash for p in PROFILES[name].convergence_protocols}) == 10
+    assert len({p.hash for p in convergence(PROFILES[name], "sit")}) == 10
 
 
 def test_published_numbers() -> None:

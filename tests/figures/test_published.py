@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from disperse import atomic
 from disperse.errors import StorageError
 from disperse.experiments import ITEMS, PROFILES, item, publish
+from disperse.experiments.looks import convergence as convergence_protocols
 from disperse.experiments.store import Record, seal
 from disperse.figures import ABLATIONS, draw_published, read_sidecar, save
 
@@ -34,7 +35,7 @@ def convergence(seeds: tuple[int, ...] = (0, 1)) -> list[Record]:
     return [
         record(ROW.spec("baseline", seed), ROW.num_steps, protocol, fd=5 + 1 / protocol.num_steps)
         for seed in seeds
-        for protocol in ROW.convergence_protocols
+        for protocol in convergence_protocols(ROW, "sit")
     ]
 
 

@@ -116,7 +116,7 @@ def test_notebooks_take_their_parameters(items: str) -> None:
 
 def test_the_table_names_every_notebook_that_draws_on_runs() -> None:
     for path in NOTEBOOKS.glob("*.ipynb"):
-        if re.search(r"\b(results|sampler_convergence)\(", path.read_text(encoding="utf-8")):
+        if re.search(r"\b(results|look)\(", path.read_text(encoding="utf-8")):
             draws = jobs.NOTEBOOKS[path.stem]
             assert draws.own in ITEMS or draws.beside
 

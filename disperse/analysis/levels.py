@@ -1,0 +1,127 @@
+"""What a model does at each noise level: its loss on seen and unseen images, and how two terms pull."""
+
+import functools
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data import ImageSet
+from ..models import DiffusionTransformer
+from ..objectives import Draws, Objective, build_objective
+from ..regularizers import DispersiveRegularizer
+from ..rng import normal
+from ..spec import DispersiveSpec, RunSpec
+from .dispersion import measure
+
+BINS = 10
+FEWEST = 16  # rows of a level that a gradient is averaged over; with fewer there is none
+
+
+def measure_levels(
+    model: DiffusionTransformer, spec: RunSpec, seen: ImageSet, unseen: ImageSet | None, term: DispersiveSpec
+) -> list[dict[str, Any]]:
+    """One row for each of ten noise levels, 0.05 to 0.95, the middles of ten equal bins.
+
+    ``seen_loss``, ``unseen_loss``: mean squared error of the prediction (with DiT's bound for its variance)
+    on images of training and on others, the same noise for every model. ``rms``, ``effective_rank``, ...:
+    fields of ``Dispersion`` at the block that the term reads. ``gradient_ratio`` and
+    ``gradient_cosine``: of λ L_disp and L_diff, see ``gradients_by_level``.
+
+    Args:
+        model: in eval mode, its weights without gradients.
+        spec: of the run: batch size and objective.
+        seen: images that the run was trained on.
+        unseen: images that it was not; None: there are none, ``unseen_loss`` is None.
+        term: the dispersive term, at one block, whether the run was trained with it or not.
+    """
+    objective = build_objective(spec.objective, model.config.num_classes)
+    (block,) = DispersiveRegularizer(term, model.config.depth).blocks
+    rows = []
+    for number, pulls in enumerate(gradients_by_level(model, spec, seen, term)):
+        level = (number + 0.5) / BINS
+        seen_loss, z = _at_level(model, objective, seen, level, block)
+        unseen_loss = _at_level(model, objective, unseen, level, block)[0] if unseen else None
+        rows.append(
+            {"level": level, "seen_loss": seen_loss, "unseen_loss": unseen_loss}
+            | {"block": block, **asdict(measure(z)), **pulls}
+        )
+    return rows
+
+
+@torch.no_grad()
+def _at_level(
+    model: DiffusionTransformer, objective: Objective, data: ImageSet, level: float, block: int
+) -> tuple[float, Tensor]:
+    device = next(model.parameters()).device
+    x = data.images.to(device)
+    t = objective.time_of_noise_level(torch.full((len(x),), level, device=device))
+    eps = normal(tuple(x.shape), "level noise", round(1000 * level)).to(device)
+    draws = Draws(t, eps, torch.zeros(len(x), dtype=torch.bool, device=device), objective.second_time(t))
+    forward = objective.forward(model, x, data.labels.to(device), draws, taps=(block,))
+    found = objective.losses(model, forward)
+    # MeanFlow's own loss is weighted to about 1 everywhere.
+    return found.parts.get("squared_error", found.losses).mean().item(), forward.features[block]
+
+
+def gradients_by_level(
+    model: DiffusionTransformer, spec: RunSpec, data: ImageSet, term: DispersiveSpec
+) -> list[dict[str, float | None]]:
+    """How λ L_disp and L_diff pull on the parameters that both reach, by the noise level of the rows.
+
+    Batches are noised as in training, so rows of all levels see each other. The gradient of each loss is a
+    sum over rows; here it is summed over the rows of one bin of levels, over all batches:
+    ``gradient_cosine`` in [−1, 1], below 0 where the terms are in conflict; ``gradient_ratio`` =
+    ``‖λ g_disp‖ / ‖g_diff‖`` ≥ 0. Both are None for a bin of fewer than ``FEWEST`` rows.
+
+    Args:
+        model, spec, term: as of ``measure_levels``.
+        data: images and labels; as many whole batches as there are.
+    """
+    device = next(model.parameters()).device
+    objective = build_objective(spec.objective, model.config.num_classes)
+    regularizer = DispersiveRegularizer(term, model.config.depth)
+    (block,) = regularizer.blocks
+    size = min(spec.batch_size, len(data))
+    size -= size % (term.local_batch or 1)
+    parameters = [p for name, p in model.named_parameters() if name != "pos_embed"]  # which is fixed
+    frozen = [p for p in parameters if not p.requires_grad]
+    gradient = functools.partial(torch.autograd.grad, inputs=parameters, retain_graph=True, allow_unused=True)
+    sums: list[tuple[Tensor, Tensor] | None] = [None] * BINS
+    counts = [0] * BINS
+    for parameter in frozen:
+        parameter.requires_grad_()
+    try:
+        for start in range(0, len(data) - size + 1, size):
+            part = slice(start, start + size)
+            x, y = data.images[part].to(device), data.labels[part].to(device)
+            draws = objective.draw(tuple(x.shape), "levels", start).to(device)
+            forward = objective.forward(model, x, y, draws, taps=(block,))
+            z = forward.features[block]
+            losses = objective.losses(model, forward).losses / size
+            (push,) = torch.autograd.grad(term.lam * regularizer.loss(z), z, retain_graph=True)
+            bins = (forward.level * BINS).long().clamp_max(BINS - 1)
+            for number in bins.unique().tolist():
+                rows = bins == number
+                pulls = gradient(losses[rows].sum())
+                pushes = gradient(z, grad_outputs=push * rows.view(-1, *[1] * (push.ndim - 1)))
+                both = [(a, b) for a, b in zip(pulls, pushes, strict=True) if a is not None and b is not None]
+                a, b = (torch.cat([g.flatten() for g in side]) for side in zip(*both, strict=True))
+                before = sums[number]
+                sums[number] = (a, b) if before is None else (before[0] + a, before[1] + b)
+                counts[number] += int(rows.sum())
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+    return [_pulls(pair, count) for pair, count in zip(sums, counts, strict=True)]
+
+
+def _pulls(pair: tuple[Tensor, Tensor] | None, count: int) -> dict[str, float | None]:
+    if pair is None or count < FEWEST:
+        return {"gradient_ratio": None, "gradient_cosine": None}
+    diffusion, dispersive = (side.double() for side in pair)
+    scale = diffusion.norm() * dispersive.norm()
+    cosine = (diffusion @ dispersive / scale).item() if scale > 0 else 0.0
+    ratio = (dispersive.norm() / diffusion.norm()).item() if diffusion.norm() > 0 else None
+    return {"gradient_ratio": ratio, "gradient_cosine": cosine}
