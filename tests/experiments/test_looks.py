@@ -16,10 +16,10 @@ from disperse.experiments import (
     publish,
     run_folder,
     seen_by,
-)  # fmt: skip
+)
 from disperse.experiments.looks import few_steps, guided
 
-from .cases import TOY, record
+from .cases import TOY, record, toy
 
 __all__ = ["toy"]
 
