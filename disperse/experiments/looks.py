@@ -103,16 +103,14 @@ def look(name: str, cells: list[Cell], row: Profile, *, source: str = "runs") ->
         RunFailedError: a run failed.
     """
     pool = published(row.name) if source == "published" else []
-    found: list[Record] = []
-    for cell in cells:
-        records = seen_by(name, pool, cell, row)
-        protocols = find_look(name).protocols(row, cell.spec.objective.kind)
-        if len(records) < len(protocols):
-            complete_all([cell.spec], row)
-            folder, end = run_folder(cell.spec), cell.spec.num_steps
-            records = [evaluate_run(folder, end, each, device=cell.spec.device) for each in protocols]
-        found += records
-    return found
+    missing = [cell.spec for cell in cells if not _is_complete(name, pool, cell, row)]
+    complete_all(missing, row)
+    found = [record for cell in cells for record in seen_by(name, pool, cell, row)]
+    return found + [
+        evaluate_run(run_folder(spec), spec.num_steps, protocol, device=spec.device)
+        for spec in missing
+        for protocol in find_look(name).protocols(row, spec.objective.kind)
+    ]
 
 
 def look_cells(name: str, profile_name: str, num_seeds: int, *, items: tuple[str, ...] = ()) -> list[Cell]:

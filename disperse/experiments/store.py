@@ -79,7 +79,7 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     atomic.write_json(path, seal(record))
-    return record
+    return read_record(path)
 
 
 def is_complete(spec: RunSpec, protocol: Protocol) -> bool:
