@@ -5,11 +5,9 @@ import statistics
 from pathlib import Path
 
 from ..evaluation import Protocol
-from ..models import model_config
-from ..models.flops import forward_macs, train_flops
 from ..spec import RunSpec
 from ..training import home
-from .resources import ADAPTIVE_NFE
+from .operations import evaluation_operations, training_operations
 from .store import evaluation_path, run_folder
 
 # Operations a second of one core on the small models of the ladder, training and sampling alike: what
@@ -17,8 +15,6 @@ from .store import evaluation_path, run_folder
 CORE_RATE = 40e9
 # A job's start: Python, PyTorch and the data.
 START_S = 4.0
-# A MeanFlow step has a forward-mode derivative on top of forward and backward: measured against SiT's.
-SYSTEM_FACTOR = {"sit": 1.0, "dit": 1.0, "meanflow": 3.0}
 
 
 def remaining_core_hours(runs: list[tuple[RunSpec, Protocol]]) -> float:
@@ -28,19 +24,15 @@ def remaining_core_hours(runs: list[tuple[RunSpec, Protocol]]) -> float:
 
 
 def _training_s(spec: RunSpec, done: int) -> float:
-    views = 1 + len({view for term in spec.regularizers if (view := getattr(term, "view", None))})
-    images = max(spec.num_steps - done, 0) * spec.batch_size
-    flops = train_flops(model_config(spec.model, **spec.overrides))
-    return images * flops * views * SYSTEM_FACTOR[spec.objective.kind] / CORE_RATE
+    return training_operations(spec, max(spec.num_steps - done, 0)) / CORE_RATE
 
 
 def _evaluation_s(spec: RunSpec, protocol: Protocol) -> float:
-    """Of the milestones without an evaluation; guidance costs a second pass."""
+    """Of the milestones without an evaluation."""
     folder = run_folder(spec)
     steps = {*spec.milestones, spec.num_steps}
     missing = sum(not evaluation_path(folder, step, protocol).exists() for step in steps)
-    passes = (protocol.num_samples + 2 * protocol.guided_samples) * (protocol.sampler.nfe or ADAPTIVE_NFE)
-    return missing * passes * 2 * forward_macs(model_config(spec.model, **spec.overrides)) / CORE_RATE
+    return missing * evaluation_operations(spec, protocol) / CORE_RATE
 
 
 def _trained(spec: RunSpec) -> int:

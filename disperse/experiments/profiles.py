@@ -6,6 +6,7 @@ from typing import Any, Literal
 from ..errors import unknown
 from ..evaluation import CIFAR10_EVALUATOR, EVALUATOR, FID_EVALUATOR, Protocol
 from ..models import preset
+from ..objectives.diffusion import nearest_ddim
 from ..spec import OptimizerSpec, RunSpec, TermSpec
 
 # System -> prefix of its models, and its solver.
@@ -136,7 +137,7 @@ class Profile:
             return self.protocol
         changes: dict[str, Any] = {"solver": SYSTEMS[system][1]}
         if system == "dit":
-            changes["num_steps"] = 2 * self.sampler_steps  # as many network evaluations
+            changes["num_steps"] = nearest_ddim(2 * self.sampler_steps)  # as many network evaluations
         else:
             changes |= {"num_steps": 1, "agreement_guidance": 1.0}
         return self.protocol.model_copy(update=changes)

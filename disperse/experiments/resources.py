@@ -6,14 +6,13 @@ An estimate to plan with, no measurement: operations of the network over an assu
 from dataclasses import dataclass
 
 from ..models import model_config
-from ..models.flops import forward_macs, num_parameters, train_flops
-from ..sampling.config import NFE
+from ..models.flops import num_parameters
 from ..spec import RunSpec
+from .operations import evaluation_operations, training_operations
 from .profiles import Profile
 
 PEAK_FLOPS = 989e12  # dense bf16 products of an H100 or H200
 SHARES = (0.25, 0.40)  # of the peak that training of this family reaches: low, high
-ADAPTIVE_NFE = 100  # an adaptive solver decides for itself
 
 
 @dataclass(frozen=True)
@@ -45,22 +44,13 @@ class Resources:
 def resources(row: Profile, spec: RunSpec) -> Resources:
     """Cost of a run of a profile.
 
-    A contrastive or alignment term doubles the forward pass: a third more. A step of MeanFlow: 1.9.
     Activations: ``34 b T D`` bytes a block in half precision with fused attention, none recomputed.
     """
     config = model_config(spec.model, **spec.overrides)
     gpus = max(row.gpus, 1)
-    factor = 1.9 if spec.objective.kind == "meanflow" else 1.0
-    if any(term.kind != "dispersive" for term in spec.regularizers):
-        factor += 1 / 3
-    train = factor * train_flops(config) * spec.batch_size * spec.num_steps
+    train = training_operations(spec, spec.num_steps)
     protocol = row.protocol_of(spec.objective.kind)
-    count = NFE[protocol.solver]
-    calls = protocol.num_samples * (ADAPTIVE_NFE if count is None else count(protocol.num_steps))
-    calls = calls * (2 if protocol.guidance != 1 else 1) + 2 * calls * protocol.guided_samples // max(
-        protocol.num_samples, 1
-    )
-    evaluation = 2 * forward_macs(config) * calls * spec.num_evaluations
+    evaluation = evaluation_operations(spec, protocol) * spec.num_evaluations
     states = 4 * num_parameters(config) * (4 + len(spec.ema))
     width = 34 if spec.precision == "bf16" else 68
     local = -(-spec.batch_size // gpus)

@@ -38,6 +38,16 @@ def respaced_times(num_steps: int) -> np.ndarray:
     return np.array([round(i * stride) for i in range(num_steps)])
 
 
+def _ddim_counts() -> dict[int, int]:
+    """Number of times → the smallest stride that gives so many."""
+    return {len(range(0, NUM_TIMES, stride)): stride for stride in range(NUM_TIMES, 0, -1)}
+
+
+def nearest_ddim(num_steps: int) -> int:
+    """The number of DDIM steps nearest to one that a whole stride may not give."""
+    return min(_ddim_counts(), key=lambda count: abs(count - num_steps))
+
+
 def ddim_times(num_steps: int) -> np.ndarray:
     """Every k-th time from 0, k the smallest stride that gives n of them, shape (n,).
 
@@ -45,9 +55,9 @@ def ddim_times(num_steps: int) -> np.ndarray:
         ConfigError: no whole stride gives that many; the nearest number that one gives is named.
     """
     check_count("num_steps", num_steps, 1, NUM_TIMES)
-    counts = {len(range(0, NUM_TIMES, stride)): stride for stride in range(NUM_TIMES, 0, -1)}
+    counts = _ddim_counts()
     if num_steps not in counts:
-        near = min(counts, key=lambda count: abs(count - num_steps))
+        near = nearest_ddim(num_steps)
         raise ConfigError(f"num_steps = {num_steps}: DDIM takes every k-th of {NUM_TIMES} times; try {near}")
     return np.arange(0, NUM_TIMES, counts[num_steps])
 

@@ -30,9 +30,11 @@ def pair() -> list[Cell]:
 
 def test_protocols_of_every_look_differ_from_the_profiles_own() -> None:
     for row in PROFILES.values():
+        assert all(row.protocol_of(kind).sampler.nfe for kind in ("sit", "dit", "meanflow"))
         for own in LOOKS.values():
             for kind in ("sit", "dit", "meanflow"):
                 found = [protocol.hash for protocol in own.protocols(row, kind)]
+                assert all(protocol.sampler.nfe for protocol in own.protocols(row, kind))  # can be sampled
                 assert len(set(found)) == len(found)
                 own_protocol = row.protocol_of(kind)
                 assert own_protocol.hash not in found or own_protocol.guided_samples == 0
