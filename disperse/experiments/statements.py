@@ -67,10 +67,10 @@ def norms_claims(pool: list[Record], cells: list[Cell], row: Profile, level: flo
     """Claim 10: with each block regularised, the norm of every block against the baseline's."""
     rms = {label: _norms(records, level) for label, records in finals(pool, cells, row).items()}
     base = rms.get("baseline", {})
+    labels = dict.fromkeys(cell.label for cell in cells if cell.against)
     parts = [
-        paired(base[block], rms[label][block], f"baseline / {label}, block {block}")
-        for label in rms
-        if label != "baseline"
+        paired(base[block], rms.get(label, {}).get(block, {}), f"baseline / {label}, block {block}")
+        for label in labels
         for block in base
     ]
     return [Claim(10, tuple(parts))]

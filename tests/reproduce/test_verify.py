@@ -36,7 +36,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISPERSE_HOME", str(home))
         patch.setattr(Figure, "savefig", quickly)
-        publish("smoke", [*evaluations("variants", "norm_cost", "longer"), *convergence()])
+        publish("smoke", [*evaluations("variants", "contrastive", "norm_cost", "longer"), *convergence()])
         draw_published("smoke")
     return home
 

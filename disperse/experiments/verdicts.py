@@ -1,0 +1,89 @@
+"""All claims of the paper with what the results of a profile say of each: item → claim → paper → ours."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import paper
+from .claims import Judgement, Part, judge
+from .items import item
+from .profiles import Profile
+from .statements import STATEMENTS
+from .store import Record
+
+# Statement → the notebook that shows it, and the items whose runs it compares. Holm's correction is over
+# the claims of one notebook.
+SHOWN_BY = {
+    "variants": ("variants", ("variants", "contrastive")),
+    "blocks": ("blocks", ("pair", "blocks")),
+    "lambda_tau": ("lambda_tau", ("pair", "lambda_tau")),
+    "model_size": ("model_size", ("model_size",)),
+    "longer": ("longer_training", ("longer",)),
+    "norms": ("norms", ("pair", "blocks")),
+    "meanflow": ("meanflow", ("meanflow",)),
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judged claim and the notebook that shows it."""
+
+    notebook: str
+    judgement: Judgement
+
+
+def verdicts(pool: list[Record], row: Profile) -> list[Verdict]:
+    """Every claim of the paper, by number, as far as its runs are in the pool."""
+    seeds = tuple(sorted({record["seed"] for record in pool}))
+    found = []
+    for name, (notebook, items) in SHOWN_BY.items():
+        cells = [cell for each in items for cell in item(each, row.name, seeds)]
+        found += [Verdict(notebook, each) for each in judge(STATEMENTS[name](pool, cells, row))]
+    return sorted(found, key=lambda verdict: verdict.judgement.claim.number)
+
+
+def verdicts_markdown(found: list[Verdict], notebooks: str) -> str:
+    """The index of claims as a table.
+
+    Args:
+        found: of ``verdicts``.
+        notebooks: path from the table's file to the folder of notebooks.
+    """
+    columns = (
+        "claim of the paper",
+        "paper",
+        "ours: the changes compared",
+        "n",
+        "verdict at this scale",
+    )
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for verdict in found:
+        judgement = verdict.judgement
+        number = judgement.claim.number
+        there = [part for part in judgement.claim.parts if part.values]
+        said = f"**{judgement.verdict}**"
+        if not judgement.n:  # of some comparison
+            said = "not all trained yet" if there else "not trained yet"
+        link = f"[`{verdict.notebook}`]({notebooks}/{verdict.notebook}.ipynb)"
+        lines.append(
+            f"| {number}. {paper.CLAIMS[number]} {link} | {paper.CLAIMED[number]} | {_ours(there)} | "
+            f"{judgement.n or ''} | {said} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _ours(parts: list[Part]) -> str:
+    """The changes compared, and how many of them stand as claimed by their 95% intervals."""
+    if not parts:
+        return ""
+    below = sum(part.estimate.high < 0 for part in parts)
+    above = sum(part.estimate.low > 0 for part in parts)
+    changes = [_change(part) for part in parts if " / " in part.label]
+    span = f"{min(changes):+.0f}%" + (f" to {max(changes):+.0f}%" if len(changes) > 1 else "")
+    return f"{span} ({below} of {len(parts)} as claimed, {above} against)"
+
+
+def _change(part: Part) -> float:
+    """In percent; against the baseline also where the claim is that the baseline is better."""
+    value = part.estimate.value
+    return 100 * float(np.expm1(-value if part.label.startswith("baseline / ") else value))

@@ -1,0 +1,120 @@
+"""What the published index shows: a section for each item, drawn from the published results alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..experiments import Profile, item, seen_by
+from ..experiments.compare import finals
+from ..experiments.items import Cell
+from ..experiments.store import Record
+from .ablations import ABLATIONS, draw_ablation
+from .grid import draw_grid
+from .norm_cost import draw_norm_cost
+from .sampler import draw_convergence
+from .systems import draw_systems
+from .variants import draw_variants
+
+Draw = Callable[[list[Record], list[Cell], Profile, Path], tuple[Path, ...]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """An item of the index.
+
+    Attributes:
+        title: its heading.
+        notebook: that shows it.
+        own: the item it is about: shown as soon as every label of it is published in some seed.
+        draw: pool, cells, profile, folder → the files written.
+        pictures: stem → alternative text.
+        table: stem of its table; empty: none.
+        beside: items whose runs are shown too.
+        look: which look it draws on; then it is shown as soon as that is taken at one run.
+        partly: shown as soon as one comparison is there.
+        kept: pictures that are drawn from weights when results are published.
+    """
+
+    title: str
+    notebook: str
+    own: str
+    draw: Draw
+    pictures: dict[str, str]
+    table: str = ""
+    beside: tuple[str, ...] = ()
+    look: str = ""
+    partly: bool = False
+    kept: dict[str, str] = field(default_factory=dict)
+
+    def cells(self, pool: list[Record], row: Profile, seeds: tuple[int, ...]) -> list[Cell]:
+        """What is to be drawn; none where too little is published."""
+        own = item(self.own, row.name, seeds)
+        every = [cell for name in self.beside for cell in item(name, row.name, seeds)] + own
+        if self.look:
+            return [cell for cell in every if seen_by(self.look, pool, cell, row)]
+        there = finals(pool, every, row)
+        wanted = {cell.label for cell in own}
+        some = any(cell.against in there and cell.label in there for cell in own if cell.against)
+        return every if wanted <= there.keys() or (self.partly and some) else []
+
+    def markdown(self, folder: Path, kept: Path) -> str:
+        """Heading, table and pictures."""
+        parts = [f"## {self.title}\n"]
+        if self.table:
+            parts.append((folder / f"{self.table}.md").read_text(encoding="utf-8"))
+        there = {stem: alt for stem, alt in self.kept.items() if (kept / f"{stem}.png").exists()}
+        parts += [f"![{alt}]({folder.name}/{stem}.png)\n" for stem, alt in {**self.pictures, **there}.items()]
+        return "\n".join(parts)
+
+    def index_row(self, folder: Path) -> str:
+        """Its line in the list of what there is."""
+        files = [f"[table]({folder.name}/{self.table}.md)"] if self.table else []
+        first = next(iter(self.pictures))
+        for stem in self.pictures:
+            name = "picture" if stem == first else stem.replace("_", " ")
+            files.append(f"[{name}]({folder.name}/{stem}.png)")
+        link = f"[`{self.notebook}`](../notebooks/{self.notebook}.ipynb)"
+        return f"| {self.title} | {link} | {', '.join(files)} |\n"
+
+
+def _sampler(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, ...]:
+    records = [record for cell in cells for record in seen_by("sampler", pool, cell, row)]
+    return (draw_convergence(records, row, folder),)
+
+
+def _ablation(name: str) -> Section:
+    def draw(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, ...]:
+        return draw_ablation(name, pool, cells, row, folder)
+
+    own = ABLATIONS[name]
+    return Section(own.title, name, name, draw, {name: own.alt}, name, ("pair",))
+
+
+SECTIONS = (
+    Section(
+        "Variants", "variants", "variants", draw_variants,
+        {"variants": "Distances with intervals, and changes beside the paper's",
+         "learning_curves": "Learning curves, norm, rank and direction"}, "variants", partly=True,
+        kept={"samples": "Samples of the baseline and of the paper's setting from the same noise"},
+    ),
+    Section(
+        "Variants beside their contrastive parents", "variants", "contrastive", draw_grid,
+        {"variants_grid": "The paper's changes and ours, variant by kind of term"}, "variants_grid",
+        ("variants",), partly=True,
+    ),
+    *(_ablation(name) for name in ABLATIONS),
+    Section(
+        "DiT, SiT and MeanFlow", "systems_tour", "systems_tour", draw_systems,
+        {"systems_tour": "Learning curves of SiT, DiT and MeanFlow"}, "systems_tour", ("pair",), partly=True,
+    ),
+    Section(
+        "Why it is slower at first", "norm_cost", "norm_cost", draw_norm_cost,
+        {"norm_cost": "Learning curves and distance against feature norm"}, "norm_cost",
+        ("variants", "longer"), partly=True,
+    ),
+    Section(
+        "Has the distance converged?", "sampler", "pair", _sampler,
+        {"sampler": "Change of the distance against the finest grid, by solver and network evaluations"},
+        look="sampler",
+    ),
+)  # fmt: skip
