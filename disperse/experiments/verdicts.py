@@ -80,6 +80,7 @@ def _ours(parts: list[Part]) -> str:
     above = sum(part.estimate.low > 0 for part in parts)
     changes = [_change(part) for part in parts if " / " in part.label]
     span = f"{min(changes):+.0f}%" + (f" to {max(changes):+.0f}%" if len(changes) > 1 else "")
+    span = span.replace("-", "−")
     return f"{span} ({below} of {len(parts)} as claimed, {above} against)"
 
 
