@@ -1,6 +1,6 @@
 """Figures: from data to matplotlib, saved with a sidecar."""
 
-from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure, size_figure
+from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure
 from .changes import draw_changes
 from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
@@ -9,6 +9,7 @@ from .objectives import forces_figure, scales, scales_figure
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_samples, samples_figure, tile
+from .sizes import draw_model_size, size_figure
 from .systems import (
     draw_solver_order,
     draw_systems,
@@ -30,6 +31,7 @@ __all__ = [
     "draw_changes",
     "draw_convergence",
     "draw_grid",
+    "draw_model_size",
     "draw_norm_cost",
     "draw_published",
     "draw_samples",
