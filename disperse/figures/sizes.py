@@ -68,8 +68,11 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
     if rows:
         log_axis(left.yaxis)
     _legends(left, right, [kind for kind in MARKERS if any(s.objective.kind == kind for s in specs.values())])
+    sizes: dict[str, int] = {}
+    for spec in specs.values():  # SiT's come first; DiT's are a few parameters larger
+        sizes.setdefault(size_of(spec), parameters(spec))
     for ax in (left, right):
-        _size_axis(ax, {parameters(s): size_of(s) for s in specs.values() if s.objective.kind == "sit"})
+        _size_axis(ax, sizes)
     _published(beside)
     beside.tick_params(labelleft=False)
     for ax in (right, beside):
@@ -91,17 +94,20 @@ def _legends(left: Axes, right: Axes, kinds: list[str]) -> None:
                 [], [], color=color, marker=MARKERS[kind], linestyle=LINES[kind], label=SYSTEM_NAMES[kind]
             )
     left.legend(loc="best")
-    right.legend(loc="best")
+    if kinds:
+        right.legend(loc="best")
 
 
-def _size_axis(ax: Axes, sizes: dict[int, str]) -> None:
+def _size_axis(ax: Axes, sizes: dict[str, int]) -> None:
     """Parameters on a logarithmic axis, with a tick and the size's name at each of these."""
-    places = [float(count) for count in sorted(sizes)]
-    room = (places[-1] / places[0]) ** 0.15 if len(places) > 1 else 2.0
-    ax.set_xlim(places[0] / room, places[-1] * room)
-    log_axis(ax.xaxis, places)
-    ax.set_xticks(places, [f"{sizes[count]}\n{short(count)}" for count in sorted(sizes)])
     ax.set_xlabel("parameters")
+    if not sizes:
+        return
+    places = [float(count) for count in sizes.values()]
+    room = (max(places) / min(places)) ** 0.15 if len(places) > 1 else 2.0
+    ax.set_xlim(min(places) / room, max(places) * room)
+    log_axis(ax.xaxis, places)
+    ax.set_xticks(places, [f"{size}\n{short(count)}" for size, count in sizes.items()])
 
 
 def _published(ax: Axes) -> None:
@@ -109,7 +115,7 @@ def _published(ax: Axes) -> None:
     sizes = {}
     for name, (base, fid) in paper.SIZES_FID.items():
         count = num_parameters(preset(name).config)
-        sizes[count] = name.removeprefix("SiT-").removesuffix("/2")
+        sizes[name.removeprefix("SiT-").removesuffix("/2")] = count
         paper_diamond(ax, count, 100 * paper.relative_change(fid.value, base.value))
     ax.set_title("Paper: SiT")
     _size_axis(ax, sizes)
