@@ -4,6 +4,7 @@ from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figur
 from .changes import draw_changes
 from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
+from .meanflow import draw_meanflow, meanflow_figure
 from .norm_cost import draw_norm_cost
 from .objectives import forces_figure, scales, scales_figure
 from .published import draw_published
@@ -31,6 +32,7 @@ __all__ = [
     "draw_changes",
     "draw_convergence",
     "draw_grid",
+    "draw_meanflow",
     "draw_model_size",
     "draw_norm_cost",
     "draw_published",
@@ -42,6 +44,7 @@ __all__ = [
     "forces_figure",
     "lambda_tau_figure",
     "learning_curves_figure",
+    "meanflow_figure",
     "points_facts",
     "read_sidecar",
     "samples_figure",
