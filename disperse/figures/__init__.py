@@ -10,6 +10,7 @@ from .objectives import forces_figure, scales, scales_figure
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_samples, samples_figure, tile
+from .scale import draw_scale, scale_figure
 from .sizes import draw_model_size, size_figure
 from .systems import (
     draw_solver_order,
@@ -37,6 +38,7 @@ __all__ = [
     "draw_norm_cost",
     "draw_published",
     "draw_samples",
+    "draw_scale",
     "draw_solver_order",
     "draw_systems",
     "draw_variants",
@@ -49,6 +51,7 @@ __all__ = [
     "read_sidecar",
     "samples_figure",
     "save",
+    "scale_figure",
     "scales",
     "scales_figure",
     "size_figure",

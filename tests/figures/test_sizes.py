@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from disperse.experiments import paper
+from disperse.evaluation import noise_floor
+from disperse.experiments import PROFILES, paper
 from disperse.experiments.compare import compare
 from disperse.experiments.items import Cell, item
 from disperse.experiments.statements import parameters
 from disperse.experiments.store import Record
 from disperse.figures import draw_model_size, read_sidecar, size_figure
+from disperse.figures.facts import floor_of
 from disperse.figures.sizes import paper_per_doubling, short
 
 from ..experiments.cases import TOY, record, toy
@@ -156,3 +158,8 @@ def test_a_scan_that_is_not_published_is_said_to_be_missing(tmp_path: Path) -> N
 )  # fmt: skip
 def test_numbers_of_parameters_are_short(count: int, text: str) -> None:
     assert short(count) == text
+
+
+def test_a_floor_is_shown_where_there_are_real_images_to_measure_it_by() -> None:
+    assert floor_of(TOY.protocol) == noise_floor(TOY.protocol).value
+    assert floor_of(PROFILES["paper"].protocol) is None
