@@ -60,6 +60,12 @@ BLOCKS_FID: dict[int | str, Published] = {
     "all": Published(32.05, "S"),
 }
 
+# The same setting at other sizes; the rest of the paper's sizes, and DiT's, are known by the statement alone.
+SIZES_FID = {
+    "SiT-B/2": (BASELINE_FID, VARIANTS_FID["infonce-l2"][2]),
+    "SiT-XL/2": (Published(18.46, "S"), Published(15.95, "S")),
+}
+
 # The paper's claims, as this repository counts them.
 CLAIMS = {
     1: "Every dispersive variant improves on the baseline.",

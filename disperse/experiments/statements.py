@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
-from ..models import preset
+from ..models import model_config
 from ..models.flops import num_parameters
+from ..spec import RunSpec
+from . import paper
 from .claims import Claim, Part, Values, difference, paired, slope
 from .compare import distances, finals
-from .items import DISPERSIVE, VIEWS, Cell
+from .items import DISPERSIVE, VIEWS, Cell, item
 from .profiles import Profile
 from .store import Record
 
@@ -45,22 +47,50 @@ def longer_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[C
 
 
 def meanflow_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:
-    """Claim 11: each row against its own baseline."""
-    return [Claim(11, _against_their_own(pool, cells, row))]
+    """Claim 11: each of the paper's rows against its own baseline, also those that aren't there yet.
+
+    Other runs that are compared with a baseline, the controls without the term, are no part of it.
+    """
+    fd = distances(pool, cells, row)
+    names = [f"meanflow-{name}" for name in paper.MEANFLOW_FID]
+    return [Claim(11, tuple(difference(fd, f"{name}-infonce-l2", f"{name}-baseline") for name in names))]
 
 
 def model_size_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:
-    """Claim 8: every size improves, and the change falls with the logarithm of the parameters."""
+    """Claim 8: every size improves, and the change falls with the logarithm of the parameters.
+
+    Of every size of the profile and both systems, also those that aren't there yet.
+    """
+    changes = _size_changes(pool, cells, row)
+    every = tuple(part for by_size in changes.values() for part in by_size.values())
+    return [Claim(8, (*every, *size_slopes(pool, cells, row).values()))]
+
+
+def size_slopes(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, Part]:
+    """System → slope of the change over the logarithm of the parameters, of the seeds with every size."""
+    sizes = {cell.label: float(parameters(cell.spec)) for cell in item("model_size", row.name, (0,))}
+    slopes = {}
+    for kind, by_size in _size_changes(pool, cells, row).items():
+        values = {label: part.values for label, part in by_size.items()}
+        own = {label: sizes[label] for label in by_size}
+        slopes[kind] = slope(own, values, f"{kind}: change over size")
+    return slopes
+
+
+def _size_changes(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, dict[str, Part]]:
+    """System → label → change against the baseline, of every size of the profile."""
     fd = distances(pool, cells, row)
-    sizes: dict[str, dict[str, float]] = {}
-    for cell in cells:
+    changes: dict[str, dict[str, Part]] = {}
+    for cell in item("model_size", row.name, (0,)):
         if cell.against:
-            config = preset(cell.spec.model).config
-            sizes.setdefault(cell.spec.objective.kind, {})[cell.label] = float(num_parameters(config))
-    own = {cell.label: cell.against for cell in cells if cell.against}
-    changes = {a: dict(difference(fd, a, b).values) for a, b in own.items()}
-    slopes = (slope(labels, changes, f"{kind}: change over size") for kind, labels in sizes.items())
-    return [Claim(8, (*_against_their_own(pool, cells, row), *slopes))]
+            part = difference(fd, cell.label, cell.against)
+            changes.setdefault(cell.spec.objective.kind, {})[cell.label] = part
+    return changes
+
+
+def parameters(spec: RunSpec) -> int:
+    """Parameters of a run's network."""
+    return num_parameters(model_config(spec.model, **spec.overrides))
 
 
 def norms_claims(pool: list[Record], cells: list[Cell], row: Profile, level: float = 0.5) -> list[Claim]:

@@ -1,14 +1,17 @@
 """Figures: from data to matplotlib, saved with a sidecar."""
 
-from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure, size_figure
+from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure
 from .changes import draw_changes
 from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
+from .meanflow import draw_meanflow, meanflow_figure
 from .norm_cost import draw_norm_cost
 from .objectives import forces_figure, scales, scales_figure
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_samples, samples_figure, tile
+from .scale import draw_scale, scale_figure
+from .sizes import draw_model_size, size_figure
 from .systems import (
     draw_solver_order,
     draw_systems,
@@ -30,9 +33,12 @@ __all__ = [
     "draw_changes",
     "draw_convergence",
     "draw_grid",
+    "draw_meanflow",
+    "draw_model_size",
     "draw_norm_cost",
     "draw_published",
     "draw_samples",
+    "draw_scale",
     "draw_solver_order",
     "draw_systems",
     "draw_variants",
@@ -40,10 +46,12 @@ __all__ = [
     "forces_figure",
     "lambda_tau_figure",
     "learning_curves_figure",
+    "meanflow_figure",
     "points_facts",
     "read_sidecar",
     "samples_figure",
     "save",
+    "scale_figure",
     "scales",
     "scales_figure",
     "size_figure",

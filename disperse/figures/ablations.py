@@ -1,4 +1,4 @@
-"""The paper's ablations: the block, λ and τ, the size of the model; and those that readers asked for."""
+"""The paper's ablations: the block, λ and τ; and those that readers asked for."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,9 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..models import preset
-from ..models.flops import num_parameters
 from ..regularizers import block_indices
-from .changes import Draw, change_bar, change_legend, draw_changes, paper_diamond, percent, shown_bounds
-from .systems import SYSTEM_NAMES
-from .theme import COLORS, log_axis, new_figure
+from .changes import Draw, change_bar, change_legend, draw_changes, paper_diamond, percent
+from .theme import COLORS, new_figure
 
 ALL = 1.2  # where "all blocks" stands on an axis of shares of the depth
 
@@ -69,42 +67,6 @@ def lambda_tau_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
     ax.tick_params(length=0)
     ax.set_yticklabels([f"{v:g}" for v in values.index], rotation=0)
     return figure
-
-
-def size_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
-    """Distance and change against the number of parameters, one marker per system."""
-    figure, (left, right) = new_figure(11, 4.4, columns=2)
-    markers = {"sit": "o", "dit": "s", "meanflow": "^"}
-    specs = {cell.label: cell.spec for cell in cells}
-    for entry in rows:
-        spec = specs[entry.label]
-        size, marker = num_parameters(preset(spec.model).config), markers[spec.objective.kind]
-        color = COLORS["infonce-l2" if spec.regularizers else "baseline"]
-        fd = entry.metrics["fd"]
-        low, high = shown_bounds(fd)
-        left.errorbar(
-            size, fd.value, [[fd.value - low], [high - fd.value]], fmt=marker, color=color, capsize=4
-        )
-        if entry.change is not None:
-            change_bar(right, size, entry.change, color, marker=marker)
-    for kind in dict.fromkeys(spec.objective.kind for spec in specs.values()):
-        right.scatter([], [], marker=markers[kind], color=COLORS["infonce-l2"], label=SYSTEM_NAMES[kind])
-    for label in ("baseline", "infonce-l2"):
-        left.scatter([], [], color=COLORS[label], label=paper.NAMES[label])
-    right.axhline(0, color=COLORS["baseline"], linewidth=1)
-    left.set(xlabel="parameters", ylabel="Fréchet distance")
-    right.set(xlabel="parameters", ylabel="change against the baseline, %")
-    for ax in (left, right):
-        sizes = sorted({num_parameters(preset(spec.model).config) for spec in specs.values()})
-        log_axis(ax.xaxis, [float(size) for size in sizes])
-        ax.set_xticks([float(s) for s in sizes], [_short(s) for s in sizes])
-        ax.legend()
-    log_axis(left.yaxis)
-    return figure
-
-
-def _short(count: int) -> str:
-    return f"{count / 1e6:.2g}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..evaluation import Estimate, mean_over_seeds
+from ..errors import ConfigError
+from ..evaluation import Estimate, Protocol, mean_over_seeds, noise_floor
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record, select
@@ -47,3 +48,11 @@ def curve_facts(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str,
         | {column: plain(mean_over_seeds(group[column].tolist())) for column in columns}
         for (label, step), group in frame.groupby(["label", "step"], sort=False)
     ]
+
+
+def floor_of(protocol: Protocol) -> float | None:
+    """Noise floor of the distance; None where there are no real images to measure it by."""
+    try:
+        return noise_floor(protocol).value
+    except ConfigError:
+        return None

@@ -50,7 +50,7 @@ NOTEBOOKS = {
     "blocks": Draws("blocks", beside=("pair",)),
     "lambda_tau": Draws("lambda_tau", beside=("pair",)),
     "norms": Draws("blocks", beside=("pair",)),
-    "model_size": Draws("model_size"),
+    "model_size": Draws("model_size", asked=(("rate_scan", "scan_seeds"),)),
     "longer_training": Draws("longer"),
     "systems": Draws("systems_tour", beside=("pair",)),
     "meanflow": Draws("meanflow"),

@@ -8,10 +8,10 @@ import pytest
 from disperse.experiments import item, paper
 from disperse.experiments.claims import judge
 from disperse.experiments.items import Cell
-from disperse.experiments.statements import STATEMENTS, model_size_claims
+from disperse.experiments.statements import STATEMENTS, model_size_claims, parameters, size_slopes
 from disperse.experiments.store import Record
 from disperse.experiments.tables import claims_markdown
-from disperse.figures import blocks_figure, draw_changes, lambda_tau_figure, read_sidecar, size_figure
+from disperse.figures import blocks_figure, draw_changes, lambda_tau_figure, read_sidecar
 
 from .cases import TOY, record, toy
 
@@ -99,26 +99,61 @@ def test_norms_of_every_block(toy: object) -> None:
     assert verdicts("norms", cells, {}, rms=longer | {"l2-block1": 0.5}) == {10: "disagrees"}
 
 
-def sizes(gains: tuple[float, float]) -> tuple[list[Cell], dict[str, float]]:
-    cells, fd = [], {}
-    for size, gain in zip(("Pico", "Nano"), gains, strict=True):
-        for seed in SEEDS:
-            base = TOY.spec("b", seed, size=size)
-            cells.append(Cell(f"{size}-base", base))
-            cells.append(Cell(f"{size}-l2", base.replace(batch_size=15), f"{size}-base"))
-        fd[f"{size}-l2"] = gain
-    return cells, fd
+def sizes(gains: dict[str, float]) -> tuple[list[Cell], dict[str, float]]:
+    """Runs of every size and system, and how good they are by size: 1 without the term."""
+    return cells_of("model_size"), {
+        f"{kind}-{size}-infonce-l2": gain for kind in ("sit", "dit") for size, gain in gains.items()
+    }
 
 
 @pytest.mark.parametrize(
-    ("gains", "says"), [((0.9, 0.7), "agrees"), ((0.7, 0.9), "disagrees"), ((0.9, 1.1), "disagrees")]
-)
-def test_a_gain_that_grows_with_size(gains: tuple[float, float], says: str) -> None:
+    ("gains", "says"),
+    [({"Pico": 0.9, "Nano": 0.7}, "agrees"), ({"Pico": 0.7, "Nano": 0.9}, "disagrees"),
+     ({"Pico": 0.9, "Nano": 1.1}, "disagrees")],
+)  # fmt: skip
+def test_a_gain_that_grows_with_size(toy: object, gains: dict[str, float], says: str) -> None:
     cells, fd = sizes(gains)
     (judgement,) = judge(model_size_claims(evaluated(cells, fd), cells, TOY))
     assert judgement.verdict == says
-    slope = judgement.claim.parts[-1].estimate.value
-    assert math.copysign(1, slope) == math.copysign(1, math.log(gains[1] / gains[0]))
+    assert len(judgement.claim.parts) == 4 + 2
+    for part in judgement.claim.parts[-2:]:
+        assert math.copysign(1, part.estimate.value) == math.copysign(
+            1, math.log(gains["Nano"] / gains["Pico"])
+        )
+    count = {cell.label: parameters(cell.spec) for cell in cells}
+    doublings = math.log2(count["sit-Nano-baseline"] / count["sit-Pico-baseline"])
+    slope = size_slopes(evaluated(cells, fd), cells, TOY)["sit"].estimate.value
+    assert math.log(2) * slope * doublings == pytest.approx(math.log(gains["Nano"] / gains["Pico"]), abs=1e-3)
+
+
+def test_a_size_that_is_not_there_yet_leaves_the_claim_open(toy: object) -> None:
+    """Neither what is there agrees for what isn't, nor is a slope fitted to what is left."""
+    cells, fd = sizes({"Pico": 0.9, "Nano": 0.7})
+    there = [cell for cell in cells if not cell.label.startswith("dit-Nano")]
+    for asked in (cells, there):
+        (judgement,) = judge(model_size_claims(evaluated(there, fd), asked, TOY))
+        assert (judgement.verdict, judgement.n) == ("can't tell", 0)
+        slopes = size_slopes(evaluated(there, fd), asked, TOY)
+        assert {kind: len(part.values) for kind, part in slopes.items()} == {"sit": 3, "dit": 0}
+
+
+ROWS = tuple(f"meanflow-{name}-infonce-l2" for name in paper.MEANFLOW_FID)
+
+
+def test_meanflow_improves_in_every_row_whatever_the_controls_do(toy: object) -> None:
+    cells = cells_of("meanflow")
+    good = dict.fromkeys(ROWS, 0.9)
+    for control in (0.5, 2.0):
+        controls = {"meanflow-long": control, "meanflow-lr-half": control}
+        assert verdicts("meanflow", cells, good | controls) == {11: "agrees"}
+        (claim,) = STATEMENTS["meanflow"](evaluated(cells, good | controls), cells, TOY)
+        assert len(claim.parts) == 4
+    assert verdicts("meanflow", cells, good | {"meanflow-larger-infonce-l2": 1.1}) == {11: "disagrees"}
+
+
+def test_a_row_of_meanflow_that_is_not_there_yet_leaves_the_claim_open(toy: object) -> None:
+    there = [cell for cell in cells_of("meanflow") if "patch4" not in cell.label]
+    assert verdicts("meanflow", there, dict.fromkeys(ROWS, 0.9)) == {11: "can't tell"}
 
 
 def test_tables_and_pictures_tell_the_verdict(toy: object, tmp_path: Path) -> None:
@@ -138,7 +173,7 @@ def test_tables_and_pictures_tell_the_verdict(toy: object, tmp_path: Path) -> No
     assert {run["label"] for run in facts["runs"]} == {cell.label for cell in cells}
 
 
-def test_pictures_of_a_grid_and_of_sizes(toy: object) -> None:
+def test_the_picture_of_a_grid(toy: object) -> None:
     from disperse.experiments.compare import compare
 
     cells = [c for c in cells_of("variants") if c.label in ("baseline", "infonce-l2")] + cells_of(
@@ -148,10 +183,6 @@ def test_pictures_of_a_grid_and_of_sizes(toy: object) -> None:
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert len(texts) == 12
     assert sum(text.startswith("+100%") for text in texts) == 1
-    by_size, fd = sizes((0.9, 0.7))
-    left, right = size_figure(compare(evaluated(by_size, fd), by_size, TOY), by_size).axes
-    assert len(right.containers) == 2
-    assert len(left.containers) == 4
 
 
 def test_claims_without_runs_can_not_tell() -> None:

@@ -1,0 +1,233 @@
+"""MeanFlow in one step: the paper's four rows with and without the term, and two controls without it."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import atomic
+from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from ..experiments import compare, paper, tables
+from ..experiments.claims import judge
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.statements import meanflow_claims
+from ..experiments.store import Record
+from .changes import claim_facts, paper_diamond, percent, shown_bounds
+from .facts import floor_of, plain, run_facts
+from .norm_cost import count_of_seeds
+from .theme import ACCENT, COLORS, log_axis, new_figure, save
+
+CONTROLS = ("meanflow-long", "meanflow-lr-half")
+BASELINE, TERM = "meanflow-patch2-baseline", "meanflow-patch2-infonce-l2"  # what the controls stand beside
+# Where the rows stand from top to bottom, and what they are called.
+PLACES = {name: float(place) for place, name in enumerate(paper.MEANFLOW_FID)}
+PLACES |= {label: len(PLACES) + 0.6 + place for place, label in enumerate(CONTROLS)}
+NAMES = {
+    "patch4": "patch 4",
+    "patch2": "patch 2",
+    "patch2-longer": "patch 2, longer",
+    "larger": "larger",
+    "meanflow-long": "patch 2,\ntokens × 4",
+    "meanflow-lr-half": "patch 2,\nlearning rate ÷ 2",
+}
+PAPER = {
+    f"meanflow-{name}-infonce-l2": paper.relative_change(fid.value, base.value)
+    for name, (_, _, base, fid) in paper.MEANFLOW_FID.items()
+}
+
+
+def meanflow_figure(rows: list[compare.Row], floor: float | None = None) -> Figure:
+    """Left the distance of each row in one step, right its paired change; the controls set apart below.
+
+    Args:
+        rows: of ``compare``.
+        floor: noise floor of the distance.
+    """
+    figure, (left, right) = new_figure(11, 5, columns=2)
+    by_label = {entry.label: entry for entry in rows}
+    for name in paper.MEANFLOW_FID:
+        for term, aside in (("baseline", -0.13), ("infonce-l2", 0.13)):
+            entry = by_label.get(f"meanflow-{name}-{term}")
+            if entry:
+                _bar(left, PLACES[name] + aside, entry.metrics["fd"], term)
+        own = by_label.get(f"meanflow-{name}-infonce-l2")
+        if own and own.change:
+            _bar(right, PLACES[name], _in_percent(own.change), "infonce-l2")
+        paper_diamond(right, 100 * PAPER[f"meanflow-{name}-infonce-l2"], PLACES[name] - 0.27)
+    controls = [by_label[label] for label in CONTROLS if label in by_label]
+    for entry in controls:
+        _bar(left, PLACES[entry.label], entry.metrics["fd"], "baseline", face="white")
+        if entry.change:
+            _bar(right, PLACES[entry.label], _in_percent(entry.change), "baseline", face="white")
+    counts = {entry.change.n for entry in rows if entry.change}
+    right.set_title(f"Change, {count_of_seeds(counts)}" if counts else "Change")
+    if controls:
+        _reference_lines(left, right, by_label)
+    if floor is not None:
+        left.axvline(floor, color=ACCENT, linestyle="--", linewidth=1, zorder=1)
+        left.annotate("real against real", (floor, 0), (3, 3), color=ACCENT, fontsize=9, rotation=90,
+                      xycoords=left.get_xaxis_transform(), textcoords="offset points")  # fmt: skip
+    _rows_axis(left, right, [entry.label for entry in controls])
+    if rows:
+        log_axis(left.xaxis)
+    _legends(left, right, bool(controls))
+    return figure
+
+
+def _bar(ax: Axes, y: float, estimate: Estimate, term: str, *, face: str = "") -> None:
+    low, high = shown_bounds(estimate)
+    reach = [[estimate.value - low], [high - estimate.value]]
+    ax.errorbar(estimate.value, y, xerr=reach, capsize=4, fmt=_marker(term), markersize=7,
+                color=COLORS[term], markerfacecolor=face or COLORS[term])  # fmt: skip
+
+
+def _marker(term: str) -> str:
+    return "s" if term == "baseline" else "o"
+
+
+def _in_percent(change: Estimate) -> Estimate:
+    value, low, high = percent(change)
+    return Estimate(value, low, high, change.n, change.method)
+
+
+def _reference_lines(left: Axes, right: Axes, by_label: dict[str, compare.Row]) -> None:
+    """Beside the controls, dotted: what the same network reaches without and with the term."""
+    top, bottom = len(paper.MEANFLOW_FID) - 0.3, max(PLACES.values()) + 0.5
+    for label, term in ((BASELINE, "baseline"), (TERM, "infonce-l2")):
+        entry = by_label.get(label)
+        if entry:
+            left.vlines(entry.metrics["fd"].value, top, bottom, color=COLORS[term], linestyle=":", zorder=1)
+            if entry.change:
+                right.vlines(
+                    percent(entry.change)[0], top, bottom, color=COLORS[term], linestyle=":", zorder=1
+                )
+
+
+def _rows_axis(left: Axes, right: Axes, controls: list[str]) -> None:
+    shown = [*paper.MEANFLOW_FID, *controls]
+    for ax in (left, right):
+        ax.set_ylim((max(PLACES[name] for name in shown)) + 0.6, -0.6)
+        if controls:
+            ax.axhline(len(paper.MEANFLOW_FID) - 0.2, color="black", linewidth=0.6)
+    left.set_yticks([PLACES[name] for name in shown], [NAMES[name] for name in shown])
+    right.set_yticks([PLACES[name] for name in shown], [""] * len(shown))
+    right.axvline(0, color=COLORS["baseline"], linewidth=1)
+    left.set(xlabel="Fréchet distance, one step", title="Distance")
+    right.set_xlabel("change against the baseline, %   (left is better)")
+
+
+def _legends(left: Axes, right: Axes, controls: bool) -> None:
+    for term in ("baseline", "infonce-l2"):
+        left.scatter([], [], marker=_marker(term), s=49, color=COLORS[term], label=paper.NAMES[term])
+    if controls:
+        left.scatter([], [], marker="s", s=49, color="white", edgecolor=COLORS["baseline"],
+                     label="controls, without the term")  # fmt: skip
+    right.scatter([], [], color=COLORS["infonce-l2"], s=49, label="ours, 95% over seeds")
+    right.scatter([], [], marker="D", s=42, color="white", edgecolor="black", label="paper (FID, ImageNet)")
+    for ax in (left, right):
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3, columnspacing=1, handletextpad=0.2)
+
+
+def against_controls(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, Estimate]:
+    """Control → paired log ratio of the distance with the term to the control's; < 0: the term is better."""
+    fd = compare.distances(pool, cells, row)
+    own = fd.get(TERM, {})
+    return {label: log_ratio(own, fd[label]) for label in CONTROLS if own.keys() & fd.get(label, {}).keys()}
+
+
+def controls_markdown(rows: list[compare.Row], against: dict[str, Estimate]) -> str:
+    """The controls: what they change by themselves, and whether the term does more."""
+    lines = [
+        "| control, without the term | Δ against the baseline (paired, 95%) | verdict | "
+        "the term against it | verdict | seeds |",
+        "|" + "---|" * 6,
+    ]
+    for entry in rows:
+        if entry.label in CONTROLS:
+            beside, name = against.get(entry.label), paper.name_of(entry.label)
+            lines.append(
+                f"| {name} | {tables.percent_interval(entry.change)} | {entry.verdict} | "
+                f"{tables.percent_interval(beside)} | {compare.verdict(beside) if beside else ''} | "
+                f"{len(entry.seeds)} |"
+            )
+    if len(lines) == 2:
+        return "The controls aren't there yet.\n"
+    return "\n".join(lines) + "\n"
+
+
+def features(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, dict[str, Estimate]]:
+    """Label → measures of the regularised block of finished runs, means over seeds.
+
+    ``rms``, ``effective_rank`` and ``update_ratio`` at the end; ``gradient_ratio``, where there is a term, at
+    the first milestone, when it still pulls.
+    """
+    frame = pd.DataFrame(compare.curves(pool, cells, row))
+    found: dict[str, dict[str, Estimate]] = {}
+    for label, num_steps in {cell.label: cell.spec.num_steps for cell in cells}.items():
+        runs = frame[frame.label == label] if len(frame) else frame
+        if not len(runs) or num_steps not in set(runs.step):
+            continue
+        end, first = runs[runs.step == num_steps], runs[runs.step == runs.step.min()]
+        values = {name: end[name] for name in ("rms", "effective_rank", "update_ratio")}
+        values["gradient_ratio"] = first.gradient_ratio.dropna()
+        found[label] = {name: mean_over_seeds(v.tolist()) for name, v in values.items() if len(v)}
+    return found
+
+
+def features_markdown(measured: dict[str, dict[str, Estimate]]) -> str:
+    """Length, rank and how much later blocks add, of every run; and how hard the term pulls early."""
+    lines = [
+        "| run | feature rms | effective rank | later blocks add | gradient ratio, early | seeds |",
+        "|" + "---|" * 6,
+    ]
+    digits = {"rms": 2, "effective_rank": 1, "update_ratio": 2, "gradient_ratio": 4}
+    for label, means in measured.items():
+        cells = [tables.with_interval(means[key], n) if key in means else "" for key, n in digits.items()]
+        lines.append(f"| {paper.name_of(label)} | " + " | ".join(cells) + f" | {means['rms'].n} |")
+    lines += [
+        "",
+        "At a quarter of the depth, held-out images at noise level 0.5, at the end. Later blocks add: length "
+        "of what a later block adds to the stream over the stream's length there. Gradient ratio: "
+        "‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖ at the first milestone.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def draw_meanflow(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
+    """Draw the paper's rows of MeanFlow and the controls into ``folder``; returns (table, picture)."""
+    rows, against = compare.compare(pool, cells, row), against_controls(pool, cells, row)
+    judgements, measured = judge(meanflow_claims(pool, cells, row)), features(pool, cells, row)
+    protocol = row.protocol_of("meanflow")
+    floor = floor_of(protocol)
+    lengths = {cell.label: f"{cell.spec.model}, {cell.spec.num_steps} steps" for cell in cells}
+    names = {entry.label: f"{paper.name_of(entry.label)} ({lengths[entry.label]})" for entry in rows}
+    theirs = "; ".join(
+        f"{NAMES[name]}: {model}, {epochs} epochs, {base.value:g} → {fid.value:g}"
+        for name, (model, epochs, base, fid) in paper.MEANFLOW_FID.items()
+    )
+    card = f"{protocol.card()}. " + ("" if floor is None else f"Noise floor of the distance: {floor:.2f}. ")
+    card += f"Paper (FID in one step, ImageNet 256×256): {theirs}."
+    own = [entry for entry in rows if entry.label not in CONTROLS]
+    parts = (
+        tables.claims_markdown(judgements),
+        tables.comparison_markdown(own, card, names=names, published=PAPER),
+        controls_markdown(rows, against),
+        features_markdown(measured),
+    )
+    table = folder / "meanflow.md"
+    atomic.write_text(table, "\n".join(parts))
+    facts: dict[str, Any] = {
+        "item": "meanflow",
+        "protocol": protocol.model_dump(mode="json"),
+        "noise_floor": floor,
+        "rows": compare.as_json(rows),
+        "claims": claim_facts(judgements),
+        "paper": PAPER,
+        "against_controls": plain(against),
+        "features": plain(measured),
+        "runs": run_facts(pool, cells, row),
+    }
+    return table, save(meanflow_figure(rows, floor), folder / "meanflow", facts, stamp=row.stamp)

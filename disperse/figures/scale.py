@@ -1,0 +1,340 @@
+"""Where does the sign of the effect change? Model size by data-set size by length of training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from .. import atomic
+from ..data import load_data
+from ..errors import ConfigError, DataError
+from ..evaluation import Estimate
+from ..experiments import compare, tables
+from ..experiments.claims import Part, paired
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.statements import parameters
+from ..experiments.store import Record
+from .changes import percent, shown_bounds
+from .facts import floor_of, plain, run_facts
+from .norm_cost import count_of_seeds
+from .sizes import short, size_of
+from .theme import COLORS, log_axis, save, theme
+
+# Ticks of a change in percent, by the ratio (or its inverse) up to which they are used.
+PERCENT = {
+    1.4: (-30, -20, -10, 0, 10, 20, 30),
+    4.0: (-75, -50, -25, 0, 25, 50, 100, 200),
+    np.inf: (-99, -95, -80, -50, 0, 100, 400, 1900, 9900),
+}
+MARKERS = ("o", "s", "D", "^", "v")  # one for each data set, small to large
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the term changes in one network on one data set after one length of training.
+
+    Attributes:
+        size, parameters: of the network.
+        subset: images of a part of the training set; None: all of it.
+        images: how many those are; None where all are on another machine.
+        step: of training.
+        epochs: how often each image was seen; None where their number is unknown.
+        part: log ratio of the distances, with the term over without, by seed.
+        baseline: mean distance without the term, over its seeds.
+    """
+
+    size: str
+    parameters: int
+    subset: int | None
+    images: int | None
+    step: int
+    epochs: float | None
+    part: Part
+    baseline: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes no change."""
+        return self.part.estimate.high < 0 or self.part.estimate.low > 0
+
+
+def training_images(row: Profile) -> int | None:
+    """Images of the whole training set; None where they aren't on this machine."""
+    try:
+        return len(load_data(row.data, "train"))
+    except (ConfigError, DataError):
+        return None
+
+
+def changes(pool: list[Record], cells: list[Cell], row: Profile, whole: int | None) -> list[Change]:
+    """Every change that there is, of SiT: at each milestone and the end, paired by seed.
+
+    Args:
+        pool: evaluations.
+        cells: runs of ``scale_of_effect`` and ``model_size``; those of other systems are left out.
+        row: the profile.
+        whole: of ``training_images``.
+    """
+    fd: dict[tuple[str, int], dict[int, float]] = {}
+    for entry in compare.curves(pool, cells, row):
+        fd.setdefault((entry["label"], entry["step"]), {})[entry["seed"]] = entry["fd"]
+    found = []
+    for cell in {cell.label: cell for cell in cells}.values():
+        if cell.against is None or cell.spec.objective.kind != "sit":
+            continue
+        count = cell.spec.data.partition(":")[2]
+        subset = int(count) if count else None
+        images = subset or whole
+        for step in _steps(row):
+            base = fd.get((cell.against, step), {})
+            part = paired(fd.get((cell.label, step), {}), base, f"{cell.label} / {cell.against}, step {step}")
+            if part.values:
+                epochs = step * cell.spec.batch_size / images if images else None
+                found.append(
+                    Change(size_of(cell.spec), parameters(cell.spec), subset, images, step, epochs, part,
+                           float(np.mean(list(base.values()))))
+                )  # fmt: skip
+    return found
+
+
+def _steps(row: Profile) -> list[int]:
+    return sorted({*row.milestones, row.num_steps})
+
+
+def _subsets(row: Profile) -> list[int | None]:
+    """Small to large; None is the whole set."""
+    return [*sorted(row.subsets), None]
+
+
+def trends(found: list[Change], row: Profile) -> dict[str, Part]:
+    """How the log ratio moves with each doubling of parameters, images, steps, and of the last two together.
+
+    ``log ratio = a + b log2(parameters) + c log2(images) + d log2(steps)`` by least squares within each seed
+    that has every cell of the grid. Where only epochs mattered, images and steps together would change
+    nothing: ``c + d = 0``.
+    """
+    by_place = {(c.size, c.subset, c.step): c for c in found}
+    grid = [
+        by_place.get((size, subset, step))
+        for size in row.sizes
+        for subset in _subsets(row)
+        for step in _steps(row)
+    ]
+    cells = [cell for cell in grid if cell is not None and cell.images]
+    x = np.array([[1.0, np.log2(c.parameters), np.log2(c.images or 1), np.log2(c.step)] for c in cells])
+    if len(cells) < len(grid) or np.linalg.matrix_rank(x) < 4:
+        return {}
+    seeds = sorted(set.intersection(*(set(cell.part.values) for cell in cells)))
+    fits = {
+        seed: np.linalg.lstsq(x, np.array([c.part.values[seed] for c in cells]), rcond=None)[0]
+        for seed in seeds
+    }
+    weights = {"parameters": (0, 1, 0, 0), "training images": (0, 0, 1, 0), "steps": (0, 0, 0, 1),
+               "images and steps together": (0, 0, 1, 1)}  # fmt: skip
+    return {
+        name: Part(f"per doubling of {name}", {seed: float(fit @ w) for seed, fit in fits.items()})
+        for name, w in weights.items()
+        if fits
+    }
+
+
+def scale_figure(found: list[Change], row: Profile, whole: int | None) -> Figure:
+    """A map of the change for each length of training; below, change against steps and against epochs.
+
+    Args:
+        found: of ``changes``.
+        row: the profile, which says what rows, columns and maps there are.
+        whole: of ``training_images``.
+    """
+    theme()
+    steps, columns = _steps(row), min(2, len(_steps(row)))
+    lines = -(-len(steps) // columns)
+    tall = lines * (0.9 + 0.62 * len(_subsets(row)))
+    figure = Figure(figsize=(11, tall + 4), layout="constrained")
+    grid = figure.add_gridspec(2, 1, height_ratios=[tall, 4])
+    above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
+    maps = np.atleast_1d(above.subplots(lines, columns, sharex=True, sharey=True)).ravel()
+    values = [c.part.estimate.value for c in found]
+    bound = max(np.log(1.25), *np.abs(values)) if values else np.log(1.25)
+    for ax, step in zip(maps, steps, strict=False):
+        own = [c for c in found if c.step == step]
+        _map(ax, own, row, whole, bound)
+        counts = {c.part.estimate.n for c in own}
+        ax.set_title(f"{step} steps" + (f", {count_of_seeds(counts)}" if counts else ""))
+    for ax in maps[len(steps) :]:
+        ax.set_axis_off()
+    for ax in maps[::columns]:
+        ax.set_ylabel("training images")
+    for ax in maps[-columns:]:
+        ax.set_xlabel("model")
+    bar = above.colorbar(ScalarMappable(Normalize(-bound, bound), sns.color_palette("vlag", as_cmap=True)),
+                         ax=list(maps), label="change, %", shrink=0.8)  # fmt: skip
+    _percent_ticks(bar.ax)
+    left, right = below.subplots(1, 2, sharey=True)
+    _lines(left, found, row, whole, "step")
+    _lines(right, [c for c in found if c.epochs], row, whole, "epochs")
+    left.set(xlabel="training steps", ylabel="change against the baseline, %", title="Ordered by steps?")
+    right.set(xlabel="epochs: how often each image was seen", title="Or by epochs?")
+    _percent_ticks(left)
+    handles, labels = left.get_legend_handles_labels()
+    below.legend(handles, labels, loc="outside right center")
+    return figure
+
+
+def _map(ax: Axes, found: list[Change], row: Profile, whole: int | None, bound: float) -> None:
+    """Data sets by model sizes for one length: colour and text the change, a bold frame where it is clear."""
+    subsets = _subsets(row)
+    values = np.full((len(subsets), len(row.sizes)), np.nan)
+    text = np.full(values.shape, "", dtype=object)
+    for change in found:
+        place = subsets.index(change.subset), row.sizes.index(change.size)
+        values[place] = change.part.estimate.value
+        text[place] = _in_two_lines(change.part.estimate)
+        if change.clear:
+            y, x = place
+            inside = (x + 0.03, y + 0.05), 0.94, 0.9
+            ax.add_patch(Rectangle(*inside, fill=False, edgecolor="black", linewidth=2.5, zorder=3))
+    sns.heatmap(values, annot=text, fmt="", mask=np.isnan(values), cmap="vlag", vmin=-bound, vmax=bound,
+                linewidths=1.5, annot_kws={"fontsize": 10}, cbar=False, ax=ax)  # fmt: skip
+    for y, x in zip(*np.nonzero(np.isnan(values)), strict=True):
+        ax.annotate("not trained", (x + 0.5, y + 0.5), ha="center", va="center", color="grey", fontsize=9)
+    ax.set_xticks(np.arange(len(row.sizes)) + 0.5, row.sizes)
+    ax.set_yticks(np.arange(len(subsets)) + 0.5, [_name(subset, whole) for subset in subsets], rotation=0)
+    ax.set_ylim(0, len(subsets))  # more data upwards
+    ax.tick_params(length=0)
+    ax.label_outer()
+
+
+def _in_two_lines(change: Estimate) -> str:
+    value, low, high = percent(change)
+    return f"{value:+.0f}%\n" + ("(one seed)" if np.isnan(change.low) else f"[{low:+.0f}, {high:+.0f}]")
+
+
+def _name(subset: int | None, whole: int | None) -> str:
+    if subset is not None:
+        return str(subset)
+    return f"all {whole}" if whole else "all"
+
+
+def _lines(ax: Axes, found: list[Change], row: Profile, whole: int | None, axis: str) -> None:
+    """Change by size (colour) and data set (marker), a line through the lengths of training of each."""
+    palette = dict(zip(row.sizes, sns.color_palette("viridis", len(row.sizes) + 1), strict=False))
+    markers = dict(zip(_subsets(row), MARKERS, strict=False))
+    for size, color in palette.items():
+        for subset, marker in markers.items():
+            own = [c for c in found if (c.size, c.subset) == (size, subset)]
+            x = [getattr(c, axis) for c in own]
+            y = np.array([c.part.estimate.value for c in own])
+            ends = np.array([shown_bounds(c.part.estimate) for c in own]).reshape(-1, 2)
+            ax.vlines(x, ends[:, 0], ends[:, 1], color=color, linewidth=1, alpha=0.45)
+            ax.plot(x, y, color=color, marker=marker, linewidth=1.3, markersize=6)
+    for size, color in palette.items():
+        ax.plot([], [], color=color, linewidth=5, label=size)
+    for subset, marker in markers.items():
+        ax.plot([], [], color="black", marker=marker, linestyle="", label=f"{_name(subset, whole)} images")
+    ax.axhline(0, color=COLORS["baseline"], linewidth=1)
+    places = sorted({getattr(c, axis) for c in found})
+    if places:
+        log_axis(ax.xaxis, places if axis == "step" else ())
+
+
+def _percent_ticks(ax: Axes) -> None:
+    """A vertical axis of log ratios, labelled in percent."""
+    low, high = sorted(ax.get_ylim())
+    choice = next(ticks for ratio, ticks in PERCENT.items() if max(-low, high) <= np.log(ratio))
+    ticks = [tick for tick in choice if low <= np.log1p(tick / 100) <= high]
+    ax.set_yticks([np.log1p(tick / 100) for tick in ticks], [f"{tick:+d}" if tick else "0" for tick in ticks])
+
+
+def scale_markdown(found: list[Change], row: Profile, whole: int | None) -> str:
+    """Every cell of the maps: change, interval and number of seeds; bold where the interval excludes none."""
+    steps = _steps(row)
+    lines = [
+        "| training images | model | parameters | " + " | ".join(f"{step} steps" for step in steps)
+        + " | baseline at the end |",
+        "|" + "---|" * (4 + len(steps)),
+    ]  # fmt: skip
+    for subset in _subsets(row):
+        for size in row.sizes:
+            own = {c.step: c for c in found if (c.subset, c.size) == (subset, size)}
+            if own:
+                first, last = next(iter(own.values())), own.get(row.num_steps)
+                cells = [_cell(own.get(step)) for step in steps]
+                lines.append(
+                    f"| {_name(subset, whole)} | {size} | {short(first.parameters)} | " + " | ".join(cells)
+                    + f" | {'' if last is None else f'{last.baseline:.2f}'} |"
+                )  # fmt: skip
+    epochs = []
+    for subset in _subsets(row):
+        if images := subset or whole:
+            times = (step * row.batch_size / images for step in steps)
+            epochs.append(
+                f"{_name(subset, whole)}: " + ", ".join(f"{n:.{0 if n > 9.5 else 1}f}" for n in times)
+            )
+    return "\n".join([*lines, "", f"Epochs at these steps, by training images: {'; '.join(epochs)}."]) + "\n"
+
+
+def _cell(change: Change | None) -> str:
+    if change is None:
+        return ""
+    text = tables.percent_interval(change.part.estimate)
+    return (f"**{text}**" if change.clear else text) + f", n = {change.part.estimate.n}"
+
+
+def trends_markdown(fitted: dict[str, Part]) -> str:
+    """The fitted trends, or that they can't be fitted yet."""
+    if not fitted:
+        return "Trends: not yet; a fit takes a seed with every cell of the table.\n"
+    lines = ["| doubling of | changes the ratio of distances by | seeds with every cell |", "|---|---|---|"]
+    for name, part in fitted.items():
+        lines.append(f"| {name} | {tables.percent_interval(part.estimate)} | {part.estimate.n} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
+    """Draw the maps of the effect's sign into ``folder``; returns (table, picture).
+
+    Args:
+        pool: evaluations.
+        cells: runs of ``scale_of_effect`` and of ``model_size``.
+        row: the profile.
+        folder: where to.
+    """
+    whole = training_images(row)
+    found = changes(pool, cells, row, whole)
+    fitted, floor = trends(found, row), floor_of(row.protocol)
+    clear = sum(c.clear for c in found)
+    note = (
+        "Change of the Fréchet distance against the baseline of the same seed: mean of the log ratio and its "
+        "95% interval over n seeds (Student's t); one seed has no interval. Bold: the interval excludes no "
+        f"change, as it does in {clear} of {len(found)} cells; without any effect it would in one of twenty. "
+        "The doublings are fitted to all cells together, within each seed, and averaged over seeds. "
+        f"Batches of {row.batch_size}. {row.protocol.card()}."
+    )
+    if floor is not None:
+        note += f" Noise floor of the distance: {floor:.2f}."
+    table = folder / "scale_of_effect.md"
+    parts = (scale_markdown(found, row, whole), trends_markdown(fitted), note + "\n")
+    atomic.write_text(table, "\n".join(parts))
+    facts: dict[str, Any] = {
+        "item": "scale_of_effect",
+        "protocol": row.protocol.model_dump(mode="json"),
+        "noise_floor": floor,
+        "training_images": whole,
+        "cells": [
+            {"size": c.size, "parameters": c.parameters, "images": c.subset or whole, "step": c.step,
+             "epochs": c.epochs, "baseline": c.baseline, "clear": c.clear, **plain(c.part.estimate)}
+            for c in found
+        ],
+        "trends": plain({name: part.estimate for name, part in fitted.items()}),
+        "runs": run_facts(pool, [cell for cell in cells if cell.spec.objective.kind == "sit"], row),
+    }  # fmt: skip
+    return table, save(scale_figure(found, row, whole), folder / "scale_of_effect", facts, stamp=row.stamp)

@@ -1,0 +1,282 @@
+"""Does the gain grow with the model? Distance and change against parameters; does one rate suit all sizes?"""
+
+import dataclasses
+import math
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import atomic
+from ..evaluation import Estimate, mean_over_seeds
+from ..experiments import compare, item, paper, tables
+from ..experiments.claims import Part, judge
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.statements import model_size_claims, parameters, size_slopes
+from ..experiments.store import Record
+from ..models import preset
+from ..models.flops import num_parameters
+from ..spec import RunSpec
+from .changes import change_bar, claim_facts, paper_diamond, percent, shown_bounds
+from .facts import floor_of, plain, run_facts
+from .norm_cost import count_of_seeds
+from .systems import SYSTEM_NAMES
+from .theme import COLORS, floor_line, log_axis, new_figure, save
+
+MARKERS = {"sit": "o", "dit": "s"}
+LINES = {"sit": "-", "dit": "--"}
+ASIDE = {"sit": 1.0, "dit": 1.06}  # DiT's networks are as large as SiT's: drawn to the right, both are seen
+TERMS = ("baseline", "infonce-l2")
+Rates = dict[str, dict[float, Estimate]]  # size → learning rate → distance
+
+
+def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None = None) -> Figure:
+    """Distance and paired change against the number of parameters, and the paper's change at its own sizes.
+
+    Args:
+        rows: of ``compare``.
+        cells: runs of ``model_size``.
+        floor: noise floor of the distance.
+    """
+    figure, (left, right, beside) = new_figure(12, 4.6, columns=3)
+    left.get_gridspec().set_width_ratios([4, 4, 1.3])
+    beside.sharey(right)
+    specs = {cell.label: cell.spec for cell in cells}
+    for kind in MARKERS:
+        for term in TERMS:
+            own = [entry for entry in rows if _is_of(specs[entry.label], kind, term)]
+            own.sort(key=lambda entry: parameters(specs[entry.label]))
+            x = {entry.label: ASIDE[kind] * parameters(specs[entry.label]) for entry in own}
+            line = {"color": COLORS[term], "linestyle": LINES[kind], "linewidth": 1.4}
+            left.plot(list(x.values()), [entry.metrics["fd"].value for entry in own], **line)
+            changes = {x[entry.label]: entry.change for entry in own if entry.change is not None}
+            right.plot(list(changes), [percent(change)[0] for change in changes.values()], **line)
+            for entry in own:
+                fd = entry.metrics["fd"]
+                low, high = shown_bounds(fd)
+                left.errorbar(x[entry.label], fd.value, [[fd.value - low], [high - fd.value]], capsize=4,
+                              fmt=MARKERS[kind], markersize=7, color=COLORS[term])  # fmt: skip
+            for at, change in changes.items():
+                change_bar(right, at, change, COLORS[term], marker=MARKERS[kind])
+    left.set(ylabel="Fréchet distance", title="Distance")
+    counts = {entry.change.n for entry in rows if entry.change}
+    title = f"Change, {count_of_seeds(counts)}" if counts else "Change"
+    right.set(ylabel="change against the baseline, %", title=title)
+    if floor is not None:
+        floor_line(left, floor, "real against real", right=False)
+    if rows:
+        log_axis(left.yaxis)
+    _legends(left, right, [kind for kind in MARKERS if any(s.objective.kind == kind for s in specs.values())])
+    sizes: dict[str, int] = {}
+    for spec in specs.values():  # SiT's come first; DiT's are a few parameters larger
+        sizes.setdefault(size_of(spec), parameters(spec))
+    for ax in (left, right):
+        _size_axis(ax, sizes)
+    _published(beside)
+    beside.tick_params(labelleft=False)
+    for ax in (right, beside):
+        ax.axhline(0, color=COLORS["baseline"], linewidth=1)
+    return figure
+
+
+def _is_of(spec: RunSpec, kind: str, term: str) -> bool:
+    return spec.objective.kind == kind and bool(spec.regularizers) == (term != "baseline")
+
+
+def _legends(left: Axes, right: Axes, kinds: list[str]) -> None:
+    """Colours say the term, markers and lines the system."""
+    for term in TERMS:
+        left.plot([], [], color=COLORS[term], linewidth=5, label=paper.NAMES[term])
+    for kind in kinds:
+        for ax, color in ((left, "black"), (right, COLORS["infonce-l2"])):
+            ax.plot(
+                [], [], color=color, marker=MARKERS[kind], linestyle=LINES[kind], label=SYSTEM_NAMES[kind]
+            )
+    left.legend(loc="best")
+    if kinds:
+        right.legend(loc="best")
+
+
+def _size_axis(ax: Axes, sizes: dict[str, int]) -> None:
+    """Parameters on a logarithmic axis, with a tick and the size's name at each of these."""
+    ax.set_xlabel("parameters")
+    if not sizes:
+        return
+    places = [float(count) for count in sizes.values()]
+    room = (max(places) / min(places)) ** 0.15 if len(places) > 1 else 2.0
+    ax.set_xlim(min(places) / room, max(places) * room)
+    log_axis(ax.xaxis, places)
+    ax.set_xticks(places, [f"{size}\n{short(count)}" for size, count in sizes.items()])
+
+
+def _published(ax: Axes) -> None:
+    """The paper's changes of FID for SiT, at its own numbers of parameters."""
+    sizes = {}
+    for name, (base, fid) in paper.SIZES_FID.items():
+        count = num_parameters(preset(name).config)
+        sizes[name.removeprefix("SiT-").removesuffix("/2")] = count
+        paper_diamond(ax, count, 100 * paper.relative_change(fid.value, base.value))
+    ax.set_title("Paper: SiT")
+    _size_axis(ax, sizes)
+
+
+def size_of(spec: RunSpec) -> str:
+    """Name of the size of a run's network: ``Nano`` of ``SiT-Nano/2``."""
+    return spec.model.rpartition("-")[2].partition("/")[0]
+
+
+def short(count: int) -> str:
+    """A number of parameters in a few digits: ``330k``, ``1.2M``, ``131M``."""
+    if count < 999_500:
+        return f"{count / 1e3:.0f}k"
+    return f"{count / 1e6:.1f}M" if count < 9.95e6 else f"{count / 1e6:.0f}M"
+
+
+def scan_cells(pool: list[Record], row: Profile) -> list[Cell]:
+    """Runs of ``rate_scan`` in the seeds of the pool."""
+    return item("rate_scan", row.name, tuple(sorted({record["seed"] for record in pool})))
+
+
+def rates(pool: list[Record], row: Profile) -> Rates:
+    """Distance of the baselines of ``rate_scan`` at their end: size → rate → mean over seeds.
+
+    Rates of one size are compared in the same seeds: those that have all of its rates that are there.
+    """
+    scan = scan_cells(pool, row)
+    distances = compare.distances(pool, scan, row)
+    found: dict[str, dict[float, dict[int, float]]] = {size: {} for size in row.sizes}
+    for cell in scan:
+        if cell.label in distances:
+            found[size_of(cell.spec)][cell.spec.optimizer.lr] = distances[cell.label]
+    means: Rates = {size: {} for size in row.sizes}
+    for size, by_rate in found.items():
+        shared = sorted(set.intersection(*map(set, by_rate.values()))) if by_rate else []
+        means[size] = {
+            rate: mean_over_seeds([fd[s] for s in shared]) for rate, fd in by_rate.items() if shared
+        }
+    return means
+
+
+def per_doubling(part: Part) -> Estimate | None:
+    """A slope over the logarithm of the parameters as the log ratio that each doubling brings."""
+    return mean_over_seeds([math.log(2) * value for value in part.values.values()]) if part.values else None
+
+
+def paper_per_doubling() -> float:
+    """The same of the paper's two sizes of SiT: no fit, a line through two points."""
+    ends = [(num_parameters(preset(name).config), own.value / base.value)
+            for name, (base, own) in paper.SIZES_FID.items()]  # fmt: skip
+    (small, first), (large, last) = ends
+    return math.log(last / first) / math.log2(large / small)
+
+
+def size_markdown(rows: list[compare.Row], cells: list[Cell]) -> str:
+    """A line for each size of each system, and for the paper's: parameters, distances, paired change."""
+    lines = [
+        "| model | parameters | baseline | InfoNCE, ℓ2 | Δ (paired, 95%) | verdict | seeds |",
+        "|" + "---|" * 7,
+    ]
+    by_label = {entry.label: entry for entry in rows}
+    for cell in {cell.label: cell for cell in cells if cell.against}.values():
+        own, base = by_label.get(cell.label), by_label.get(cell.against or "")
+        if own and base and own.change:
+            lines.append(
+                f"| {cell.spec.model} | {short(parameters(cell.spec))} | "
+                f"{tables.with_interval(base.metrics['fd'])} | {tables.with_interval(own.metrics['fd'])} | "
+                f"{tables.percent_interval(own.change)} | {own.verdict} | {_seeds(base, own)} |"
+            )
+    for name, (base_fid, fid) in paper.SIZES_FID.items():
+        change = 100 * paper.relative_change(fid.value, base_fid.value)
+        aside = "; read in one secondary source" if "S" in (fid.source, base_fid.source) else ""
+        lines.append(
+            f"| *paper (FID, ImageNet{aside}):* {name} | {short(num_parameters(preset(name).config))} | "
+            f"{base_fid.value:.2f} | {fid.value:.2f} | {change:+.1f}% | | |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _seeds(base: compare.Row, own: compare.Row) -> str:
+    """How many: one number where both runs have the same."""
+    counts, shared = (len(base.seeds), len(own.seeds)), len({*base.seeds} & {*own.seeds})
+    return str(shared) if set(counts) == {shared} else f"{counts[0]} and {counts[1]}, paired {shared}"
+
+
+def slopes_markdown(slopes: dict[str, Part]) -> str:
+    """How the change moves with each doubling of the parameters; below zero, the gain grows."""
+    lines = ["| system | change per doubling of the parameters | seeds with every size |", "|---|---|---|"]
+    for kind, part in slopes.items():
+        step = per_doubling(part)
+        text = tables.percent_interval(step) or "not yet"
+        lines.append(f"| {SYSTEM_NAMES[kind]} | {text} | {step.n if step else 0} |")
+    lines.append(f"| *paper:* SiT, two points | {100 * math.expm1(paper_per_doubling()):+.1f}% | |")
+    return "\n".join(lines) + "\n"
+
+
+def rates_markdown(scan: Rates, row: Profile) -> str:
+    """Distance of each size's baseline at half, once and twice the profile's learning rate."""
+    every = [factor * row.lr for factor in (0.5, 1, 2)]
+    lines = [
+        "| baseline of size | " + " | ".join(f"rate {rate:g}" for rate in every) + " | seeds |",
+        "|" + "---|" * 5,
+    ]
+    for size, by_rate in scan.items():
+        best = min(by_rate, key=lambda rate: by_rate[rate].value) if len(by_rate) == len(every) else None
+        cells = [_rate_cell(by_rate.get(rate), best == rate) for rate in every]
+        count = next(iter(by_rate.values())).n if by_rate else 0
+        lines.append(f"| {size} | " + " | ".join(cells) + f" | {count} |")
+    lines += [
+        "",
+        "Does one learning rate suit every size? SiT without the term, at half, once and twice the rate of "
+        f"all runs above ({row.lr:g}); bold: the best of three. One seed has no interval.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rate_cell(fd: Estimate | None, best: bool) -> str:
+    if fd is None:
+        return "not there yet"
+    text = tables.with_interval(fd)
+    return f"**{text}**" if best else text
+
+
+def draw_model_size(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
+    """Draw distances and changes over model size into ``folder``; returns (table, picture).
+
+    Args:
+        pool: evaluations; those of ``rate_scan`` among them are shown as far as they are there.
+        cells: runs of ``model_size``.
+        row: the profile.
+        folder: where to.
+    """
+    rows = compare.compare(pool, cells, row)
+    judgements = judge(model_size_claims(pool, cells, row))
+    slopes, scan, floor = size_slopes(pool, cells, row), rates(pool, row), floor_of(row.protocol)
+    protocols = {SYSTEM_NAMES[kind]: row.protocol_of(kind) for kind in MARKERS}
+    samplers = "; ".join(f"{name}: {protocol.sampler.describe()}" for name, protocol in protocols.items())
+    note = (
+        "Mean ± half the 95% interval over training seeds (Student's t); one seed has no interval. The slope "
+        "is fitted to the changes of one seed over the logarithm of the parameters, and averaged over seeds. "
+        f"{row.num_steps} steps of {row.batch_size} images. {row.protocol.card()}. Samplers: {samplers}."
+    )
+    if floor is not None:
+        note += f" Noise floor of the distance: {floor:.2f}."
+    table = folder / "model_size.md"
+    claim, sizes = tables.claims_markdown(judgements), size_markdown(rows, cells)
+    parts = (claim, sizes, slopes_markdown(slopes), note + "\n", rates_markdown(scan, row))
+    atomic.write_text(table, "\n".join(parts))
+    facts = {
+        "item": "model_size",
+        "protocols": {name: protocol.model_dump(mode="json") for name, protocol in protocols.items()},
+        "noise_floor": floor,
+        "parameters": {cell.label: parameters(cell.spec) for cell in cells},
+        "rows": compare.as_json(rows),
+        "claims": claim_facts(judgements),
+        "per_doubling": plain({kind: per_doubling(part) for kind, part in slopes.items()}),
+        "paper": plain(
+            {name: [dataclasses.asdict(fid) for fid in fids] for name, fids in paper.SIZES_FID.items()}
+        ),
+        "rates": plain(scan),
+        "runs": run_facts(pool, [*cells, *scan_cells(pool, row)], row),
+    }
+    return table, save(size_figure(rows, cells, floor), folder / "model_size", facts, stamp=row.stamp)
