@@ -47,12 +47,10 @@ def load_data(name: str, split: str = "train") -> ImageSet | LatentSet:
         )
     if not colon or split != "train":
         return data
-    if isinstance(data, LatentSet):
-        raise ConfigError(f"data = {name}: latents are mapped from files, not cut; leave out :{count}")
     return _balanced(data, base, count)
 
 
-def _balanced(data: ImageSet, base: str, count: str) -> ImageSet:
+def _balanced(data: ImageSet | LatentSet, base: str, count: str) -> ImageSet | LatentSet:
     """``count`` images, as many of each class: those that come first in an order drawn once."""
     members = [np.flatnonzero(data.labels.numpy() == label) for label in range(int(data.labels.max()) + 1)]
     most = min(map(len, members)) * len(members)
@@ -63,7 +61,7 @@ def _balanced(data: ImageSet, base: str, count: str) -> ImageSet:
     each = int(count) // len(members)
     chosen = [stream("subset", base, label).permutation(rows)[:each] for label, rows in enumerate(members)]
     index = torch.from_numpy(np.sort(np.concatenate(chosen)))
-    return ImageSet(data.images[index], data.labels[index], data.sha256)
+    return data.take(index)
 
 
 @functools.lru_cache(maxsize=4)

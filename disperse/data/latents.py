@@ -9,7 +9,7 @@ makes it. Of ImageNet the two files are 21 GB each; they stay on the disk but fo
 import functools
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ class LatentSet:
         mirrored: the same of the mirror images; a latent cannot be mirrored itself.
         labels (Tensor): shape (n,), int64.
         sha256: of the content.
+        rows: which of the moments are of this set, one per label; None: all.
     """
 
     moments: np.ndarray
     mirrored: np.ndarray
     labels: Tensor
     sha256: str = ""
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,12 +66,19 @@ class LatentSet:
         """
         eps = [normal(self.shape, "latent", *key, row) for row in range(len(index))[rows]]
         chosen = index[rows].numpy()
+        if self.rows is not None:
+            chosen = self.rows[chosen]
         moments = np.array(self.moments[chosen])
         if flip:
             which = flipped(len(index), *key)[rows].numpy()
             moments[which] = self.mirrored[chosen[which]]
         mean, std = torch.from_numpy(moments).float().chunk(2, dim=1)
         return SCALE * (mean + std * torch.stack(eps)), self.labels[index[rows]]
+
+    def take(self, index: Tensor) -> "LatentSet":
+        """Those latents alone; nothing is copied but labels."""
+        rows = index.numpy() if self.rows is None else self.rows[index.numpy()]
+        return replace(self, labels=self.labels[index], rows=rows)
 
     def few(self, most: int) -> ImageSet:
         """At most so many latents, spread evenly over the set, drawn once and for ever."""

@@ -51,6 +51,10 @@ class ImageSet:
             images = mirrored(images, flipped(len(index), *key)[rows])
         return _float(images), self.labels[index[rows]]
 
+    def take(self, index: Tensor) -> "ImageSet":
+        """Those images alone."""
+        return ImageSet(self.images[index], self.labels[index], self.sha256)
+
     def few(self, most: int) -> "ImageSet":
         """At most so many images, spread evenly over the set, as float32."""
         index = torch.arange(min(most, len(self))) * len(self) // max(min(most, len(self)), 1)

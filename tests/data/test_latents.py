@@ -144,8 +144,6 @@ def test_damaged_latents(folder: Path, spoil: Any, message: str) -> None:
 
 
 def test_what_latents_cannot_do(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="latents are mapped"):
-        load_data(f"{NAME}:10")
     with pytest.raises(ConfigError, match="split = 'held-out'"):
         load_data(NAME, "held-out")
     content = loaded().sha256
@@ -209,3 +207,25 @@ def test_the_autoencoder_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "diffusers", module)
     with pytest.raises(DataError, match=r"sd-vae-ft-ema: no autoencoder; get stabilityai"):
         vae.autoencoder(torch.device("cpu"))
+
+
+def test_a_part_of_the_set_is_mapped_not_copied(folder: Path) -> None:
+    """As many of each class; the same latents as in the whole set, and a smaller part is in a larger one."""
+    whole, part = loaded(), load_data(f"{NAME}:5")
+    assert isinstance(part, LatentSet)
+    assert part.moments.base is not None  # of the mapped file
+    assert isinstance(part.moments, np.memmap)
+    assert sorted(part.labels.tolist()) == [0, 1, 2, 3, 4]
+    assert part.rows is not None
+    for flip in (False, True):
+        x, y = part.batch(torch.arange(5), 1, 9, flip=flip)
+        same, labels = whole.batch(torch.from_numpy(part.rows), 1, 9, flip=flip)
+        assert torch.equal(x, same)
+        assert torch.equal(y, labels)
+    ten = load_data(f"{NAME}:10")
+    assert isinstance(ten, LatentSet)
+    assert ten.rows is not None
+    assert set(part.rows) < set(ten.rows)
+    assert len(part.few(3)) == 3
+    with pytest.raises(ConfigError, match="multiple of the 5 classes up to 10"):
+        load_data(f"{NAME}:7")
