@@ -9,6 +9,7 @@ from .objectives import forces_figure, scales, scales_figure
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_samples, samples_figure, tile
+from .sweeps import alpha_figure, local_batch_figure
 from .systems import (
     draw_solver_order,
     draw_systems,
@@ -24,6 +25,7 @@ __all__ = [
     "ABLATIONS",
     "COLORS",
     "MARKERS",
+    "alpha_figure",
     "blocks_figure",
     "dispersing_points_figure",
     "draw_ablation",
@@ -40,6 +42,7 @@ __all__ = [
     "forces_figure",
     "lambda_tau_figure",
     "learning_curves_figure",
+    "local_batch_figure",
     "points_facts",
     "read_sidecar",
     "samples_figure",
