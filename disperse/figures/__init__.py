@@ -4,7 +4,9 @@ from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figur
 from .changes import draw_changes
 from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
+from .longer import draw_longer, longer_figure
 from .norm_cost import draw_norm_cost
+from .norms import draw_norms, norms_figure
 from .objectives import forces_figure, scales, scales_figure
 from .published import draw_published
 from .sampler import draw_convergence
@@ -32,7 +34,9 @@ __all__ = [
     "draw_changes",
     "draw_convergence",
     "draw_grid",
+    "draw_longer",
     "draw_norm_cost",
+    "draw_norms",
     "draw_published",
     "draw_samples",
     "draw_solver_order",
@@ -43,6 +47,8 @@ __all__ = [
     "lambda_tau_figure",
     "learning_curves_figure",
     "local_batch_figure",
+    "longer_figure",
+    "norms_figure",
     "points_facts",
     "read_sidecar",
     "samples_figure",
