@@ -1,6 +1,13 @@
 """Figures: from data to matplotlib, saved with a sidecar."""
 
-from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure, size_figure
+from .ablations import (
+    ABLATIONS,
+    blocks_figure,
+    draw_ablation,
+    lambda_tau_figure,
+    regularised_blocks,
+    size_figure,
+)
 from .changes import draw_changes
 from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
@@ -51,6 +58,7 @@ __all__ = [
     "norms_figure",
     "points_facts",
     "read_sidecar",
+    "regularised_blocks",
     "samples_figure",
     "save",
     "scales",

@@ -47,17 +47,18 @@ def longer_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         frame: of ``pair_frame``.
         row: the profile, whose length is 1 on the right axis, as the paper's 80 epochs are.
     """
-    figure, (left, right) = new_figure(11, 4.8, columns=2)
+    figure, (left, right) = new_figure(11, 5, columns=2)
     if len(frame):
         long_curves(left, paired_curves(frame), row)
     _changes(right, frame, row)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=3, columnspacing=1.2)
     return figure
 
 
 def _changes(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     """Every seed as a thin line, the mean over seeds with its interval, the paper's two lengths."""
     for _, own in changes_of_seeds(frame).groupby("seed"):
-        ax.plot(own.step / row.num_steps, own.change, color=COLORS[OWN], linewidth=0.8, alpha=0.35)
+        ax.plot(own.step / row.num_steps, own.change, color=COLORS[OWN], linewidth=0.8, alpha=0.5)
     changes = changes_by_length(frame)
     places = {step / row.num_steps: change for step, change in changes.items()}
     for place, change in places.items():
@@ -69,7 +70,7 @@ def _changes(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
             relative = epochs / PAPER_EPOCHS
             paper_diamond(ax, 0.93 * relative, 100 * paper.relative_change(own_fid.value, base.value))
     ax.axhline(0, color=COLORS[BASELINE], linestyle="--", linewidth=1)
-    ax.plot([], [], color=COLORS[OWN], linewidth=0.8, alpha=0.6, label="ours, each seed")
+    ax.plot([], [], color=COLORS[OWN], linewidth=0.8, alpha=0.5, label="ours, each seed")
     over = over_seeds({change.n for change in changes.values()})
     ax.scatter([], [], s=49, color=COLORS[OWN], label=f"ours, {over}")
     ax.scatter([], [], marker="D", s=42, color="white", edgecolor="black",
@@ -79,7 +80,6 @@ def _changes(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     ax.set_title("Change at each length; above: number of seeds", pad=20)
     ticks = sorted({*places, 1.0, 10.0})
     log_axis(ax.xaxis, [tick for tick in ticks if tick.is_integer() or (1 / tick).is_integer()])
-    ax.legend(loc="best")
 
 
 def changes_by_length(frame: pd.DataFrame) -> dict[int, Estimate]:

@@ -83,7 +83,8 @@ def test_the_table_has_distances_difference_and_the_papers_numbers(tmp_path: Pat
 
 def test_the_papers_two_lengths_stand_beside_ours() -> None:
     cells = cells_of(long=(0, 1), short=(0, 1, 2))
-    left, right = longer_figure(pair_frame(evaluated(cells), cells, ROW), ROW).axes
+    figure = longer_figure(pair_frame(evaluated(cells), cells, ROW), ROW)
+    left, right = figure.axes
     assert list(points(right)) == [0.5, 1, 2, 3, 4]
     assert list(diamonds(right)) == pytest.approx([0.93, 9.3])
     assert list(diamonds(right).values()) == pytest.approx([-13.6, -10.1], abs=0.05)
@@ -92,7 +93,7 @@ def test_the_papers_two_lengths_stand_beside_ours() -> None:
     assert [len(line.get_xdata()) for line in thin] == [5, 5, 2]
     assert "real against real" in [text.get_text() for text in left.texts]
     assert left.get_title(loc="left") == "160 steps, 2 seeds"  # those that go all the way
-    names = " ".join(text.get_text() for text in right.get_legend().get_texts())
+    names = " ".join(text.get_text() for text in figure.legends[0].get_texts())
     assert "95% over 2 to 3 seeds" in names
     assert "secondary source" in names
 
