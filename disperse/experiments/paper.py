@@ -112,6 +112,14 @@ for _row, _name in _ROWS.items():
     NAMES |= {f"meanflow-{_row}-baseline": f"MeanFlow, {_name}"}
     NAMES |= {f"meanflow-{_row}-infonce-l2": f"MeanFlow, {_name}, InfoNCE ℓ2"}
 
+# SiT-XL/2: name of the row → epochs (None: not known), guided or not, baseline, dispersive.
+LONGER_FID = {
+    "80 epochs": (80, False, Published(18.46, "S"), Published(15.95, "S")),
+    "800 epochs": (800, False, Published(8.99, "S"), Published(8.08, "S")),
+    "80 epochs, guidance 1.5": (80, True, Published(6.02), Published(5.09)),
+    "the longest run, guided": (None, True, Published(2.06, "S"), Published(1.97, "S")),
+}
+
 # Labels with a number or a size in them.
 _PATTERNS = {
     r"l2-block(\d+)": "ℓ2, block {}",

@@ -26,6 +26,14 @@ def percent_interval(change: Estimate | None) -> str:
     return f"{value:+.0f}%" + (f" [{low:+.0f}%, {high:+.0f}%]" if np.isfinite(low) else " (one seed)")
 
 
+def times_interval(ratio: Estimate | None) -> str:
+    """A log ratio as ``×4.60 [4.10, 5.16]``."""
+    if ratio is None:
+        return ""
+    value, low, high = (np.exp(v) for v in (ratio.value, ratio.low, ratio.high))
+    return f"×{value:.2f}" + (f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else " (one seed)")
+
+
 def variants_markdown(rows: list[Row], profile: Profile) -> str:
     """The table as Markdown, with the card of the protocol below."""
     header = (

@@ -1,17 +1,26 @@
 """Figures: from data to matplotlib, saved with a sidecar."""
 
-from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure
+from .ablations import (
+    ABLATIONS,
+    blocks_figure,
+    draw_ablation,
+    lambda_tau_figure,
+    regularised_blocks,
+)
 from .changes import draw_changes
 from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
+from .longer import draw_longer, longer_figure
 from .meanflow import draw_meanflow, meanflow_figure
 from .norm_cost import draw_norm_cost
+from .norms import draw_norms, norms_figure
 from .objectives import forces_figure, scales, scales_figure
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_samples, samples_figure, tile
 from .scale import draw_scale, scale_figure
 from .sizes import draw_model_size, size_figure
+from .sweeps import alpha_figure, local_batch_figure
 from .systems import (
     draw_solver_order,
     draw_systems,
@@ -27,15 +36,18 @@ __all__ = [
     "ABLATIONS",
     "COLORS",
     "MARKERS",
+    "alpha_figure",
     "blocks_figure",
     "dispersing_points_figure",
     "draw_ablation",
     "draw_changes",
     "draw_convergence",
     "draw_grid",
+    "draw_longer",
     "draw_meanflow",
     "draw_model_size",
     "draw_norm_cost",
+    "draw_norms",
     "draw_published",
     "draw_samples",
     "draw_scale",
@@ -46,9 +58,13 @@ __all__ = [
     "forces_figure",
     "lambda_tau_figure",
     "learning_curves_figure",
+    "local_batch_figure",
+    "longer_figure",
     "meanflow_figure",
+    "norms_figure",
     "points_facts",
     "read_sidecar",
+    "regularised_blocks",
     "samples_figure",
     "save",
     "scale_figure",

@@ -1,6 +1,6 @@
 """Changes against the baseline, ours beside the paper's: a table, the claims and a picture for each item."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
 from .facts import plain, run_facts
+from .norm_cost import count_of_seeds
 from .theme import COLORS, new_figure, save
 
 Draw = Callable[[list[compare.Row], list[Cell]], Figure]
 Published = dict[str, float]  # label → the paper's relative change
+PAPER = "paper (FID, ImageNet)"
 
 
 def shown_bounds(estimate: Estimate) -> tuple[float, float]:
@@ -46,12 +48,24 @@ def paper_diamond(ax: Axes, x: float, y: float) -> None:
     ax.scatter(x, y, marker="D", s=42, color="white", edgecolor="black", linewidth=1.4, zorder=3)
 
 
-def change_legend(ax: Axes, *, published: bool) -> None:
-    """Names the dots, and the diamonds where there are any."""
-    ax.scatter([], [], color=COLORS["infonce-l2"], s=49, label="ours, 95% over seeds")
+def over_seeds(counts: set[int]) -> str:
+    """``95% over 3 seeds``, or that there is no interval, of numbers that stand on so many seeds each."""
+    if not counts:
+        return "none yet"
+    return f"95% over {count_of_seeds(counts)}" if max(counts) > 1 else "one seed, no interval"
+
+
+def change_legend(
+    ax: Axes, *, published: bool, rows: Sequence[compare.Row] = (), source: str = PAPER
+) -> None:
+    """Above the picture: names the dots, with the seeds of ``rows``, and the diamonds where there are any."""
+    counts = {entry.change.n for entry in rows if entry.change is not None}
+    ax.scatter([], [], color=COLORS["infonce-l2"], s=49, label=f"ours, {over_seeds(counts)}")
     if published:
-        ax.scatter([], [], marker="D", s=42, color="white", edgecolor="black", label="paper (FID, ImageNet)")
-    ax.legend(loc="best")
+        ax.scatter([], [], marker="D", s=42, color="white", edgecolor="black", label=source)
+    handles, names = ax.get_legend_handles_labels()
+    assert isinstance(ax.figure, Figure)
+    ax.figure.legend(handles, names, loc="outside upper center", ncols=len(names), columnspacing=1.2)
 
 
 def changes_figure(rows: list[compare.Row], published: Published) -> Figure:
@@ -68,7 +82,8 @@ def changes_figure(rows: list[compare.Row], published: Published) -> Figure:
     ax.set_yticks(range(len(changed)), [paper.name_of(label) for label, _ in changed])
     ax.set_ylim(len(changed) - 0.4, -0.7)
     ax.set_xlabel("change of the Fréchet distance against the baseline, %   (left is better)")
-    change_legend(ax, published=bool(published.keys() & {label for label, _ in changed}))
+    shown = published.keys() & {label for label, _ in changed}
+    change_legend(ax, published=bool(shown), rows=rows)
     return figure
 
 
@@ -99,6 +114,8 @@ def draw_changes(
     *,
     published: Published | None = None,
     draw: Draw | None = None,
+    names: Mapping[str, str] | None = None,
+    note: str = "",
 ) -> tuple[Path, Path]:
     """Write an item's table with the verdicts on its claims, and its picture with a sidecar.
 
@@ -110,6 +127,8 @@ def draw_changes(
         folder: where to.
         published: the paper's relative changes by label.
         draw: a picture of its own; one line per run by default.
+        names: of labels that the table calls otherwise here.
+        note: below the table, on the paper's numbers.
 
     Returns:
         (table, picture).
@@ -118,7 +137,7 @@ def draw_changes(
     judgements = judge(STATEMENTS[name](pool, cells, row)) if name in STATEMENTS else []
     floor = noise_floor(row.protocol)
     card = f"{row.model}. {row.protocol.card()}. Noise floor of the distance: {floor.value:.2f}."
-    text = tables.comparison_markdown(rows, card, published=published)
+    text = tables.comparison_markdown(rows, f"{card} {note}".rstrip(), names=names, published=published)
     if judgements:
         text = f"{tables.claims_markdown(judgements)}\n{text}"
     table = folder / f"{name}.md"
@@ -127,6 +146,7 @@ def draw_changes(
         "item": name,
         "protocol": row.protocol.model_dump(mode="json"),
         "noise_floor": floor.value,
+        "paper": published or {},
         "rows": compare.as_json(rows),
         "claims": claim_facts(judgements),
         "runs": run_facts(pool, cells, row),

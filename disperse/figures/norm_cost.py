@@ -44,7 +44,7 @@ def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         row: the profile.
     """
     figure, (curves, early, late) = new_figure(14, 4.3, columns=3)
-    _long_curves(curves, paired_curves(frame), row)
+    long_curves(curves, paired_curves(frame), row)
     labels = [label for label in COLORS if label in set(frame.label)]
     for ax, step in ((early, min(frame.step)), (late, row.num_steps)):
         at_step = frame[frame.step == step]
@@ -61,7 +61,8 @@ def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     return figure
 
 
-def _long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
+def long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
+    """Draw the distance of baseline and paper's setting over training, of ``paired_curves``."""
     seeds, steps = frame.seed.nunique(), sorted(set(frame.step))
     shown = [label for label in PAIR if label in set(frame.label)]
     sns.lineplot(frame, x="step", y="fd", hue="label", hue_order=shown, palette=COLORS, style="label",

@@ -97,6 +97,7 @@ def test_norms_of_every_block(toy: object) -> None:
     longer = {c.label: 3.0 for c in cells if c.against}
     assert verdicts("norms", cells, {}, rms=longer) == {10: "agrees"}
     assert verdicts("norms", cells, {}, rms=longer | {"l2-block1": 0.5}) == {10: "disagrees"}
+    assert verdicts("norms", cells, {}, rms=longer | {"l2-all": 0.5}) == {10: "agrees"}  # of one block alone
 
 
 def sizes(gains: dict[str, float]) -> tuple[list[Cell], dict[str, float]]:

@@ -1,0 +1,64 @@
+"""Paired ratios as a heat map: colour by the logarithm, so that twice and half are as far from none."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from ..evaluation import Estimate
+from ..experiments import tables
+
+STEPS = (1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)  # where a colour bar may have its ticks
+
+
+def ratio_map(
+    ax: Axes,
+    estimates: Mapping[tuple[str, str], Estimate],
+    rows: list[str],
+    columns: list[str],
+    *,
+    label: str,
+    cmap: str,
+    times: bool = False,
+) -> None:
+    """Draw log ratios as cells with their text, bold where the 95% interval leaves out "no difference".
+
+    Of more than six columns the intervals are left to the table.
+
+    Args:
+        ax: where to.
+        estimates: (row, column) → log ratio; a cell that is missing says so.
+        rows, columns: names, in order.
+        label: of the colour bar.
+        cmap: a diverging colour map.
+        times: write a ratio as ×4.6, not as a change in percent.
+    """
+    values = pd.DataFrame(np.nan, index=rows, columns=columns)
+    for (row, column), estimate in estimates.items():
+        values.loc[row, column] = estimate.value
+    bound = max(float(np.log(1.2)), float(np.nanmax(np.abs(values.to_numpy()), initial=0)))
+    steps = [step for step in STEPS if np.log(step) <= bound][-2:]
+    ratios = [*(1 / step for step in reversed(steps)), 1.0, *steps]
+    sns.heatmap(values, ax=ax, cmap=cmap, center=0, vmin=-bound, vmax=bound, linewidths=1.5,
+                mask=values.isna(), cbar_kws={"label": label, "ticks": np.log(ratios)})  # fmt: skip
+    names = [f"×{r:.2g}" if times else f"{100 * (r - 1):+.0f}%" if r != 1 else "0%" for r in ratios]
+    bar = ax.collections[0].colorbar
+    assert bar is not None
+    bar.ax.set_yticklabels(names)
+    written = tables.times_interval if times else tables.percent_interval
+    for y, row in enumerate(rows):
+        for x, column in enumerate(columns):
+            found = estimates.get((row, column))
+            text = written(found).replace(" ", "\n", 1) or "not\ntrained"
+            text = text.partition("\n")[0] if found and len(columns) > 6 else text
+            clear = found is not None and (found.low > 0 or found.high < 0)
+            dark = found is not None and abs(found.value) > 0.6 * bound
+            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center",
+                    fontsize=10 if len(columns) <= 6 else 8,
+                    weight="bold" if clear else "normal",
+                    color="white" if dark else "black" if found else "grey")  # fmt: skip
+    ax.set_xticklabels(columns, rotation=0)
+    ax.set_yticklabels(rows, rotation=0)
+    ax.tick_params(length=0)

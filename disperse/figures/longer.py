@@ -1,0 +1,153 @@
+"""Does the effect last? Baseline and paper's setting, far beyond the profile's length."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import atomic
+from ..evaluation import Estimate, mean_over_seeds, noise_floor
+from ..experiments import compare, paper, tables
+from ..experiments.claims import judge
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.statements import longer_claims
+from ..experiments.store import Record
+from .changes import change_bar, claim_facts, over_seeds, paper_diamond
+from .facts import curve_facts, plain, run_facts
+from .norm_cost import PAIR, changes_by_step, long_curves, paired_curves
+from .theme import COLORS, log_axis, new_figure, save
+
+BASELINE, OWN = PAIR
+PAPER_EPOCHS = 80  # of the paper's ablations: what stands beside the profile's own length
+
+
+def pair_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.DataFrame:
+    """Evaluations of baseline and paper's setting, of each seed and step that both have."""
+    frame = pd.DataFrame(compare.curves(pool, cells, row), columns=["label", "against", "seed", "step", "fd"])
+    frame = frame[frame.label.isin(PAIR)]
+    both = frame.groupby(["seed", "step"]).label.transform("nunique") == len(PAIR)
+    return frame[both].sort_values(["step", "seed"], ignore_index=True)
+
+
+def changes_of_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """Change of the distance in %, one row per seed and step."""
+    fd = frame.pivot_table(index=["seed", "step"], columns="label", values="fd").reset_index()
+    if fd.empty:
+        return pd.DataFrame(columns=["seed", "step", "change"])
+    return fd.assign(change=100 * (fd[OWN] / fd[BASELINE] - 1))[["seed", "step", "change"]]
+
+
+def longer_figure(frame: pd.DataFrame, row: Profile) -> Figure:
+    """Learning curves of the seeds that go all the way; then the paired change at each length.
+
+    Args:
+        frame: of ``pair_frame``.
+        row: the profile, whose length is 1 on the right axis, as the paper's 80 epochs are.
+    """
+    figure, (left, right) = new_figure(11, 5, columns=2)
+    if len(frame):
+        long_curves(left, paired_curves(frame), row)
+    _changes(right, frame, row)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=3, columnspacing=1.2)
+    return figure
+
+
+def _changes(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
+    """Every seed as a thin line, the mean over seeds with its interval, the paper's two lengths."""
+    for _, own in changes_of_seeds(frame).groupby("seed"):
+        ax.plot(own.step / row.num_steps, own.change, color=COLORS[OWN], linewidth=0.8, alpha=0.5)
+    changes = changes_by_length(frame)
+    places = {step / row.num_steps: change for step, change in changes.items()}
+    for place, change in places.items():
+        change_bar(ax, place, change, COLORS[OWN])
+        ax.annotate(f"{change.n}", (place, 1), (0, 2), xycoords=ax.get_xaxis_transform(), fontsize=9,
+                    textcoords="offset points", ha="center", va="bottom")  # fmt: skip
+    for epochs, guided, base, own_fid in paper.LONGER_FID.values():
+        if epochs and not guided:
+            relative = epochs / PAPER_EPOCHS
+            paper_diamond(ax, 0.93 * relative, 100 * paper.relative_change(own_fid.value, base.value))
+    ax.axhline(0, color=COLORS[BASELINE], linestyle="--", linewidth=1)
+    ax.plot([], [], color=COLORS[OWN], linewidth=0.8, alpha=0.5, label="ours, each seed")
+    over = over_seeds({change.n for change in changes.values()})
+    ax.scatter([], [], s=49, color=COLORS[OWN], label=f"ours, {over}")
+    ax.scatter([], [], marker="D", s=42, color="white", edgecolor="black",
+               label="paper's FID, SiT-XL/2 (one secondary source)")  # fmt: skip
+    ax.set(xlabel=f"length of training; 1: ours {row.num_steps} steps, the paper's {PAPER_EPOCHS} epochs",
+           ylabel="change against the baseline, %")  # fmt: skip
+    ax.set_title("Change at each length; above: number of seeds", pad=20)
+    ticks = sorted({*places, 1.0, 10.0})
+    log_axis(ax.xaxis, [tick for tick in ticks if tick.is_integer() or (1 / tick).is_integer()])
+
+
+def changes_by_length(frame: pd.DataFrame) -> dict[int, Estimate]:
+    """Paired log ratio of distances at each step that has a seed, in the order of steps."""
+    return dict(sorted(changes_by_step(frame).get(OWN, {}).items())) if len(frame) else {}
+
+
+def longer_markdown(frame: pd.DataFrame, row: Profile, card: str) -> str:
+    """Distances and their paired change at each length; then the paper's, as Markdown."""
+    lines = [
+        "| training steps | baseline FD | ℓ2 FD | difference | our Δ (paired, 95%) | verdict | seeds |",
+        "|" + "---|" * 7,
+    ]
+    for step, change in changes_by_length(frame).items():
+        fd = frame[frame.step == step].pivot_table(index="seed", columns="label", values="fd")
+        values = (fd[BASELINE], fd[OWN], fd[OWN] - fd[BASELINE])
+        means = " | ".join(tables.with_interval(mean_over_seeds(each.tolist())) for each in values)
+        relative = f"{tables.percent_interval(change)} | {compare.verdict(change)}"
+        lines.append(f"| {step} | {means} | {relative} | {change.n} |")
+    lines += [
+        "",
+        "Distances: mean ± half the 95% interval over the seeds that both runs have at that length "
+        "(Student's t); lengths are steps of the same runs. Where the number of seeds changes, so do the "
+        f"seeds, and rows are no points of one curve. {row.model}, {row.batch_size} images a step. {card} "
+        f"Noise floor of the distance: {noise_floor(row.protocol).value:.2f}.",
+        "",
+        "| paper, SiT-XL/2 | baseline FID | with the term | Δ | read in |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (_, _, base_fid, own_fid) in paper.LONGER_FID.items():
+        change_of_fid = paper.relative_change(own_fid.value, base_fid.value)
+        where = "the paper" if own_fid.source == "P" else "one secondary source"
+        lines.append(
+            f"| {name} | {base_fid.value:.2f} | {own_fid.value:.2f} | {100 * change_of_fid:+.1f}% | {where} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw_longer(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
+    """Draw figure and tables of the long runs into ``folder``; returns (tables, picture).
+
+    The claim is judged at the end of the longest runs alone, so by the seeds that went on.
+
+    Args:
+        pool: evaluations.
+        cells: of ``longer``; those of ``pair`` may add seeds at the shorter lengths.
+        row: the profile.
+        folder: where to.
+    """
+    frame = pair_frame(pool, cells, row)
+    last = max(cell.spec.num_steps for cell in cells)
+    ends = [cell for cell in cells if cell.spec.num_steps == last]
+    judgements = judge(longer_claims(pool, ends, row))
+    table = folder / "longer_training.md"
+    text = longer_markdown(frame, row, row.protocol.card() + ".")
+    atomic.write_text(table, f"{tables.claims_markdown(judgements)}\n{text}")
+    facts: dict[str, Any] = {
+        "item": "longer",
+        "protocol": row.protocol.model_dump(mode="json"),
+        "noise_floor": noise_floor(row.protocol).value,
+        "curves": curve_facts(paired_curves(frame), ("fd",)) if len(frame) else [],
+        "changes": plain(changes_by_length(frame)),
+        "paper": {
+            name: {"baseline": base.value, "dispersive": own.value, "source": own.source}
+            for name, (_, _, base, own) in paper.LONGER_FID.items()
+        },
+        "values": plain(frame.to_dict(orient="records")),
+        "claims": claim_facts(judgements),
+        "runs": run_facts(pool, cells, row),
+    }
+    return table, save(longer_figure(frame, row), folder / "longer_training", facts, stamp=row.stamp)

@@ -1,0 +1,122 @@
+"""Sweeps stand at their number on the axis, beside the baseline and the paper."""
+
+import numpy as np
+import pytest
+
+from disperse.experiments import PROFILES, item, paper
+from disperse.experiments.compare import compare
+from disperse.experiments.items import Cell
+from disperse.experiments.store import Record, seal
+from disperse.figures import alpha_figure, local_batch_figure
+
+from ..experiments.cases import record
+from .test_ablations import diamonds, points
+
+ROW = PROFILES["smoke"]
+SEEDS = (0, 1, 2)
+
+
+def cells_of(name: str, seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
+    return item("pair", "smoke", seeds) + item(name, "smoke", seeds)
+
+
+def evaluated(cells: list[Cell], fd: dict[str, float], rank: dict[str, float] | None = None) -> list[Record]:
+    """Runs as good and of such a rank as their label says, 1 and 10 by default; seeds differ by 1%."""
+    pool = []
+    for cell in cells:
+        noise = 1 + 0.01 * cell.spec.seed * (cell.against is not None)
+        made = record(cell.spec, cell.spec.num_steps, ROW.protocol, fd=fd.get(cell.label, 1.0) * noise)
+        for block in made["blocks"]:
+            block["effective_rank"] = (rank or {}).get(cell.label, 10.0) * noise
+        pool.append(seal(made))
+    return pool
+
+
+def test_groups_stand_at_their_size_up_to_the_whole_batch() -> None:
+    cells = cells_of("local_batch")
+    fd = {"l2-group4": 1.1, "infonce-l2": 1.2, "l2-group-whole": 1.4}
+    axes = local_batch_figure(compare(evaluated(cells, fd), cells, ROW), cells).axes
+    found = points(axes[0])
+    assert list(found) == [4, 8, 16, 32]
+    assert [found[x] for x in (4, 16, 32)] == pytest.approx([11.1, 21.2, 41.4], abs=0.1)
+    for ax in axes:
+        assert ax.get_xscale() == "log"
+        assert list(ax.get_xticks()) == [4, 8, 16, 32]
+        assert ax.get_xticklabels()[-1].get_text() == "32\n(batch)"
+        assert not len(ax.get_xticks(minor=True))
+
+
+def test_every_measure_is_shown_beside_the_baseline() -> None:
+    cells = cells_of("local_batch")
+    pool = evaluated(cells, {}, rank={"baseline": 20.0, "l2-group4": 40.0})
+    quality, norm, rank, direction = local_batch_figure(compare(pool, cells, ROW), cells).axes
+    assert [ax.get_ylabel().split(",")[0].split(" at")[0] for ax in (norm, rank, direction)] == [
+        "feature rms", "effective rank", "mean cosine",
+    ]  # fmt: skip
+    assert points(rank)[4] == pytest.approx(40.4)
+    (dashed,) = [line for line in rank.lines if line.get_linestyle() == "--"]
+    assert set(dashed.get_ydata()) == {20.0}
+    (zero,) = [line for line in quality.lines if line.get_linestyle() == "--"]
+    assert set(zero.get_ydata()) == {0}
+
+
+def test_the_papers_group_has_its_number() -> None:
+    cells = cells_of("local_batch")
+    ax = local_batch_figure(compare(evaluated(cells, {}), cells, ROW), cells).axes[0]
+    ((x, y),) = diamonds(ax).items()
+    assert 12 < x < 16
+    assert y == pytest.approx(100 * (32.35 / 36.49 - 1))
+
+
+def rings(ax: object) -> list[tuple[float, float]]:
+    """Places of the hollow rings."""
+    return [
+        (float(x), float(y))
+        for drawn in ax.collections  # type: ignore[attr-defined]
+        if hasattr(drawn, "get_sizes") and list(drawn.get_sizes()) == [150]
+        for x, y in drawn.get_offsets()
+    ]
+
+
+def test_weights_of_the_attraction_and_the_run_of_one_view() -> None:
+    cells = cells_of("contrastive_to_dispersive")
+    fd = {"l2-alpha0": 1.2, "infonce-l2": 1.2, "l2-alpha0.5": 1.1, "l2-alpha1": 0.9}
+    rank = {"l2-alpha0": 8.0, "infonce-l2": 8.0, "l2-alpha1": 2.0}
+    axes = alpha_figure(compare(evaluated(cells, fd, rank), cells, ROW), cells).axes
+    found = points(axes[0])
+    assert list(found) == [0, 0.25, 0.5, 0.75, 1]
+    assert [found[x] for x in (0, 0.5, 1)] == pytest.approx([21.2, 11.1, -9.1], abs=0.1)
+    for ax in axes:
+        assert rings(ax)[0] == (0, pytest.approx(points(ax)[0]))  # bit for bit the same run
+    assert points(axes[2])[1] == pytest.approx(2.02)
+
+
+def test_a_run_of_one_view_that_differs_is_seen_to() -> None:
+    cells = cells_of("contrastive_to_dispersive")
+    axes = alpha_figure(compare(evaluated(cells, {"l2-alpha0": 1.2}), cells, ROW), cells).axes
+    assert abs(rings(axes[0])[0][1] - points(axes[0])[0]) > 10
+
+
+def test_both_ends_of_the_paper() -> None:
+    cells = cells_of("contrastive_to_dispersive")
+    ax = alpha_figure(compare(evaluated(cells, {}), cells, ROW), cells).axes[0]
+    (dispersive, contrastive) = sorted(diamonds(ax).items())
+    assert dispersive == (pytest.approx(-0.04), pytest.approx(-11.35, abs=0.01))
+    assert contrastive == (pytest.approx(1.04), pytest.approx(0.22, abs=0.01))
+
+
+@pytest.mark.parametrize("seeds", [(0,), SEEDS])
+def test_one_seed_has_no_interval(seeds: tuple[int, ...]) -> None:
+    cells = cells_of("local_batch", seeds)
+    figure = local_batch_figure(compare(evaluated(cells, {}), cells, ROW), cells)
+    (container,) = figure.axes[0].containers
+    heights = [np.ptp(segment[:, 1]) for segment in container[2][0].get_segments()]
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    if len(seeds) == 1:
+        assert max(heights) == 0
+        assert "ours, one seed, no interval" in texts
+    else:
+        assert min(heights) > 0
+        assert "ours, 95% over 3 seeds" in texts
+    assert paper.NAMES["baseline"] in texts
