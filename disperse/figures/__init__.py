@@ -3,9 +3,11 @@
 from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure, size_figure
 from .changes import draw_changes
 from .grid import draw_grid
+from .guided import draw_guided
 from .idea import dispersing_points_figure, floor_figure, points_facts
 from .norm_cost import draw_norm_cost
 from .objectives import forces_figure, scales, scales_figure
+from .one_step import draw_one_step
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_samples, samples_figure, tile
@@ -30,7 +32,9 @@ __all__ = [
     "draw_changes",
     "draw_convergence",
     "draw_grid",
+    "draw_guided",
     "draw_norm_cost",
+    "draw_one_step",
     "draw_published",
     "draw_samples",
     "draw_solver_order",
