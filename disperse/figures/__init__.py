@@ -2,6 +2,7 @@
 
 from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure, size_figure
 from .changes import draw_changes
+from .curated import draw_curated, draw_pairs, other_baseline
 from .grid import draw_grid
 from .guided import draw_guided
 from .idea import dispersing_points_figure, floor_figure, points_facts
@@ -10,7 +11,7 @@ from .objectives import forces_figure, scales, scales_figure
 from .one_step import draw_one_step
 from .published import draw_published
 from .sampler import draw_convergence
-from .samples import draw_samples, samples_figure, tile
+from .samples import draw_from, draw_grids, draw_samples, samples_figure, tile
 from .systems import (
     draw_solver_order,
     draw_systems,
@@ -31,10 +32,14 @@ __all__ = [
     "draw_ablation",
     "draw_changes",
     "draw_convergence",
+    "draw_curated",
+    "draw_from",
     "draw_grid",
+    "draw_grids",
     "draw_guided",
     "draw_norm_cost",
     "draw_one_step",
+    "draw_pairs",
     "draw_published",
     "draw_samples",
     "draw_solver_order",
@@ -44,6 +49,7 @@ __all__ = [
     "forces_figure",
     "lambda_tau_figure",
     "learning_curves_figure",
+    "other_baseline",
     "points_facts",
     "read_sidecar",
     "samples_figure",

@@ -1,6 +1,6 @@
 """Systems without and with guidance: what the term is worth in either, and what guidance does itself."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,21 +9,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio, mean_over_seeds, noise_floor
-from ..experiments import compare, seen_by
+from ..evaluation import Estimate, log_ratio, noise_floor
+from ..experiments import seen_by
+from ..experiments.compare import finals, verdict
 from ..experiments.items import Cell
 from ..experiments.looks import GUIDANCE, guided
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import SOURCES, SYSTEMS, system_change
 from ..experiments.store import Record
-from ..experiments.tables import percent_interval, with_interval
+from ..experiments.tables import percent_interval
+from .by_system import (
+    METRICS,
+    as_frame,
+    by_seed,
+    changes,
+    markdown,
+    means,
+    run_row,
+    system_dot,
+    systems_table,
+)
 from .changes import paper_diamond, percent
 from .facts import plain
-from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS, system_dot
+from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS
 from .theme import COLORS, floor_line, log_axis, new_figure, save
 
 NONE = 1.0  # guidance that does nothing
-METRICS = ("fd", "precision", "recall", "agreement")
 # The paper's rows that one of ours can stand beside, by our system and guidance; and the one without.
 BESIDE = {("SiT", NONE): "80-disp", ("SiT", GUIDANCE): "guided-disp"}
 ALONE = {"system-disp": "paper, system level"}
@@ -53,49 +64,28 @@ def guided_frame(pool: list[Record], looked: list[Record], cells: list[Cell], ro
         cells: runs.
         row: the profile.
     """
-    unguided, rows = compare.finals(pool, cells, row), []
+    unguided, rows = finals(pool, cells, row), []
     for cell in cells:
         own = unguided.get(cell.label, {}).get(cell.spec.seed)
         under = seen_by("systems", looked, cell, row)
-        for guidance, record in ((NONE, own), (GUIDANCE, under[0])) if own and under else ():
-            metrics = {name: record["metrics"][name]["value"] for name in METRICS}
-            rows.append({
-                "system": SYSTEM_NAMES[cell.spec.objective.kind],
-                "term": "infonce-l2" if cell.spec.regularizers else "baseline",
-                "seed": cell.spec.seed, "guidance": guidance, **metrics,
-                "fingerprint": cell.spec.fingerprint, "commit": record["commit"],
-            })  # fmt: skip
-    columns = ["system", "term", "seed", "guidance", *METRICS, "fingerprint", "commit"]
-    return pd.DataFrame(rows, columns=columns)
+        if own and under:
+            rows += [run_row(cell, record, guidance=g) for g, record in ((NONE, own), (GUIDANCE, under[0]))]
+    return as_frame(rows, "guidance")
 
 
 def effects(frame: pd.DataFrame) -> Effects:
     """What the term does at each guidance, what guidance does to each, and whether one changes the other."""
-    keys = ["system", "term", "guidance"]
-    fd = {key: group.set_index("seed").fd.to_dict() for key, group in frame.groupby(keys, sort=False)}
-    found = Effects({}, {}, {})
+    fd = by_seed(frame, "guidance")
+    found = Effects(changes(frame, "guidance"), {}, {})
     for system, term in dict.fromkeys((system, term) for system, term, _ in fd):
         found.guidance[system, term] = log_ratio(fd[system, term, GUIDANCE], fd[system, term, NONE])
-    for system in dict.fromkeys(frame.system):
+    for system in dict.fromkeys(system for system, _ in found.term):
         ratios = {}
         for guidance in (NONE, GUIDANCE):
-            own, base = (fd.get((system, term, guidance), {}) for term in ("infonce-l2", "baseline"))
+            own, base = (fd[system, term, guidance] for term in ("infonce-l2", "baseline"))
             ratios[guidance] = {seed: own[seed] / base[seed] for seed in own.keys() & base.keys()}
-            if ratios[guidance]:
-                found.term[system, guidance] = log_ratio(own, base)
-        if ratios[NONE]:
-            found.shift[system] = log_ratio(ratios[GUIDANCE], ratios[NONE])
+        found.shift[system] = log_ratio(ratios[GUIDANCE], ratios[NONE])
     return found
-
-
-def _means(frame: pd.DataFrame, column: str) -> dict[tuple[str, str, float], Estimate]:
-    """(system, term, guidance) → mean over seeds; the interval of a share stays within [0, 1]."""
-    groups = frame.groupby(["system", "term", "guidance"], sort=False)[column]
-    means = {key: mean_over_seeds(values.tolist()) for key, values in groups}
-    if column == "fd":
-        return means
-    return {key: replace(m, low=max(m.low, 0.0), high=min(m.high, 1.0)) if np.isfinite(m.low) else m
-            for key, m in means.items()}  # fmt: skip
 
 
 def guided_figure(frame: pd.DataFrame, found: Effects, floor: float) -> Figure:
@@ -129,13 +119,13 @@ def guided_figure(frame: pd.DataFrame, found: Effects, floor: float) -> Figure:
 
 def _before_and_after(ax: Axes, frame: pd.DataFrame, column: str, systems: list[str]) -> None:
     """A line from the mean without to the mean with guidance, for each system and term."""
-    for (system, term, guidance), mean in _means(frame, column).items():
+    for (system, term, guidance), mean in means(frame, "guidance", column).items():
         x = 3 * systems.index(system) + (guidance == GUIDANCE)
         system_dot(ax, x + (-0.06 if term == "baseline" else 0.06), mean, system, term)
     for (system, term), runs in frame.groupby(["system", "term"], sort=False):
-        means = [runs[runs.guidance == g][column].mean() for g in (NONE, GUIDANCE)]
+        ends = [runs[runs.guidance == g][column].mean() for g in (NONE, GUIDANCE)]
         place = 3 * systems.index(system) + (-0.06 if term == "baseline" else 0.06)
-        ax.plot([place, place + 1], means, color=COLORS[term], linewidth=1.4)
+        ax.plot([place, place + 1], ends, color=COLORS[term], linewidth=1.4)
     places = [3 * k + g for k in range(len(systems)) for g in (0, 1)]
     ax.set_xticks(places, [f"{how}\n{system}" for system in systems for how in ("none", f"{GUIDANCE:g}")])
     ax.set_xlabel("guidance")
@@ -156,10 +146,11 @@ def _changes(ax: Axes, found: Effects, systems: list[str]) -> None:
             _paper(ax, y - 0.25, BESIDE[key])
     for y, label in enumerate(ALONE, start=len(lines)):
         _paper(ax, y, label)
-    names = [f"{s}, " + ("no guidance" if g == NONE else f"guidance {g:g}") for s, g in lines]
+    names = [f"{system}, " + ("no guidance" if g == NONE else f"guidance {g:g}") for system, g in lines]
     ax.set_yticks(range(len(lines) + len(ALONE)), [*names, *ALONE.values()])
     ax.set_ylim(len(lines) + len(ALONE) - 0.5, -0.8)
     ax.axvline(0, color=COLORS["baseline"], linewidth=1)
+    ax.margins(x=0.1)
     ax.set(title="Change by the term", xlabel="change against the baseline, %   (left is better)")
 
 
@@ -179,10 +170,8 @@ def _trade(ax: Axes, frame: pd.DataFrame) -> None:
         ax.scatter(runs.recall, runs.precision, s=16, marker=marker, color=color, alpha=0.35, linewidth=0)
         start, end = (mean.loc[(system, term, g)] for g in (NONE, GUIDANCE))
         ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 1.6})
-        ax.plot(
-            *start, marker=marker, markersize=8, color=color, markerfacecolor="white", markeredgewidth=1.6
-        )
-        ax.plot(*end, marker=marker, markersize=8, color=color)
+        ax.plot(*start, marker, markersize=8, color=color, mfc="white", mew=1.6)
+        ax.plot(*end, marker, markersize=8, color=color)
     ax.set(title="From no guidance (open) to guidance (filled)", xlabel="recall", ylabel="precision")
 
 
@@ -190,62 +179,52 @@ def published_markdown() -> str:
     """The published systems, with how surely each number is known."""
     columns = ["published, ImageNet 256×256", "parameters", "epochs", "guidance", "FID", "change",
                "extra encoder or data", "source"]  # fmt: skip
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    rows = []
     for label, system in SYSTEMS.items():
         change = system_change(label)
-        cells = [
+        rows.append([
             system.name,
             "not read" if system.parameters is None else f"{system.parameters}M",
             "not read" if system.epochs is None else str(system.epochs),
-            {None: "not read", NONE: "none"}.get(system.guidance, f"{system.guidance}"),
+            "not read" if system.guidance is None else named(system.guidance),
             f"{system.fid.value:.2f}",
             "" if change is None else f"{100 * change.value:+.1f}%",
             system.extra,
             f"[{system.fid.source}]",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+        ])  # fmt: skip
     marks = "; ".join(f"[{mark}]: {meaning}" for mark, meaning in SOURCES.items())
-    return "\n".join([*lines, "", f"{marks}. Change: against the same system without the term."]) + "\n"
+    return f"{markdown(columns, rows)}\n\n{marks}. Change: against the same system without the term.\n"
+
+
+def named(guidance: float) -> str:
+    """``none`` for 1."""
+    return "none" if guidance == NONE else f"{guidance:g}"
 
 
 def guided_markdown(frame: pd.DataFrame, found: Effects, card: str) -> str:
     """Ours: every system, term and guidance; then what guidance does to each, and to the term's effect."""
-    means = {name: _means(frame, name) for name in METRICS}
-    columns = ["ours, digits", "guidance", "distance", "change by the term (paired, 95%)", "verdict",
-               *METRICS[1:3], "class agreement", "seeds"]  # fmt: skip
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for system, term, guidance in means["fd"]:
-        key = (system, term, guidance)
-        change = found.term.get((system, guidance)) if term != "baseline" else None
-        cells = [
-            f"{system}, {TERMS[term]}",
-            "none" if guidance == NONE else f"{guidance:g}",
-            with_interval(means["fd"][key]),
-            percent_interval(change),
-            compare.verdict(change) if change else "",
-            *(with_interval(means[name][key]) for name in METRICS[1:]),
-            str(means["fd"][key].n),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    columns = ["ours, digits", f"guidance {GUIDANCE:g} on the baseline", "on the model with the term",
+    columns = ["ours", f"guidance {GUIDANCE:g} on the baseline", "on the model with the term",
                "change of the term's effect", "verdict", "seeds"]  # fmt: skip
-    lines += ["", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for system, shift in found.shift.items():
-        by_term = (found.guidance[system, term] for term in TERMS)
-        cells = [system, *(percent_interval(each) for each in by_term), percent_interval(shift),
-                 compare.verdict(shift), str(shift.n)]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += [
-        "",
+    rows = [
+        [
+            system,
+            *(percent_interval(found.guidance[system, term]) for term in TERMS),
+            percent_interval(shift),
+            verdict(shift),
+            str(shift.n),
+        ]
+        for system, shift in found.shift.items()
+    ]
+    text = (
         "Mean ± half the 95% interval over training seeds (Student's t); changes are means of log ratios "
         "within a seed, negative is better. The second table: the distance under guidance over that without; "
         "and the change by the term under guidance over that without, where *worse* means that guidance "
         "takes from the term's gain or adds to its cost. Ours and the published numbers differ in data, "
         "size of the model, length of training and measure: values and percentages can't be compared, only "
-        "signs. "
-        f"{card}",
-    ]
-    return "\n".join(lines) + "\n"
+        f"signs. {card}"
+    )
+    shifts = [markdown(columns, rows)] if rows else []
+    return "\n\n".join([systems_table(frame, "guidance", named), *shifts, text]) + "\n"
 
 
 def draw_guided(
@@ -278,7 +257,7 @@ def draw_guided(
         "means": [
             {"system": s, "term": t, "guidance": g, "metric": name, **plain(e)}
             for name in METRICS
-            for (s, t, g), e in _means(frame, name).items()
+            for (s, t, g), e in means(frame, "guidance", name).items()
         ],
         "values": plain(frame.to_dict(orient="records")),
         "published_changes": {

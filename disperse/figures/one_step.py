@@ -7,20 +7,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio, mean_over_seeds, noise_floor
-from ..experiments import compare, seen_by
+from ..evaluation import noise_floor
+from ..experiments import seen_by
 from ..experiments.items import Cell
 from ..experiments.looks import few_steps
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import ONE_STEP, SOURCES
 from ..experiments.store import Record
-from ..experiments.tables import percent_interval, with_interval
 from ..sampling import SamplerConfig
+from .by_system import METRICS, as_frame, changes, markdown, means, run_row, system_dot, systems_table
 from .facts import plain
-from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS, system_dot
+from .systems import SYSTEM_MARKERS, TERMS
 from .theme import COLORS, floor_line, log_axis, new_figure, save
 
-COLUMNS = ["system", "solver", "num_steps", "nfe", "term", "seed", "fd", "fingerprint", "commit"]
 SIDE = {"baseline": 0.97, "infonce-l2": 1.03}  # dots of one NFE stand beside each other
 OWN = {"MeanFlow-XL/2": COLORS["baseline"], "MeanFlow-XL/2 + Disp": COLORS["infonce-l2"]}
 
@@ -33,39 +32,12 @@ def few_steps_frame(looked: list[Record], cells: list[Cell], row: Profile) -> pd
         cells: runs.
         row: the profile.
     """
-    rows = [
-        {
-            "system": SYSTEM_NAMES[cell.spec.objective.kind],
-            "solver": record["protocol"]["solver"],
-            "num_steps": record["protocol"]["num_steps"],
-            "nfe": SamplerConfig(record["protocol"]["solver"], record["protocol"]["num_steps"]).nfe,
-            "term": "infonce-l2" if cell.spec.regularizers else "baseline",
-            "seed": cell.spec.seed,
-            "fd": record["metrics"]["fd"]["value"],
-            "fingerprint": cell.spec.fingerprint,
-            "commit": record["commit"],
-        }
-        for cell in cells
-        for record in seen_by("one_step", looked, cell, row)
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def few_steps_changes(frame: pd.DataFrame) -> dict[tuple[str, int], Estimate]:
-    """(system, NFE) → paired log ratio of distances over training seeds, with the term over without."""
-    found = {}
-    for key, group in frame.groupby(["system", "nfe"], sort=False):
-        fd = {term: runs.set_index("seed").fd.to_dict() for term, runs in group.groupby("term")}
-        own, base = (fd.get(term, {}) for term in ("infonce-l2", "baseline"))
-        if own.keys() & base.keys():
-            found[key] = log_ratio(own, base)
-    return found
-
-
-def means(frame: pd.DataFrame) -> dict[tuple[str, int, str], Estimate]:
-    """(system, NFE, term) → mean distance over training seeds."""
-    groups = frame.groupby(["system", "nfe", "term"], sort=False).fd
-    return {key: mean_over_seeds(fd.tolist()) for key, fd in groups}
+    rows = []
+    for cell in cells:
+        for record in seen_by("one_step", looked, cell, row):
+            sampler = SamplerConfig(record["protocol"]["solver"], record["protocol"]["num_steps"])
+            rows.append(run_row(cell, record, NFE=sampler.nfe))
+    return as_frame(rows, "NFE")
 
 
 def one_step_figure(frame: pd.DataFrame, floor: float) -> Figure:
@@ -77,23 +49,23 @@ def one_step_figure(frame: pd.DataFrame, floor: float) -> Figure:
     """
     figure, (published, ours) = new_figure(11, 4.6, columns=2)
     _published(published)
-    for (system, nfe, term), mean in means(frame).items():
+    for (system, term, nfe), mean in means(frame, "NFE").items():
         system_dot(ours, nfe * SIDE[term], mean, system, term)
     lines = {name: "--" if name == "MeanFlow" else "-" for name in SYSTEM_MARKERS}
     for (system, term), runs in frame.groupby(["system", "term"], sort=False):
-        line = runs.groupby("nfe").fd.mean()
+        line = runs.groupby("NFE").fd.mean()
         ours.plot(line.index * SIDE[term], line, lines[system], color=COLORS[term], linewidth=1.4)
-    solvers = dict(zip(frame.system, frame.solver, strict=True))
-    for system, solver in solvers.items():
-        ours.plot([], [], lines[system], marker=SYSTEM_MARKERS[system], color="grey",
-                  label=f"{system}, {'its own steps' if solver == 'meanflow' else 'Euler'}")  # fmt: skip
+    for system in dict.fromkeys(frame.system):
+        how = "its own steps" if system == "MeanFlow" else "Euler"
+        marker = SYSTEM_MARKERS[system]
+        ours.plot([], [], lines[system], marker=marker, color="grey", label=f"{system}, {how}")
     for term, name in TERMS.items():
         ours.plot([], [], color=COLORS[term], linewidth=2.5, label=name)
     floor_line(ours, floor, "real against real", right=False)
-    ours.set(title="Ours, digits", xlabel="network evaluations per image (NFE)", ylabel="Fréchet distance")
+    ours.set(title="Ours", xlabel="network evaluations per image (NFE)", ylabel="Fréchet distance")
     if len(frame):
         log_axis(ours.yaxis)
-        log_axis(ours.xaxis, sorted(set(frame.nfe)))
+        log_axis(ours.xaxis, sorted(set(frame.NFE)))
     ours.legend(loc="upper right")
     return figure
 
@@ -104,7 +76,7 @@ def _published(ax: Axes) -> None:
         ax.axhline(y, color="lightgrey", linewidth=1, zorder=1)
         ax.scatter(system.fid.value, y, marker="D", s=42, color="white", linewidth=1.8, zorder=3,
                    edgecolor=OWN.get(system.name, "black"))  # fmt: skip
-        ax.annotate(f"{system.fid.value:.2f}", (system.fid.value, y), (9, 0), va="center", fontsize=10,
+        ax.annotate(f"{system.fid.value:.2f}", (system.fid.value, y), (8, 3), va="bottom", fontsize=10,
                     textcoords="offset points")  # fmt: skip
     names = [f"{s.name}\n{s.nfe} NFE" for s in ONE_STEP]
     ax.set_yticks(range(len(ONE_STEP)), names)
@@ -115,38 +87,20 @@ def _published(ax: Axes) -> None:
 
 
 def one_step_markdown(frame: pd.DataFrame, card: str) -> str:
-    """The published systems; below ours, with the change by the term at each number of steps."""
+    """The published systems; below ours, with the change by the term at each number of evaluations."""
     columns = ["published, ImageNet 256×256", "parameters", "steps", "NFE", "FID", "source"]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += [
-        f"| {s.name} | {s.parameters}M | {s.steps} | {s.nfe} | {s.fid.value:.2f} | [{s.fid.source}] |"
+    rows = [
+        [s.name, f"{s.parameters}M", str(s.steps), str(s.nfe), f"{s.fid.value:.2f}", f"[{s.fid.source}]"]
         for s in ONE_STEP
     ]
-    columns = ["ours, digits", "solver", "steps", "NFE", "baseline", "with InfoNCE ℓ2",
-               "change by the term (paired, 95%)", "verdict", "seeds"]  # fmt: skip
-    lines += ["", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    changes, distances = few_steps_changes(frame), means(frame)
-    rows = frame[["system", "solver", "num_steps", "nfe"]].drop_duplicates()
-    for system, solver, steps, nfe in rows.itertuples(index=False, name=None):
-        own = [distances.get((system, nfe, term)) for term in TERMS]
-        change = changes.get((system, nfe))
-        counts = dict.fromkeys(str(each.n) for each in own if each)
-        cells = [
-            *(system, solver, str(steps), str(nfe)),
-            *(with_interval(each) if each else "" for each in own),
-            percent_interval(change),
-            compare.verdict(change) if change else "",
-            " and ".join(counts),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
     marks = ", ".join(sorted({f"[{s.fid.source}]: {SOURCES[s.fid.source]}" for s in ONE_STEP}))
-    lines += [
-        "",
-        f"{marks}. Ours: Fréchet distance, mean ± half the 95% interval over training seeds (Student's t); "
-        "changes are means of log ratios within a seed, negative is better. The published systems aren't "
-        f"built here, and FID and our distance can't be compared. {card}",
-    ]
-    return "\n".join(lines) + "\n"
+    text = (
+        f"{marks}. NFE: network evaluations. Ours, one a step, SiT by Euler's method, MeanFlow by its own "
+        "steps: mean ± half the 95% interval over training seeds (Student's t); changes are means of log "
+        "ratios within a seed, negative is better. The published systems other than MeanFlow aren't built "
+        f"here, and FID and our distance can't be compared. {card}"
+    )
+    return "\n\n".join([markdown(columns, rows), systems_table(frame, "NFE"), text]) + "\n"
 
 
 def draw_one_step(looked: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
@@ -168,8 +122,12 @@ def draw_one_step(looked: list[Record], cells: list[Cell], row: Profile, folder:
         "item": "one_step",
         "protocol": protocol.model_dump(mode="json"),  # of each value, solver and number of steps are its own
         "noise_floor": floor,
-        "means": [{"system": s, "nfe": n, "term": t, **plain(e)} for (s, n, t), e in means(frame).items()],
-        "changes": [{"system": s, "nfe": n, **plain(e)} for (s, n), e in few_steps_changes(frame).items()],
+        "means": [
+            {"system": s, "term": t, "nfe": n, "metric": name, **plain(e)}
+            for name in METRICS
+            for (s, t, n), e in means(frame, "NFE", name).items()
+        ],
+        "changes": [{"system": s, "nfe": n, **plain(e)} for (s, n), e in changes(frame, "NFE").items()],
         "values": plain(frame.to_dict(orient="records")),
         "published": {system.name: system.fid.value for system in ONE_STEP},
     }

@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import atomic
 from ..analysis.gaussian import GaussianFlow, ode_error, order, sde_error
-from ..evaluation import Estimate, noise_floor
+from ..evaluation import noise_floor
 from ..experiments import compare, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
@@ -104,13 +103,6 @@ def draw_solver_order(folder: Path, row: Profile) -> Path:
 SYSTEM_NAMES = {"sit": "SiT", "dit": "DiT", "meanflow": "MeanFlow"}
 SYSTEM_MARKERS = {"SiT": "o", "DiT": "s", "MeanFlow": "^"}
 TERMS = {"baseline": "baseline", "infonce-l2": "with InfoNCE ℓ2"}
-
-
-def system_dot(ax: Axes, x: float, mean: Estimate, system: str, term: str) -> None:
-    """A mean over seeds, with its interval where there are several."""
-    bar = [[mean.value - mean.low], [mean.high - mean.value]] if np.isfinite(mean.low) else None
-    marker, color = SYSTEM_MARKERS[system], COLORS[term]
-    ax.errorbar(x, mean.value, bar, fmt=marker, color=color, capsize=4, markersize=7)
 
 
 def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
