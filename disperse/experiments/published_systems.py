@@ -39,7 +39,8 @@ SYSTEMS = {
     "guided-disp":   System("SiT-XL/2 + Disp",        Published(5.09),        80, 1.5, against="guided"),
     # λ = 0.25, τ = 1, last block; a baseline of the same code is not published.
     "released":      System("SiT-XL/2 + Disp, released PyTorch code", Published(4.74), None, 1.5),
-    "system":        System("SiT-XL/2, system level", Published(2.06, "S")),
+    # As SiT's authors sample it: SDE, guidance 1.5; how its neighbour was sampled was not read.
+    "system":        System("SiT-XL/2, system level", Published(2.06, "S"), None, 1.5),
     "system-disp":   System("SiT-XL/2 + Disp, system level", Published(1.97, "S"), against="system"),
     "repa":          System("REPA, system level",     Published(1.80, "S"),
                             extra="an encoder of 1.1B parameters and its 142M images", parameters=None),

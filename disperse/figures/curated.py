@@ -43,7 +43,7 @@ def pick(drawn: Drawn, candidates: int, kept: int) -> list[int]:
     Raises:
         ConfigError: more are asked for than there are.
     """
-    classes = int(drawn.asked.max()) + 1
+    classes = drawn.num_classes
     if not 1 <= kept <= candidates or candidates * classes > len(drawn.asked):
         raise ConfigError(
             f"picks: {kept} of {candidates} candidates for each of {classes} classes, from "
@@ -67,7 +67,7 @@ def draw_curated(
         candidates, kept: see ``pick``.
     """
     facts = {"item": "samples", "candidates": candidates, "kept": kept, **sample_facts(row, drawn)}
-    grids, classes = {}, int(drawn[0].asked.max()) + 1
+    grids, classes = {}, drawn[0].num_classes
     for run, each in zip(facts["runs"], drawn, strict=True):
         picks = pick(each, candidates, kept)
         grids[each.label] = each.images[picks]
@@ -107,8 +107,7 @@ def pair_distances(base: Drawn, term: Drawn, other: Drawn | None, num: int) -> d
     The last compares the baseline with itself on other noise: as far as two images of one class are apart
     when nothing is shared.
     """
-    classes = int(base.asked.max()) + 1
-    own = base.images[:num]
+    classes, own = base.num_classes, base.images[:num]
     by_term, by_seed, by_noise = KINDS
     found = {by_term: pixel_distances(own, term.images[:num])}
     if other is not None:
@@ -184,10 +183,12 @@ def draw_pairs(
         drawn: baseline and dispersive run of one training seed.
         row: the profile.
         folder: where ``samples_pairs.png`` and its sidecar go.
-        other: baseline of another training seed, or none.
+        other: baseline of another training seed; none, or the same, is left out.
         num: pairs that are measured, sample seeds 0 to num−1.
     """
     base, term = drawn
+    if other and other.spec == base.spec:
+        other = None
     distances = pair_distances(base, term, other, num)
     everything = [*drawn, *([other] if other else [])]
     facts = {

@@ -66,7 +66,7 @@ def one_step_figure(frame: pd.DataFrame, floor: float) -> Figure:
     if len(frame):
         log_axis(ours.yaxis)
         log_axis(ours.xaxis, sorted(set(frame.NFE)))
-    ours.legend(loc="upper right")
+    ours.legend(loc="best")
     return figure
 
 

@@ -14,7 +14,8 @@ from ..evaluation import Estimate, classify, proportion
 from ..experiments import home, item, paper, profile, run_folder
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
-from ..sampling import SamplerConfig, sample
+from ..models import model_config
+from ..sampling import sample
 from ..spec import RunSpec
 from ..training import load_model
 from .facts import plain
@@ -55,6 +56,11 @@ class Drawn:
     seen: Tensor
     sureness: Tensor
 
+    @property
+    def num_classes(self) -> int:
+        """That the model knows."""
+        return model_config(self.spec.model, **self.spec.overrides).num_classes
+
     def agreement(self, seeds: Sequence[int]) -> Estimate:
         """Share of these samples in which the classifier sees the class asked for."""
         chosen = torch.tensor(seeds)
@@ -86,17 +92,12 @@ def draw_from(cell: Cell, row: Profile, num: int, *, guidance: float = 1.0) -> D
     )
 
 
-def sampler_of(row: Profile, guidance: float) -> SamplerConfig:
-    """The profile's, under another guidance."""
-    return replace(row.protocol.sampler, guidance=guidance)
-
-
 def sample_facts(row: Profile, drawn: Sequence[Drawn]) -> dict[str, Any]:
     """What a sidecar holds of samples, whatever is shown of them: sampler, weights, and the runs."""
     return {
-        "sampler": sampler_of(row, drawn[0].guidance).describe(),
+        "sampler": replace(row.protocol.sampler, guidance=drawn[0].guidance).describe(),
         "weights": row.weights,
-        "classes": f"sample seed mod {int(drawn[0].asked.max()) + 1}",
+        "classes": f"sample seed mod {drawn[0].num_classes}",
         "evaluator": row.protocol.evaluator,
         "runs": [
             {"label": each.label, "seed": each.spec.seed, "fingerprint": each.spec.fingerprint,

@@ -99,6 +99,8 @@ def test_pairs_are_told_with_an_interval_over_noises(tmp_path: Path) -> None:
     assert "noises" in facts["distances"]["two noises of one class"]["method"]
     assert "two training seeds" not in facts["distances"]
     assert [run["seed"] for run in facts["runs"]] == [0, 0]
+    same = read_sidecar(draw_pairs([base, term], TOY, tmp_path, other=base, num=40))
+    assert same["distances"] == facts["distances"]
     facts = read_sidecar(draw_pairs([base, term], TOY, tmp_path, other=made_up(seed=1), num=1))
     assert facts["distances"]["two training seeds"] == {
         **facts["distances"]["two training seeds"], "n": 1, "low": None, "method": "none: one noise",
