@@ -116,14 +116,14 @@ def look(name: str, cells: list[Cell], row: Profile, *, source: str = "runs") ->
 def look_cells(name: str, profile_name: str, num_seeds: int, *, items: tuple[str, ...] = ()) -> list[Cell]:
     """Runs of a look: of seeds 0 to ``num_seeds`` − 1; with 0, those that are published under it.
 
-    Where nothing of an item is, its runs of seed 0. ``items``: of the look; all by default.
+    Where nothing of an item is, its runs of seed 0. Runs of a kind that the look has no protocol for are
+    left out. ``items``: of the look; all by default.
     """
     own, row, pool = find_look(name), profile(profile_name), published(profile_name)
     cells = []
     for each in items or own.items:
-        wanted = [
-            c for c in cells_of((each,), profile_name, num_seeds) if c.label in (own.labels or [c.label])
-        ]
+        every = cells_of((each,), profile_name, num_seeds)
+        wanted = [c for c in every if own.wants(c) and own.protocols(row, c.spec.objective.kind)]
         there = [c for c in wanted if _is_complete(name, pool, c, row)]
         cells += wanted if num_seeds else there or [c for c in wanted if c.spec.seed == 0]
     return cells

@@ -8,16 +8,19 @@ from .ablations import (
     regularised_blocks,
 )
 from .changes import draw_changes
+from .curated import draw_curated, draw_pairs, other_baseline
 from .grid import draw_grid
+from .guided import draw_guided
 from .idea import dispersing_points_figure, floor_figure, points_facts
 from .longer import draw_longer, longer_figure
 from .meanflow import draw_meanflow, meanflow_figure
 from .norm_cost import draw_norm_cost
 from .norms import draw_norms, norms_figure
 from .objectives import forces_figure, scales, scales_figure
+from .one_step import draw_one_step
 from .published import draw_published
 from .sampler import draw_convergence
-from .samples import draw_samples, samples_figure, tile
+from .samples import draw_from, draw_grids, draw_samples, samples_figure, tile
 from .scale import draw_scale, scale_figure
 from .sizes import draw_model_size, size_figure
 from .sweeps import alpha_figure, local_batch_figure
@@ -42,12 +45,18 @@ __all__ = [
     "draw_ablation",
     "draw_changes",
     "draw_convergence",
+    "draw_curated",
+    "draw_from",
     "draw_grid",
+    "draw_grids",
+    "draw_guided",
     "draw_longer",
     "draw_meanflow",
     "draw_model_size",
     "draw_norm_cost",
     "draw_norms",
+    "draw_one_step",
+    "draw_pairs",
     "draw_published",
     "draw_samples",
     "draw_scale",
@@ -62,6 +71,7 @@ __all__ = [
     "longer_figure",
     "meanflow_figure",
     "norms_figure",
+    "other_baseline",
     "points_facts",
     "read_sidecar",
     "regularised_blocks",

@@ -1,5 +1,7 @@
 """Grids of samples."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..evaluation import classify, proportion
+from ..evaluation import Estimate, classify, proportion
 from ..experiments import home, item, paper, profile, run_folder
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..models import model_config
 from ..sampling import sample
+from ..spec import RunSpec
 from ..training import load_model
 from .facts import plain
 from .theme import COLORS, new_figure, save
@@ -29,6 +35,104 @@ def samples_figure(grids: dict[str, Tensor], title: str, columns: int = 10) -> F
     return figure
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What a run draws: image i has sample seed i and is asked for class i modulo the number of classes.
+
+    Attributes:
+        label, spec: of the run.
+        guidance: of the sampler; the rest of it is the profile's.
+        images: (n, c, h, w) in [−1, 1].
+        asked: (n,), classes asked for.
+        seen: (n,), classes that the evaluator's classifier sees.
+        sureness: (n,), float64, logarithm of the probability that it gives the class asked for.
+    """
+
+    label: str
+    spec: RunSpec
+    guidance: float
+    images: Tensor
+    asked: Tensor
+    seen: Tensor
+    sureness: Tensor
+
+    @property
+    def num_classes(self) -> int:
+        """That the model knows."""
+        return model_config(self.spec.model, **self.spec.overrides).num_classes
+
+    def agreement(self, seeds: Sequence[int]) -> Estimate:
+        """Share of these samples in which the classifier sees the class asked for."""
+        chosen = torch.tensor(seeds)
+        return proportion(int((self.seen[chosen] == self.asked[chosen]).sum()), len(chosen))
+
+
+def draw_from(cell: Cell, row: Profile, num: int, *, guidance: float = 1.0) -> Drawn:
+    """Draw sample seeds 0 to ``num`` − 1 from the end of a run, by sampler and weights of the profile.
+
+    Raises:
+        StorageError, CheckpointError: it is not trained on this machine; weights are not published.
+    """
+    spec = cell.spec
+    model = load_model(run_folder(spec), step=spec.num_steps, weights=row.weights, device=spec.device)
+    asked = torch.arange(num) % model.config.num_classes
+    images = sample(
+        model, range(num), asked, solver=row.solver, num_steps=row.sampler_steps, guidance=guidance,
+        batch_size=125,
+    )  # fmt: skip
+    scores = classify(images, evaluator=row.evaluator)[1].double().log_softmax(1)
+    return Drawn(
+        cell.label,
+        spec,
+        guidance,
+        images.clamp(-1, 1),
+        asked,
+        scores.argmax(1),
+        scores[torch.arange(num), asked],
+    )
+
+
+def sample_facts(row: Profile, drawn: Sequence[Drawn]) -> dict[str, Any]:
+    """What a sidecar holds of samples, whatever is shown of them: sampler, weights, and the runs."""
+    return {
+        "sampler": replace(row.protocol.sampler, guidance=drawn[0].guidance).describe(),
+        "weights": row.weights,
+        "classes": f"sample seed mod {drawn[0].num_classes}",
+        "evaluator": row.protocol.evaluator,
+        "runs": [
+            {"label": each.label, "seed": each.spec.seed, "fingerprint": each.spec.fingerprint,
+             "step": each.spec.num_steps}
+            for each in drawn
+        ],
+    }  # fmt: skip
+
+
+def draw_grids(drawn: Sequence[Drawn], row: Profile, stem: Path, *, num: int = 100) -> Path:
+    """Draw grids of the first samples of runs, side by side on the same noise, nothing picked.
+
+    The sidecar says where each grid comes from, and how many of it the evaluator puts in the class asked for.
+
+    Args:
+        drawn: of the runs, one training seed.
+        row: the profile.
+        stem: of picture and sidecar.
+        num: sample seeds 0 to num−1.
+
+    Returns:
+        Path of the picture.
+    """
+    seeds = range(num)
+    facts = {"item": "variants", "sample_seeds": [0, num - 1], **sample_facts(row, drawn)}
+    for run, each in zip(facts["runs"], drawn, strict=True):
+        run["agreement"] = plain(each.agreement(seeds))
+    title = (
+        f"Training seed {drawn[0].spec.seed}, step {row.num_steps}; sample seeds 0–{num - 1}, the same noise "
+        f"in each; {facts['sampler']}; EMA {row.weights}"
+    )
+    figure = samples_figure({each.label: each.images[:num] for each in drawn}, title)
+    return save(figure, stem, facts, stamp=row.stamp)
+
+
 def draw_samples(
     profile_name: str,
     *,
@@ -37,16 +141,12 @@ def draw_samples(
     seed: int = 0,
     num: int = 100,
 ) -> Path:
-    """Draw the published grid of samples, runs side by side on the same noise, with its sidecar.
-
-    Sample i has seed i and is asked for digit i mod 10, without guidance, by the sampler and weights of the
-    profile's protocol; nothing is picked by hand. The sidecar says where each grid comes from, and how many
-    of it the evaluator puts in the class asked for.
+    """Draw the published grid of samples: ``draw_grids`` of runs of the item ``variants``, without guidance.
 
     Args:
         profile_name: row of the ladder.
         folder: where ``samples.png`` goes; ``figures/<profile>`` by default.
-        labels: runs of the item ``variants``.
+        labels: of the runs.
         seed: of their training.
         num: sample seeds 0 to num−1.
 
@@ -57,36 +157,10 @@ def draw_samples(
         StorageError, CheckpointError: a run is not trained on this machine; weights are not published.
     """
     row = profile(profile_name)
-    specs = {c.label: c.spec for c in item("variants", profile_name, (seed,)) if c.label in labels}
-    digits = [i % 10 for i in range(num)]
-    grids: dict[str, Tensor] = {}
-    runs: list[dict[str, Any]] = []
-    for label in labels:
-        spec = specs[label]
-        model = load_model(run_folder(spec), step=spec.num_steps, weights=row.weights, device=spec.device)
-        grids[label] = sample(
-            model, range(num), digits, solver=row.solver, num_steps=row.sampler_steps, batch_size=125
-        )
-        agree = classify(grids[label], evaluator=row.evaluator)[1].argmax(1) == torch.tensor(digits)
-        runs.append({
-            "label": label, "seed": seed, "fingerprint": spec.fingerprint, "step": spec.num_steps,
-            "agreement": plain(proportion(int(agree.sum()), num)),
-        })  # fmt: skip
-    facts = {
-        "item": "variants",
-        "sampler": row.protocol.sampler.describe(),
-        "weights": row.weights,
-        "sample_seeds": [0, num - 1],
-        "classes": "sample seed mod 10",
-        "evaluator": row.protocol.evaluator,
-        "runs": runs,
-    }
-    title = (
-        f"Training seed {seed}, step {row.num_steps}; sample seeds 0–{num - 1}, the same noise in each; "
-        f"{row.protocol.sampler.describe()}; EMA {row.weights}"
-    )
+    cells = {cell.label: cell for cell in item("variants", profile_name, (seed,))}
+    drawn = [draw_from(cells[label], row, num) for label in labels]
     folder = home() / "figures" / profile_name if folder is None else folder
-    return save(samples_figure(grids, title), folder / "samples", facts, stamp=row.stamp)
+    return draw_grids(drawn, row, folder / "samples", num=num)
 
 
 def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:

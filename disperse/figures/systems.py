@@ -101,6 +101,8 @@ def draw_solver_order(folder: Path, row: Profile) -> Path:
 
 
 SYSTEM_NAMES = {"sit": "SiT", "dit": "DiT", "meanflow": "MeanFlow"}
+SYSTEM_MARKERS = {"SiT": "o", "DiT": "s", "MeanFlow": "^"}
+TERMS = {"baseline": "baseline", "infonce-l2": "with InfoNCE ℓ2"}
 
 
 def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
@@ -114,7 +116,7 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     styles = [name for name in SYSTEM_NAMES.values() if name in set(frame.system)]
     for ax, column, ylabel in ((left, "fd", "Fréchet distance"), (right, "agreement", "class agreement")):
         sns.lineplot(frame, x="step", y=column, hue="term", hue_order=["baseline", "infonce-l2"],
-                     palette=COLORS, style="system", style_order=styles, markers=["o", "s", "^"],
+                     palette=COLORS, style="system", style_order=styles, markers=SYSTEM_MARKERS,
                      errorbar=student_band, err_kws={"alpha": 0.12}, ax=ax, legend=ax is left)  # fmt: skip
         ax.set(xlabel="training step", ylabel=ylabel)
         ax.set_xticks(sorted(set(frame.step)))
@@ -125,8 +127,8 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     right.set_ylim(top=1.01)
     handles, labels = left.get_legend_handles_labels()
     left.get_legend().remove()
-    shown = [(h, {"baseline": "baseline", "infonce-l2": "with InfoNCE ℓ2"}.get(name, name))
-             for h, name in zip(handles, labels, strict=True) if name not in ("term", "system")]  # fmt: skip
+    shown = [(h, TERMS.get(name, name)) for h, name in zip(handles, labels, strict=True)
+             if name not in ("term", "system")]  # fmt: skip
     figure.legend([h for h, _ in shown], [name for _, name in shown], loc="outside right center")
     return figure
 

@@ -76,3 +76,14 @@ def test_published_looks_are_used_and_chosen(toy: Profile) -> None:
     assert [c.spec.seed for c in look_cells("systems", "toy", 2, items=("pair",))] == [0, 0, 1, 1]
     # Nothing published under this look: seed 0.
     assert {c.spec.seed for c in look_cells("one_step", "toy", 0, items=("pair",))} == {0}
+
+
+def test_a_kind_of_run_that_a_look_passes_over_is_not_chosen(toy: Profile) -> None:
+    """Nor does it stand for its item: DiT is trained although MeanFlow lacks nothing."""
+    assert not {c.label for c in look_cells("one_step", "toy", 0)} & {"dit-baseline", "dit-infonce-l2"}
+    assert {c.label for c in look_cells("systems", "toy", 0, items=("systems_tour",))} == {
+        "dit-baseline", "dit-infonce-l2",
+    }  # fmt: skip
+    assert {c.label for c in look_cells("one_step", "toy", 0, items=("systems_tour",))} == {
+        "meanflow-baseline", "meanflow-infonce-l2",
+    }  # fmt: skip

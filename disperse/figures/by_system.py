@@ -1,0 +1,101 @@
+"""Systems without and with the term under several settings: means, paired changes, and their table.
+
+A frame here has one row per run and setting, with columns system, term, seed, the setting, and ``METRICS``.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from ..experiments.compare import verdict
+from ..experiments.items import Cell
+from ..experiments.store import Record
+from ..experiments.tables import percent_interval, with_interval
+from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS
+from .theme import COLORS
+
+METRICS = ("fd", "precision", "recall", "agreement")
+
+
+def run_row(cell: Cell, record: Record, **setting: Any) -> dict[str, Any]:
+    """One row of a frame: a run's evaluation in a setting, and where it comes from."""
+    return {
+        "system": SYSTEM_NAMES[cell.spec.objective.kind],
+        "term": "infonce-l2" if cell.spec.regularizers else "baseline",
+        "seed": cell.spec.seed,
+        **setting,
+        **{name: record["metrics"][name]["value"] for name in METRICS},
+        "fingerprint": cell.spec.fingerprint,
+        "commit": record["commit"],
+    }
+
+
+def as_frame(rows: list[dict[str, Any]], *settings: str) -> pd.DataFrame:
+    """Rows of ``run_row`` with these settings; a frame with its columns also where there are none."""
+    columns = ["system", "term", "seed", *settings, *METRICS, "fingerprint", "commit"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def means(frame: pd.DataFrame, setting: str, metric: str = "fd") -> dict[tuple[str, str, Any], Estimate]:
+    """(system, term, setting) → mean over training seeds; the interval of a share stays within [0, 1]."""
+    groups = frame.groupby(["system", "term", setting], sort=False)[metric]
+    found = {key: mean_over_seeds(values.tolist()) for key, values in groups}
+    if metric == "fd":
+        return found
+    return {
+        key: replace(mean, low=max(mean.low, 0.0), high=min(mean.high, 1.0)) if mean.n > 1 else mean
+        for key, mean in found.items()
+    }
+
+
+def by_seed(frame: pd.DataFrame, setting: str) -> dict[tuple[str, str, Any], dict[int, float]]:
+    """(system, term, setting) → training seed → distance."""
+    groups = frame.groupby(["system", "term", setting], sort=False)
+    return {key: group.set_index("seed").fd.to_dict() for key, group in groups}
+
+
+def changes(frame: pd.DataFrame, setting: str) -> dict[tuple[str, Any], Estimate]:
+    """(system, setting) → paired mean of the log ratio of distances, with the term over without."""
+    fd = by_seed(frame, setting)
+    return {
+        (system, value): log_ratio(own, fd[system, "baseline", value])
+        for (system, term, value), own in fd.items()
+        if term != "baseline" and own.keys() & fd.get((system, "baseline", value), {}).keys()
+    }
+
+
+def system_dot(ax: Axes, x: float, mean: Estimate, system: str, term: str) -> None:
+    """A mean over seeds, with its interval where there are several."""
+    bar = [[mean.value - mean.low], [mean.high - mean.value]] if np.isfinite(mean.low) else None
+    marker, color = SYSTEM_MARKERS[system], COLORS[term]
+    ax.errorbar(x, mean.value, bar, fmt=marker, color=color, capsize=4, markersize=7)
+
+
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """A table; no newline at its end."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows))
+
+
+def systems_table(frame: pd.DataFrame, setting: str, name: Callable[[Any], str] = str) -> str:
+    """Every system, term and setting with its metrics, the term's paired change, and the seeds."""
+    columns = ["ours", setting, "distance", "change by the term (paired, 95%)", "verdict", *METRICS[1:3],
+               "class agreement", "seeds"]  # fmt: skip
+    found, by_term = {metric: means(frame, setting, metric) for metric in METRICS}, changes(frame, setting)
+    rows = []
+    for (system, term, value), distance in found["fd"].items():
+        change = by_term.get((system, value)) if term != "baseline" else None
+        rows.append([
+            f"{system}, {TERMS[term]}",
+            name(value),
+            with_interval(distance),
+            percent_interval(change),
+            verdict(change) if change else "",
+            *(with_interval(found[metric][system, term, value]) for metric in METRICS[1:]),
+            str(distance.n),
+        ])  # fmt: skip
+    return markdown(columns, rows)
