@@ -1,6 +1,7 @@
 """What a model does at each noise level: its loss on seen and unseen images, and how two terms pull."""
 
 import functools
+import itertools
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..spec import DispersiveSpec, RunSpec
 from .dispersion import measure
 
 BINS = 10
+PASSES = 4  # over the data, each with noise of its own
 FEWEST = 16  # rows of a level that a gradient is averaged over; with fewer there is none
 
 
@@ -75,6 +77,9 @@ def gradients_by_level(
     ``gradient_cosine`` in [−1, 1], below 0 where the terms are in conflict; ``gradient_ratio`` =
     ``‖λ g_disp‖ / ‖g_diff‖`` ≥ 0. Both are None for a bin of fewer than ``FEWEST`` rows.
 
+    The data are noised ``PASSES`` times, by draws of the run's own seed: the gradient of a trained model is
+    small beside its noise, and runs that shared their draws would agree on the noise.
+
     Args:
         model, spec, term: as of ``measure_levels``.
         data: images and labels; as many whole batches as there are.
@@ -93,24 +98,25 @@ def gradients_by_level(
     for parameter in frozen:
         parameter.requires_grad_()
     try:
-        for start in range(0, len(data) - size + 1, size):
+        for number, start in itertools.product(range(PASSES), range(0, len(data) - size + 1, size)):
             part = slice(start, start + size)
             x, y = data.images[part].to(device), data.labels[part].to(device)
-            draws = objective.draw(tuple(x.shape), "levels", start).to(device)
-            forward = objective.forward(model, x, y, draws, taps=(block,))
-            z = forward.features[block]
-            losses = objective.losses(model, forward).losses / size
-            (push,) = torch.autograd.grad(term.lam * regularizer.loss(z), z, retain_graph=True)
-            bins = (forward.level * BINS).long().clamp_max(BINS - 1)
-            for number in bins.unique().tolist():
-                rows = bins == number
-                pulls = gradient(losses[rows].sum())
-                pushes = gradient(z, grad_outputs=push * rows.view(-1, *[1] * (push.ndim - 1)))
+            draws = objective.draw(tuple(x.shape), "levels", spec.seed, number, start).to(device)
+            with torch.no_grad():
+                whole = objective.forward(model, x, y, draws, taps=(block,))
+            z = whole.features[block].requires_grad_()
+            (push,) = torch.autograd.grad(term.lam * regularizer.loss(z), z)
+            bins = (whole.level * BINS).long().clamp_max(BINS - 1)
+            for level in bins.unique().tolist():
+                rows = (bins == level).nonzero().flatten()
+                forward = objective.forward(model, x[rows], y[rows], draws.rows(rows), taps=(block,))
+                pulls = gradient(objective.losses(model, forward).losses.sum() / size)
+                pushes = gradient(forward.features[block], grad_outputs=push[rows])
                 both = [(a, b) for a, b in zip(pulls, pushes, strict=True) if a is not None and b is not None]
                 a, b = (torch.cat([g.flatten() for g in side]) for side in zip(*both, strict=True))
-                before = sums[number]
-                sums[number] = (a, b) if before is None else (before[0] + a, before[1] + b)
-                counts[number] += int(rows.sum())
+                before = sums[level]
+                sums[level] = (a, b) if before is None else (before[0] + a, before[1] + b)
+                counts[level] += len(rows)
     finally:
         for parameter in frozen:
             parameter.requires_grad_(False)
