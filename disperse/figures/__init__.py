@@ -6,6 +6,7 @@ from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
 from .norm_cost import draw_norm_cost
 from .objectives import forces_figure, scales, scales_figure
+from .per_timestep import draw_per_timestep
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_samples, samples_figure, tile
@@ -31,6 +32,7 @@ __all__ = [
     "draw_convergence",
     "draw_grid",
     "draw_norm_cost",
+    "draw_per_timestep",
     "draw_published",
     "draw_samples",
     "draw_solver_order",
