@@ -16,6 +16,8 @@ from ..spec import DispersiveSpec, RunSpec
 from .dispersion import measure
 
 BINS = 10
+PASSES = 4  # over the data, each with noise of its own
+ROWS = 128  # at a time
 FEWEST = 16  # rows of a level that a gradient is averaged over; with fewer there is none
 
 
@@ -75,6 +77,9 @@ def gradients_by_level(
     ``gradient_cosine`` in [−1, 1], below 0 where the terms are in conflict; ``gradient_ratio`` =
     ``‖λ g_disp‖ / ‖g_diff‖`` ≥ 0. Both are None for a bin of fewer than ``FEWEST`` rows.
 
+    The data are noised ``PASSES`` times, by draws of the run's own seed: the gradient of a trained model is
+    small beside its noise, and runs that shared their draws would agree on the noise.
+
     Args:
         model, spec, term: as of ``measure_levels``.
         data: images and labels; as many whole batches as there are.
@@ -85,6 +90,8 @@ def gradients_by_level(
     (block,) = regularizer.blocks
     size = min(spec.batch_size, len(data))
     size -= size % (term.local_batch or 1)
+    whole = slice(len(data) - len(data) % size)
+    x, y = data.images[whole].to(device), data.labels[whole].to(device)
     parameters = [p for name, p in model.named_parameters() if name != "pos_embed"]  # which is fixed
     frozen = [p for p in parameters if not p.requires_grad]
     gradient = functools.partial(torch.autograd.grad, inputs=parameters, retain_graph=True, allow_unused=True)
@@ -93,28 +100,45 @@ def gradients_by_level(
     for parameter in frozen:
         parameter.requires_grad_()
     try:
-        for start in range(0, len(data) - size + 1, size):
-            part = slice(start, start + size)
-            x, y = data.images[part].to(device), data.labels[part].to(device)
-            draws = objective.draw(tuple(x.shape), "levels", start).to(device)
-            forward = objective.forward(model, x, y, draws, taps=(block,))
-            z = forward.features[block]
-            losses = objective.losses(model, forward).losses / size
-            (push,) = torch.autograd.grad(term.lam * regularizer.loss(z), z, retain_graph=True)
-            bins = (forward.level * BINS).long().clamp_max(BINS - 1)
-            for number in bins.unique().tolist():
-                rows = bins == number
-                pulls = gradient(losses[rows].sum())
-                pushes = gradient(z, grad_outputs=push * rows.view(-1, *[1] * (push.ndim - 1)))
-                both = [(a, b) for a, b in zip(pulls, pushes, strict=True) if a is not None and b is not None]
-                a, b = (torch.cat([g.flatten() for g in side]) for side in zip(*both, strict=True))
-                before = sums[number]
-                sums[number] = (a, b) if before is None else (before[0] + a, before[1] + b)
-                counts[number] += int(rows.sum())
+        for number in range(PASSES):
+            draws = _draws(objective, tuple(x.shape), size, spec.seed, number).to(device)
+            with torch.no_grad():
+                first = objective.forward(model, x, y, draws, taps=(block,))
+            z = first.features[block].requires_grad_()
+            dispersive = torch.stack([regularizer.loss(part) for part in z.split(size)]).sum()
+            (push,) = torch.autograd.grad(term.lam * dispersive, z)
+            bins = (first.level * BINS).long().clamp_max(BINS - 1)
+            for level in bins.unique().tolist():
+                # Rows see each other in the dispersive loss alone, whose gradient at z is known by now.
+                for rows in (bins == level).nonzero().flatten().split(ROWS):
+                    forward = objective.forward(model, x[rows], y[rows], draws.rows(rows), taps=(block,))
+                    pulls = gradient(objective.losses(model, forward).losses.sum() / size)
+                    pushes = gradient(forward.features[block], grad_outputs=push[rows])
+                    sums[level] = _sum(sums[level], pulls, pushes)
+                    counts[level] += len(rows)
     finally:
         for parameter in frozen:
             parameter.requires_grad_(False)
     return [_pulls(pair, count) for pair, count in zip(sums, counts, strict=True)]
+
+
+def _draws(objective: Objective, shape: tuple[int, ...], size: int, seed: int, number: int) -> Draws:
+    """Noise of a pass over all data, batch by batch as in training."""
+    starts = range(0, shape[0], size)
+    batches = [objective.draw((size, *shape[1:]), "levels", seed, number, start) for start in starts]
+    t, eps, dropped = (torch.cat([getattr(b, n) for b in batches]) for n in ("t", "eps", "dropped"))
+    second = [b.r for b in batches if b.r is not None]
+    return Draws(t, eps, dropped, torch.cat(second) if second else None)
+
+
+Gradients = tuple[Tensor | None, ...]
+
+
+def _sum(before: tuple[Tensor, Tensor] | None, pulls: Gradients, pushes: Gradients) -> tuple[Tensor, Tensor]:
+    """Both gradients, of the parameters that both terms reach, each as one vector, added to those before."""
+    both = [(a, b) for a, b in zip(pulls, pushes, strict=True) if a is not None and b is not None]
+    a, b = (torch.cat([g.flatten() for g in side]) for side in zip(*both, strict=True))
+    return (a, b) if before is None else (before[0] + a, before[1] + b)
 
 
 def _pulls(pair: tuple[Tensor, Tensor] | None, count: int) -> dict[str, float | None]:

@@ -52,8 +52,9 @@ def precision_recall(samples: Array, real: Array, *, k: int = 3) -> tuple[Estima
 def nearer_to_seen(samples: Array, seen: Array, unseen: Array) -> Estimate:
     """Share of samples whose nearest image is one of training: ½ for a model that copies nothing.
 
-    As many images of either kind are compared, the first of each. Distances are those of the points given,
-    so they must not come from a network that was trained on the same images.
+    As many images of either kind are compared, spread evenly over each set: where the order of a set means
+    something (one writer after another), its first ones are not like the whole. Distances are those of the
+    points given, so they must not come from a network that was trained on the same images.
 
     Args:
         samples, seen, unseen: points (n, d), (m, d) and (k, d).
@@ -64,8 +65,9 @@ def nearer_to_seen(samples: Array, seen: Array, unseen: Array) -> Estimate:
     Source: the idea of Meehan, Chaudhuri & Dasgupta 2020 (data copying).
     """
     fewest = min(len(seen), len(unseen))
+    seen, unseen = (points[np.arange(fewest) * len(points) // fewest] for points in (seen, unseen))
     nearer = sum(
-        int((cdist(part, seen[:fewest]).min(axis=1) < cdist(part, unseen[:fewest]).min(axis=1)).sum())
+        int((cdist(part, seen).min(axis=1) < cdist(part, unseen).min(axis=1)).sum())
         for part in _parts(samples)
     )
     return proportion(nearer, len(samples))

@@ -18,6 +18,7 @@ from .norm_cost import draw_norm_cost
 from .norms import draw_norms, norms_figure
 from .objectives import forces_figure, scales, scales_figure
 from .one_step import draw_one_step
+from .per_timestep import draw_per_timestep
 from .published import draw_published
 from .sampler import draw_convergence
 from .samples import draw_from, draw_grids, draw_samples, samples_figure, tile
@@ -57,6 +58,7 @@ __all__ = [
     "draw_norms",
     "draw_one_step",
     "draw_pairs",
+    "draw_per_timestep",
     "draw_published",
     "draw_samples",
     "draw_scale",

@@ -41,8 +41,8 @@ class Draws:
         r = None if self.r is None else self.r.to(device)
         return Draws(self.t.to(device), self.eps.to(device), self.dropped.to(device), r)
 
-    def rows(self, rows: slice) -> "Draws":
-        """Those of some samples, for the process that trains on them."""
+    def rows(self, rows: slice | Tensor) -> "Draws":
+        """Those of some samples, by slice or index, such as those that one process trains on."""
         r = None if self.r is None else self.r[rows]
         return Draws(self.t[rows], self.eps[rows], self.dropped[rows], r)
 

@@ -6,7 +6,7 @@ import torch
 from disperse.analysis import measure_levels
 from disperse.analysis.levels import gradients_by_level
 from disperse.data import ImageSet, digits
-from disperse.models import DiffusionTransformer, build_model
+from disperse.models import DiffusionTransformer, build_model, preset
 from disperse.objectives import build_objective
 from disperse.rng import normal
 from disperse.spec import DispersiveSpec, RunSpec
@@ -59,13 +59,14 @@ def test_pulls_agree_with_one_batch_by_hand(
 ) -> None:
     """With one bin for all levels, cosine and ratio are those of the two losses of one batch."""
     monkeypatch.setattr("disperse.analysis.levels.BINS", 1)
+    monkeypatch.setattr("disperse.analysis.levels.PASSES", 1)
     batch = ImageSet(SEEN.images[:32], SEEN.labels[:32])
     (row,) = gradients_by_level(model, SPEC, batch, TERM)
     names = [name for name, _ in model.named_parameters() if name != "pos_embed"]
     try:
         model.requires_grad_(True)
         objective = build_objective(SPEC.objective, 10)
-        draws = objective.draw(tuple(batch.images.shape), "levels", 0)
+        draws = objective.draw(tuple(batch.images.shape), "levels", SPEC.seed, 0, 0)
         forward = objective.forward(model, batch.images, batch.labels, draws, taps=(1,))
         z = forward.features[1].flatten(1).view(2, 16, -1)
         squared = (z[:, :, None] - z[:, None]).square().mean(-1)
@@ -86,7 +87,32 @@ def test_pulls_agree_with_one_batch_by_hand(
     assert "final_layer.linear.weight" not in both
 
 
-def test_a_level_with_few_rows_says_nothing(model: DiffusionTransformer) -> None:
+def test_runs_of_two_seeds_do_not_share_the_noise_of_their_gradients(model: DiffusionTransformer) -> None:
+    first, again, other = (
+        [row["gradient_cosine"] for row in gradients_by_level(model, SPEC.replace(seed=seed), SEEN, TERM)]
+        for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert all(a != b for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("name", ["DiT-Nano/2", "MF-Nano/2"])
+def test_every_system_is_measured(name: str) -> None:
+    spec = RunSpec(model=name, batch_size=32, objective=preset(name).objective)
+    model = build_model(name).eval().requires_grad_(False)
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if key != "pos_embed":
+                parameter.add_(0.1 * normal(parameter.shape, "levels test", key))
+    for row in measure_levels(model, spec, SEEN, UNSEEN, TERM):
+        assert row["seen_loss"] > 0
+        assert row["gradient_ratio"] is None or row["gradient_ratio"] > 0
+
+
+def test_a_level_with_few_rows_says_nothing(
+    model: DiffusionTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("disperse.analysis.levels.PASSES", 1)
     few = ImageSet(SEEN.images[:16], SEEN.labels[:16])
     rows = gradients_by_level(model, SPEC, few, TERM)
     assert {row["gradient_cosine"] for row in rows} == {None}

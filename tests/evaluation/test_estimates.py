@@ -204,10 +204,20 @@ def test_copies_of_training_images_are_nearer_to_them() -> None:
     """Of points that are all copies the share is 1, of strangers ½; only as many as there are of both count."""
     draw = stream("copies")
     seen, unseen = draw.standard_normal((300, 5)), draw.standard_normal((100, 5))
-    assert nearer_to_seen(seen[:100], seen, unseen).value == 1
+    assert nearer_to_seen(seen[::3], seen, unseen).value == 1
     assert nearer_to_seen(unseen, seen, unseen).value == 0
     strangers = nearer_to_seen(draw.standard_normal((1500, 5)), seen, unseen)
     assert strangers.value == pytest.approx(0.5, abs=0.05)
     assert (strangers.n, strangers.low < strangers.value < strangers.high) == (1500, True)
-    copies_of_the_rest = nearer_to_seen(seen[100:], seen, unseen)
+    copies_of_the_rest = nearer_to_seen(np.delete(seen, np.s_[::3], axis=0), seen, unseen)
     assert copies_of_the_rest.value < 0.65
+
+
+def test_a_set_in_an_order_of_its_own_is_compared_as_a_whole() -> None:
+    """Images that drift along the set, as one writer follows another: strangers stay at ½."""
+    draw = stream("drift")
+    seen, unseen, strangers = (
+        np.column_stack([np.linspace(0, 100, n), draw.standard_normal(n)]) for n in (1000, 250, 2000)
+    )
+    assert nearer_to_seen(strangers, seen, unseen).value == pytest.approx(0.5, abs=0.05)
+    assert nearer_to_seen(strangers, seen[:250], unseen).value < 0.3

@@ -1,0 +1,120 @@
+"""Runs that were looked at against their training images: by term, size, number of images and noise level."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..data import load_data
+from ..evaluation import Estimate, mean_over_seeds
+from ..experiments import seen_by
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.store import Record
+from ..spec import RunSpec
+from .facts import plain
+
+TERMS = ("baseline", "infonce-l2")
+MEASURES = ("seen_loss", "unseen_loss", "rms", "effective_rank", "mean_cosine", "gradient_ratio",
+            "gradient_cosine")  # fmt: skip
+# Noise levels of a group are above the first number and not above the second.
+GROUPS = {"low": (0.0, 1 / 3), "middle": (1 / 3, 2 / 3), "high": (2 / 3, 1.0)}
+
+
+def looked_at(looked: list[Record], cells: list[Cell], row: Profile) -> list[tuple[Cell, Record]]:
+    """Runs with their evaluation against training, each run once, as far as they are there."""
+    found: dict[str, tuple[Cell, Record]] = {}
+    for cell in cells:
+        for record in seen_by("against_training", looked, cell, row):
+            found.setdefault(record["fingerprint"], (cell, record))
+    return list(found.values())
+
+
+def looked_facts(runs: list[tuple[Cell, Record]]) -> list[dict[str, Any]]:
+    """What a sidecar holds of such runs."""
+    return [
+        {"label": cell.label, "seed": record["seed"], "fingerprint": record["fingerprint"],
+         "step": record["step"], "commits": [record["commit"]]}
+        for cell, record in runs
+    ]  # fmt: skip
+
+
+def term_of(spec: RunSpec) -> str:
+    """``"baseline"`` or ``"infonce-l2"``."""
+    return TERMS[bool(spec.regularizers)]
+
+
+def model_of(spec: RunSpec) -> str:
+    """The network's name without its patch size: ``"SiT-Nano"``."""
+    return spec.model.partition("/")[0]
+
+
+def num_images(data: str) -> int:
+    """How many training images a data set has, ``"digits:160"`` or ``"digits"``."""
+    count = data.partition(":")[2]
+    return int(count) if count else len(load_data(data, "train"))
+
+
+def level_frame(runs: list[tuple[Cell, Record]]) -> pd.DataFrame:
+    """One row for each run and noise level: term, model, images, seed, the measures, and their group.
+
+    ``gap``: loss on unseen images minus that on seen ones. What wasn't measured is NaN.
+    """
+    frame = pd.DataFrame(
+        [
+            {"term": term_of(cell.spec), "model": model_of(cell.spec), "images": num_images(cell.spec.data),
+             "seed": record["seed"], **entry}
+            for cell, record in runs
+            for entry in record["levels"]
+        ],
+        columns=["term", "model", "images", "seed", "level", *MEASURES],
+    )  # fmt: skip
+    for column in ("level", *MEASURES):
+        frame[column] = pd.to_numeric(frame[column])  # None becomes NaN
+    frame["level"] = frame["level"].round(3)
+    frame["gap"] = frame.unseen_loss - frame.seen_loss
+    frame["group"] = [next(g for g, (low, top) in GROUPS.items() if low < at <= top) for at in frame.level]
+    return frame
+
+
+def by_seed(frame: pd.DataFrame, column: str, *, log: bool = False) -> dict[int, float]:
+    """Mean of a column, or of its logarithm, over the levels of each seed that has a value."""
+    values = frame[["seed", column]].dropna()
+    if log:
+        values = values[values[column] > 0].assign(**{column: lambda part: np.log(part[column])})
+    return {int(seed): float(mean) for seed, mean in values.groupby("seed")[column].mean().items()}
+
+
+def over_seeds(values: Iterable[float], *, bounds: tuple[float, float] | None = None) -> Estimate | None:
+    """Mean with its 95% interval, kept within bounds; None of no values."""
+    found = list(values)
+    if not found:
+        return None
+    estimate = mean_over_seeds(found)
+    if bounds is None or not np.isfinite(estimate.low):
+        return estimate
+    low, high = max(estimate.low, bounds[0]), min(estimate.high, bounds[1])
+    return dataclasses.replace(estimate, low=low, high=high)
+
+
+def difference(own: dict[int, float], reference: dict[int, float]) -> Estimate | None:
+    """Paired difference over the seeds that both have; None where there is none.
+
+    Of logarithms it is a log ratio.
+    """
+    return over_seeds(own[seed] - reference[seed] for seed in sorted(own.keys() & reference.keys()))
+
+
+def exponential(estimate: Estimate | None) -> Estimate | None:
+    """An estimate of a logarithm as one of the value: a geometric mean, its interval above 0."""
+    if estimate is None:
+        return None
+    value, low, high = (float(np.exp(v)) for v in (estimate.value, estimate.low, estimate.high))
+    return dataclasses.replace(estimate, value=value, low=low, high=high)
+
+
+def facts_of(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries of estimates for a sidecar; those that there are none of are left out."""
+    return [plain({key: value for key, value in entry.items() if value is not None}) for entry in entries]

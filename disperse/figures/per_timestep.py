@@ -1,0 +1,235 @@
+"""What the term does at each noise level: to the features, to the loss, and against the other gradient."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import atomic
+from ..evaluation import Estimate
+from ..experiments import compare, paper, tables
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.store import Record
+from .changes import percent, shown_bounds
+from .facts import plain
+from .levels import (
+    GROUPS,
+    TERMS,
+    by_seed,
+    difference,
+    exponential,
+    facts_of,
+    level_frame,
+    looked_at,
+    looked_facts,
+    over_seeds,
+)
+from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, new_figure, save
+
+RATIO = r"$\|\lambda\,g_\mathrm{disp}\| \,/\, \|g_\mathrm{diff}\|$"
+Summary = dict[str, Any]  # term, level or group, and estimates by name
+
+
+def summarise(frame: pd.DataFrame, by: str) -> list[Summary]:
+    """Means over seeds with intervals, one entry for each term and level (or group of levels).
+
+    ``change``: paired log ratio of the loss on unseen images to the baseline's. ``gradient_ratio`` is a
+    geometric mean. What wasn't measured is None.
+
+    Args:
+        frame: of ``level_frame``.
+        by: ``"level"`` or ``"group"``.
+    """
+    found = []
+    for place, at in frame.groupby(by, sort=by == "level"):
+        base = at[at.term == TERMS[0]]
+        for term, own in at.groupby("term", sort=False):
+            entry: Summary = {"term": term, by: place}
+            for name in ("seen_loss", "unseen_loss", "rms", "effective_rank"):
+                entry[name] = over_seeds(by_seed(own, name).values())
+            for name in ("mean_cosine", "gradient_cosine"):
+                entry[name] = over_seeds(by_seed(own, name).values(), bounds=(-1, 1))
+            logs = by_seed(own, "gradient_ratio", log=True)
+            entry["gradient_ratio"] = exponential(over_seeds(logs.values()))
+            if term != TERMS[0]:
+                losses = (by_seed(part, "unseen_loss", log=True) for part in (own, base))
+                entry["change"] = difference(*losses)
+            found.append(entry)
+    return found
+
+
+def conflict(cosine: Estimate | None) -> str:
+    """What the interval of a gradient cosine says; without interval, nothing."""
+    if cosine is None:
+        return ""
+    if cosine.high < 0:
+        return "conflict"
+    return "agreement" if cosine.low > 0 else "can't tell"
+
+
+def per_timestep_figure(levels: list[Summary]) -> Figure:
+    """Above, the features; below, the loss against the baseline's, and the two gradients.
+
+    Args:
+        levels: of ``summarise`` by level.
+    """
+    figure, axes = new_figure(12.5, 7.2, columns=3, rows=2)
+    rms, rank, cosine, loss, ratio, pull = axes
+    _panel(rms, levels, "rms", "root mean square of the features", "How long")
+    _panel(rank, levels, "effective_rank", "effective rank", "In how many directions")
+    _panel(cosine, levels, "mean_cosine", "mean cosine of two rows", "How alike")
+    _panel(loss, levels, "change", "change of the unseen loss, %", "Is denoising worse?")
+    _panel(ratio, levels, "gradient_ratio", RATIO, "Which gradient is larger?")
+    _panel(pull, levels, "gradient_cosine", "cosine of the two gradients", "Do they pull together?")
+    for ax in (rms, ratio):
+        if ax.lines:
+            log_axis(ax.yaxis)
+    loss.axhline(0, color=COLORS["baseline"], linewidth=1)
+    low, high = ratio.get_ylim()
+    if ratio.lines and low < 1 < high:
+        floor_line(ratio, 1, "equal", right=False)
+    pull.axhline(0, color=COLORS["baseline"], linewidth=1)
+    pull.set(ylim=(-1.25, 1.25), yticks=[-1, -0.5, 0, 0.5, 1])
+    for y, text in ((1.13, "agreement"), (-1.13, "conflict")):
+        pull.annotate(text, (0.99, y), xycoords=pull.get_yaxis_transform(), color=ACCENT, fontsize=9,
+                      ha="right", va="center")  # fmt: skip
+    if rms.lines:
+        rms.legend(loc="best")
+    return figure
+
+
+def _panel(ax: Axes, levels: list[Summary], name: str, ylabel: str, title: str) -> None:
+    """One measure against the noise level, a line for each term with its interval."""
+    bars = name == "gradient_cosine"  # bands that change sign from level to level hide each other
+    for number, term in enumerate(TERMS):
+        points = [(e["level"], e[name]) for e in levels if e["term"] == term and e.get(name) is not None]
+        if not points:
+            continue
+        x = np.array([level for level, _ in points]) + (0.012 * (2 * number - 1) if bars else 0)
+        if name == "change":
+            drawn = [percent(estimate) for _, estimate in points]
+        else:
+            drawn = [(estimate.value, *shown_bounds(estimate)) for _, estimate in points]
+        value, low, high = np.array(drawn).T
+        seeds = {estimate.n for _, estimate in points}
+        label = f"{paper.name_of(term)}, {_seeds(seeds)}"
+        ax.plot(x, value, color=COLORS[term], label=label, linestyle="none" if bars else "-",
+                marker=MARKERS[term], markersize=5)  # fmt: skip
+        if bars:
+            ax.vlines(x, low, high, color=COLORS[term], linewidth=1.2)
+        else:
+            ax.fill_between(x, low, high, color=COLORS[term], alpha=0.15, linewidth=0)
+    if not ax.lines:
+        ax.annotate("not measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="grey")
+    ax.set(xlabel="noise level (1 = pure noise)", ylabel=ylabel, title=title, xlim=(0, 1))
+
+
+def _seeds(counts: set[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low} to {high} seeds" if low < high else f"{low} seed{'s' * (low != 1)}"
+
+
+def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Profile) -> str:
+    """The table: features, loss and gradients at low, middle and high noise, and whether there is a conflict.
+
+    Args:
+        groups, levels: of ``summarise`` by group and by level.
+        row: the profile.
+    """
+    columns = ["noise", "run", "feature rms", "effective rank", "mean cosine", "loss on unseen images",
+               "its change (paired, 95%)", "verdict", "gradient ratio", "gradient cosine",
+               "do the gradients pull together?", "n"]  # fmt: skip
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for entry in groups:
+        change, term = entry.get("change"), entry["term"]
+        cells = [
+            entry["group"] if term == TERMS[0] else "",
+            paper.name_of(term),
+            _text(entry["rms"]),
+            _text(entry["effective_rank"], 0),
+            _text(entry["mean_cosine"]),
+            _text(entry["unseen_loss"], 3),
+            _percent(change),
+            compare.verdict(change) if change else "",
+            _ratio(entry["gradient_ratio"]),
+            _text(entry["gradient_cosine"]),
+            _pulls(entry, levels),
+            str(entry["rms"].n),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    bounds = "; ".join(f"{name} {low:.2g} to {high:.2g}" for name, (low, high) in GROUPS.items())
+    lines += [
+        "",
+        f"{row.model}, last step, {row.weights} weights. Noise levels: {bounds}; the mean over the levels of "
+        "a group within each run, then mean ± half the 95% interval over n training seeds (Student's t); of "
+        "the gradient ratio the geometric mean and its interval. Features: training images at the "
+        "regularised block. The term is the paper's (ℓ2, λ = 0.5, τ = 0.5, groups of 16), for the baseline "
+        "the one that it was *not* trained with. *Conflict*: the interval of the cosine lies below 0; "
+        "*agreement*: above. In brackets, how many of the group's levels do so alone: of intervals at 95%, "
+        "one in twenty is clear of 0 by chance.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _text(estimate: Estimate | None, digits: int = 2) -> str:
+    return "" if estimate is None else tables.with_interval(estimate, digits)
+
+
+def _percent(change: Estimate | None) -> str:
+    """As ``tables.percent_interval``, to a hundredth: losses differ by little."""
+    if change is None:
+        return ""
+    value, low, high = percent(change)
+    return f"{value:+.2f}%" + (f" [{low:+.2f}%, {high:+.2f}%]" if change.n > 1 else " (one seed)")
+
+
+def _ratio(ratio: Estimate | None) -> str:
+    if ratio is None:
+        return ""
+    interval = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if ratio.n > 1 else ""
+    return f"{ratio.value:.2g}{interval}"
+
+
+def _pulls(entry: Summary, levels: list[Summary]) -> str:
+    """The verdict on a group, and how many of its levels are clear on their own."""
+    low, high = GROUPS[entry["group"]]
+    own = [e for e in levels if e["term"] == entry["term"] and low < e["level"] <= high]
+    alone = [conflict(e["gradient_cosine"]) for e in own if e["gradient_cosine"] is not None]
+    if not alone:
+        return ""
+    counts = f"{alone.count('agreement')} for, {alone.count('conflict')} against, of {len(alone)} levels"
+    return f"**{conflict(entry['gradient_cosine'])}** ({counts})"
+
+
+def draw_per_timestep(
+    looked: list[Record], cells: list[Cell], row: Profile, folder: Path
+) -> tuple[Path, Path]:
+    """Write ``per_timestep.md``, and the picture with its sidecar.
+
+    Args:
+        looked: records of the look "against_training".
+        cells: runs of the item ``pair``.
+        row: the profile.
+        folder: where to.
+
+    Returns:
+        (table, picture).
+    """
+    runs = looked_at(looked, cells, row)
+    frame = level_frame(runs)
+    levels, groups = summarise(frame, "level"), summarise(frame, "group")
+    table = folder / "per_timestep.md"
+    atomic.write_text(table, per_timestep_markdown(groups, levels, row))
+    facts = {
+        "item": "pair, against training",
+        "protocol": row.protocol.model_dump(mode="json") | {"guided_samples": 0, "against_training": True},
+        "levels": facts_of(levels),
+        "groups": facts_of([e | {"verdict": conflict(e["gradient_cosine"])} for e in groups]),
+        "values": plain(frame.to_dict(orient="records")),
+        "runs": looked_facts(runs),
+    }
+    return table, save(per_timestep_figure(levels), folder / "per_timestep", facts, stamp=row.stamp)
