@@ -22,11 +22,13 @@ class Look:
         items: whose runs.
         protocols: profile, kind of objective → how they are evaluated; none: not at all.
         labels: of the runs; empty: all of the items.
+        seeds: how many training seeds are looked at when results are published.
     """
 
     items: tuple[str, ...]
     protocols: Callable[[Profile, str], list[Protocol]]
     labels: tuple[str, ...] = ()
+    seeds: int = 3
 
     def wants(self, cell: Cell) -> bool:
         """Whether a cell of the items is looked at."""
@@ -59,7 +61,7 @@ def against_training(row: Profile, kind: str) -> list[Protocol]:
 
 
 LOOKS = {
-    "sampler": Look(("pair",), convergence, labels=("baseline",)),
+    "sampler": Look(("pair",), convergence, labels=("baseline",), seeds=1),
     "systems": Look(("pair", "systems_tour"), guided),
     "one_step": Look(("pair", "systems_tour"), few_steps),
     "against_training": Look(("pair", "scale_of_effect"), against_training),
@@ -150,8 +152,9 @@ def finished(profile_name: str, num_seeds: int) -> list[Record]:
 
 def look_at_finished(profile_name: str, num_seeds: int) -> None:
     """Take every look at the runs that are finished on this machine, so that they are published with it."""
-    row, seeds = profile(profile_name), tuple(range(num_seeds))
+    row = profile(profile_name)
     for name, own in LOOKS.items():
+        seeds = tuple(range(min(num_seeds, own.seeds)))
         cells = [cell for each in own.items for cell in item(each, profile_name, seeds)]
         done = [c for c in cells if is_complete(c.spec, row.protocol_of(c.spec.objective.kind))]
         look(name, [c for c in done if own.wants(c)], row)

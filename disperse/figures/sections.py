@@ -10,8 +10,16 @@ from ..experiments.items import Cell
 from ..experiments.store import Record
 from .ablations import ABLATIONS, draw_ablation
 from .grid import draw_grid
+from .guided import draw_guided
+from .longer import draw_longer
+from .meanflow import draw_meanflow
 from .norm_cost import draw_norm_cost
+from .norms import draw_norms
+from .one_step import draw_one_step
+from .per_timestep import draw_per_timestep
 from .sampler import draw_convergence
+from .scale import draw_scale
+from .sizes import draw_model_size
 from .systems import draw_systems
 from .variants import draw_variants
 
@@ -90,6 +98,15 @@ def _ablation(name: str) -> Section:
     return Section(own.title, name, name, draw, {name: own.alt}, name, ("pair",))
 
 
+def _looked(draw: Callable[..., tuple[Path, ...]], *, twice: bool = False) -> Draw:
+    """A drawing of looks from the published results, which hold them beside the profile's own evaluations."""
+
+    def from_pool(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, ...]:
+        return draw(*[pool] * (2 if twice else 1), cells, row, folder)
+
+    return from_pool
+
+
 SECTIONS = (
     Section(
         "Variants", "variants", "variants", draw_variants,
@@ -102,10 +119,52 @@ SECTIONS = (
         {"variants_grid": "The paper's changes and ours, variant by kind of term"}, "variants_grid",
         ("variants",), partly=True,
     ),
-    *(_ablation(name) for name in ABLATIONS),
+    _ablation("blocks"),
+    _ablation("lambda_tau"),
+    Section(
+        "The norms of all blocks", "norms", "blocks", draw_norms,
+        {"norms": "Norm, rank and direction of every block for each regularised block"}, "norms", ("pair",),
+    ),
+    Section(
+        "Model size", "model_size", "model_size", draw_model_size,
+        {"model_size": "Distance, and change against the baseline, over the number of parameters"},
+        "model_size", partly=True,
+    ),
+    Section(
+        "Longer training", "longer_training", "longer", draw_longer,
+        {"longer_training": "Long learning curves, and the change at each length"}, "longer_training",
+        ("pair",), partly=True,
+    ),
+    Section(
+        "Systems, with and without guidance", "systems", "systems_tour", _looked(draw_guided, twice=True),
+        {"systems": "Distances and changes of SiT and DiT with and without guidance"}, "systems", ("pair",),
+        look="systems",
+    ),
+    Section(
+        "MeanFlow", "meanflow", "meanflow", draw_meanflow,
+        {"meanflow": "Distances and changes of the paper's rows of MeanFlow, and the controls"}, "meanflow",
+        partly=True,
+    ),
+    Section(
+        "One step, and a few", "one_step", "systems_tour", _looked(draw_one_step),
+        {"one_step": "Published one-step systems; our distance against network evaluations"}, "one_step",
+        ("pair",), look="one_step",
+    ),
     Section(
         "DiT, SiT and MeanFlow", "systems_tour", "systems_tour", draw_systems,
         {"systems_tour": "Learning curves of SiT, DiT and MeanFlow"}, "systems_tour", ("pair",), partly=True,
+    ),
+    Section(
+        "Noise level by noise level", "per_timestep", "pair", _looked(draw_per_timestep),
+        {"per_timestep": "Features, loss and gradients of both terms by noise level"}, "per_timestep",
+        look="against_training",
+    ),
+    _ablation("contrastive_to_dispersive"),
+    _ablation("local_batch"),
+    Section(
+        "Where does the sign change?", "scale_of_effect", "scale_of_effect", draw_scale,
+        {"scale_of_effect": "Change by model size, data and length of training"}, "scale_of_effect",
+        ("model_size",), partly=True,
     ),
     Section(
         "Why it is slower at first", "norm_cost", "norm_cost", draw_norm_cost,
