@@ -9,12 +9,14 @@ from matplotlib.figure import Figure
 
 from disperse import atomic
 from disperse.errors import StorageError
-from disperse.experiments import ITEMS, PROFILES, item, publish
+from disperse.experiments import ITEMS, LOOKS, PROFILES, item, publish
 from disperse.experiments.looks import convergence as convergence_protocols
 from disperse.experiments.store import Record, seal
-from disperse.figures import ABLATIONS, draw_published, read_sidecar, save
+from disperse.figures import draw_published, read_sidecar, save
+from disperse.figures.sections import SECTIONS
 
 from ..experiments.cases import record
+from .looked import looked
 
 ROW = PROFILES["smoke"]
 PROTOCOL = ROW.protocol
@@ -39,13 +41,26 @@ def convergence(seeds: tuple[int, ...] = (0, 1)) -> list[Record]:
     ]
 
 
+def looks(seeds: tuple[int, ...] = (0, 1)) -> list[Record]:
+    """Every look at every run of its items, with numbers made up."""
+    found = []
+    for own in LOOKS.values():
+        for cell in (cell for name in own.items for cell in item(name, "smoke", seeds) if own.wants(cell)):
+            for number, protocol in enumerate(own.protocols(ROW, cell.spec.objective.kind)):
+                if protocol.against_training:
+                    found.append(looked(cell, ROW))
+                else:
+                    found.append(record(cell.spec, cell.spec.num_steps, protocol, fd=2 + number))
+    return found
+
+
 def test_everything_is_drawn_from_the_published_results_alone(store: Path) -> None:
-    publish("smoke", [*evaluations(*ITEMS), *convergence()])
+    publish("smoke", [*evaluations(*ITEMS), *convergence(), *looks()])
     paths = draw_published("smoke")
     folder = store / "figures" / "smoke"
     pictures = [path for path in paths if path.suffix == ".png"]
-    assert {path.stem for path in pictures} == {"variants", "variants_grid", "learning_curves", "norm_cost",
-                                                "sampler", "systems_tour", *ABLATIONS}  # fmt: skip
+    assert {path.stem for path in pictures} == {stem for section in SECTIONS for stem in section.pictures}
+    assert len(pictures) == len({path.stem for path in pictures})
     for path in pictures:
         assert path.read_bytes().startswith(b"\x89PNG")
         facts = read_sidecar(path)
@@ -65,8 +80,8 @@ def test_everything_is_drawn_from_the_published_results_alone(store: Path) -> No
 
     index = (store / "figures" / "README.md").read_text()
     assert table in index
-    for name in ("systems_tour", *ABLATIONS):
-        assert (folder / f"{name}.md").read_text() in index
+    for section in SECTIONS:
+        assert not section.table or (folder / f"{section.table}.md").read_text() in index
     for target in re.findall(r"\]\((smoke/[^)]+)\)", index):
         assert (store / "figures" / target).is_file()
 
