@@ -95,8 +95,8 @@ def one_step_markdown(frame: pd.DataFrame, card: str) -> str:
     ]
     marks = ", ".join(sorted({f"[{s.fid.source}]: {SOURCES[s.fid.source]}" for s in ONE_STEP}))
     text = (
-        f"{marks}. NFE: network evaluations. Ours, one a step, SiT by Euler's method, MeanFlow by its own "
-        "steps: mean ± half the 95% interval over training seeds (Student's t); changes are means of log "
+        f"{marks}. NFE: network evaluations; of ours one a step, SiT by Euler's method, MeanFlow by its own "
+        "steps. Mean ± half the 95% interval over training seeds (Student's t); changes are means of log "
         "ratios within a seed, negative is better. The published systems other than MeanFlow aren't built "
         f"here, and FID and our distance can't be compared. {card}"
     )
