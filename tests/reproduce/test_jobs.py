@@ -71,19 +71,23 @@ def test_a_run_keeps_the_folder_that_it_has() -> None:
 
 def test_what_is_published_is_not_trained_for_a_notebook() -> None:
     def names(items: str) -> set[str]:
-        return {name for run in make_plan("toy", items).runs for name in run.arguments[4].split(",")}
+        return {run.arguments[4] for run in make_plan("toy", items).runs}
 
-    drawn_on = {name for draws in jobs.NOTEBOOKS.values() for name in (draws.own, *draws.beside) if name}
-    fresh = names("blocks")
-    assert {"blocks", "model_size", "meanflow", "scale_of_effect"} < fresh <= drawn_on
-    for name in drawn_on - {"blocks"}:
+    def make_public(name: str) -> None:
         for cell in item(name, "toy", (0,)):
             how = TOY.protocol_of(cell.spec.objective.kind)
             steps = {*cell.spec.milestones, cell.spec.num_steps}
             publish("toy", [record(cell.spec, step, how) for step in steps])
-    assert names("blocks") == {"blocks", "pair"}  # what it is compared with, as well
-    assert names("headline") == {"blocks", "variants"}
-    assert names("norm_cost") == {"blocks", "variants", "norm_cost", "longer"}
+
+    everything = names("norm_cost")
+    assert {"variants", "norm_cost", "longer", "systems_tour", "blocks"} <= everything
+    for name in ITEMS:
+        if name != "blocks":
+            make_public(name)
+    assert names("headline") == {"variants", "blocks"}  # no one else has trained what `blocks` shows
+    make_public("blocks")
+    assert names("headline") == {"variants"}
+    assert names("norm_cost") == {"variants", "norm_cost", "longer"}  # what it is compared with, as well
     found = {job.title: job for job in make_plan("toy", "norm_cost", 3).notebooks}
     assert found["norm_cost"].parameters == {"profile": "toy", "num_seeds": 3, "source": "runs"}
     assert found["variants"].parameters == {"profile": "toy", "source": "published"}
