@@ -80,7 +80,7 @@ def test_what_is_published_is_not_trained_for_a_notebook() -> None:
             publish("toy", [record(cell.spec, step, how) for step in steps])
 
     everything = names("norm_cost")
-    assert {"variants", "norm_cost", "longer", "systems_tour", "blocks"} <= everything
+    assert {"variants", "norm_cost", "longer", "model_size", "blocks"} <= everything
     for name in ITEMS:
         if name != "blocks":
             make_public(name)
