@@ -1,9 +1,11 @@
 """Figures: from data to matplotlib, saved with a sidecar."""
 
 from .ablations import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure, size_figure
+from .beyond_fid import draw_beyond_fid
 from .changes import draw_changes
 from .grid import draw_grid
 from .idea import dispersing_points_figure, floor_figure, points_facts
+from .nearest import draw_nearest, nearest_figure
 from .norm_cost import draw_norm_cost
 from .objectives import forces_figure, scales, scales_figure
 from .per_timestep import draw_per_timestep
@@ -28,9 +30,11 @@ __all__ = [
     "blocks_figure",
     "dispersing_points_figure",
     "draw_ablation",
+    "draw_beyond_fid",
     "draw_changes",
     "draw_convergence",
     "draw_grid",
+    "draw_nearest",
     "draw_norm_cost",
     "draw_per_timestep",
     "draw_published",
@@ -42,6 +46,7 @@ __all__ = [
     "forces_figure",
     "lambda_tau_figure",
     "learning_curves_figure",
+    "nearest_figure",
     "points_facts",
     "read_sidecar",
     "samples_figure",
