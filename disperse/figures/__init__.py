@@ -7,6 +7,7 @@ from .ablations import (
     lambda_tau_figure,
     regularised_blocks,
 )
+from .beyond_fid import draw_beyond_fid
 from .changes import draw_changes
 from .curated import draw_curated, draw_pairs, other_baseline
 from .grid import draw_grid
@@ -14,6 +15,7 @@ from .guided import draw_guided
 from .idea import dispersing_points_figure, floor_figure, points_facts
 from .longer import draw_longer, longer_figure
 from .meanflow import draw_meanflow, meanflow_figure
+from .nearest import draw_nearest, nearest_figure
 from .norm_cost import draw_norm_cost
 from .norms import draw_norms, norms_figure
 from .objectives import forces_figure, scales, scales_figure
@@ -44,6 +46,7 @@ __all__ = [
     "blocks_figure",
     "dispersing_points_figure",
     "draw_ablation",
+    "draw_beyond_fid",
     "draw_changes",
     "draw_convergence",
     "draw_curated",
@@ -54,6 +57,7 @@ __all__ = [
     "draw_longer",
     "draw_meanflow",
     "draw_model_size",
+    "draw_nearest",
     "draw_norm_cost",
     "draw_norms",
     "draw_one_step",
@@ -72,6 +76,7 @@ __all__ = [
     "local_batch_figure",
     "longer_figure",
     "meanflow_figure",
+    "nearest_figure",
     "norms_figure",
     "other_baseline",
     "points_facts",

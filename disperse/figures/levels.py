@@ -9,15 +9,17 @@ import pandas as pd
 
 from ..data import load_data
 from ..evaluation import Estimate, mean_over_seeds
-from ..experiments import seen_by
+from ..experiments import seen_by, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..spec import RunSpec
+from .changes import percent
 from .facts import plain
 
 TERMS = ("baseline", "infonce-l2")
-MEASURES = ("seen_loss", "unseen_loss", "rms", "effective_rank", "mean_cosine", "gradient_ratio",
+AGAINST_TRAINING = {"guided_samples": 0, "against_training": True}  # what the look changes in a protocol
+MEASURES = ("near", "seen_loss", "unseen_loss", "rms", "effective_rank", "mean_cosine", "gradient_ratio",
             "gradient_cosine")  # fmt: skip
 # Noise levels of a group are above the first number and not above the second.
 GROUPS = {"low": (0.0, 1 / 3), "middle": (1 / 3, 2 / 3), "high": (2 / 3, 1.0)}
@@ -46,11 +48,6 @@ def term_of(spec: RunSpec) -> str:
     return TERMS[bool(spec.regularizers)]
 
 
-def model_of(spec: RunSpec) -> str:
-    """The network's name without its patch size: ``"SiT-Nano"``."""
-    return spec.model.partition("/")[0]
-
-
 def num_images(data: str) -> int:
     """How many training images a data set has, ``"digits:160"`` or ``"digits"``."""
     count = data.partition(":")[2]
@@ -58,18 +55,20 @@ def num_images(data: str) -> int:
 
 
 def level_frame(runs: list[tuple[Cell, Record]]) -> pd.DataFrame:
-    """One row for each run and noise level: term, model, images, seed, the measures, and their group.
+    """One row for each run and noise level: term, model, data, images, seed, the measures, and their group.
 
-    ``gap``: loss on unseen images minus that on seen ones. What wasn't measured is NaN.
+    ``gap``: loss on unseen images minus that on seen ones; ``near``: share of samples whose nearest image is
+    one of training, the same at every level. What wasn't measured is NaN.
     """
     frame = pd.DataFrame(
         [
-            {"term": term_of(cell.spec), "model": model_of(cell.spec), "images": num_images(cell.spec.data),
-             "seed": record["seed"], **entry}
+            {"term": term_of(cell.spec), "model": cell.spec.model, "data": cell.spec.data,
+             "images": num_images(cell.spec.data), "seed": record["seed"],
+             "near": record["metrics"].get("nearer_to_seen", {}).get("value"), **entry}
             for cell, record in runs
             for entry in record["levels"]
         ],
-        columns=["term", "model", "images", "seed", "level", *MEASURES],
+        columns=["term", "model", "data", "images", "seed", "level", *MEASURES],
     )  # fmt: skip
     for column in ("level", *MEASURES):
         frame[column] = pd.to_numeric(frame[column])  # None becomes NaN
@@ -118,3 +117,24 @@ def exponential(estimate: Estimate | None) -> Estimate | None:
 def facts_of(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Entries of estimates for a sidecar; those that there are none of are left out."""
     return [plain({key: value for key, value in entry.items() if value is not None}) for entry in entries]
+
+
+def mean_text(estimate: Estimate | None, digits: int = 2) -> str:
+    """A mean as ``1.23 ± 0.04``; nothing where there is none."""
+    return "" if estimate is None else tables.with_interval(estimate, digits)
+
+
+def change_text(change: Estimate | None) -> str:
+    """A log ratio as ``+1.25% [+0.20%, +2.31%]``: losses differ by little."""
+    if change is None:
+        return ""
+    value, low, high = percent(change)
+    return f"{value:+.2f}%" + (f" [{low:+.2f}%, {high:+.2f}%]" if change.n > 1 else " (one seed)")
+
+
+def points_text(estimate: Estimate | None) -> str:
+    """A difference of shares in percentage points: ``+1.2 [-0.5, +2.9]``."""
+    if estimate is None:
+        return ""
+    value, low, high = (100 * v for v in (estimate.value, estimate.low, estimate.high))
+    return f"{value:+.1f}" + (f" [{low:+.1f}, {high:+.1f}]" if estimate.n > 1 else " (one seed)")

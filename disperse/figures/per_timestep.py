@@ -10,24 +10,28 @@ from matplotlib.figure import Figure
 
 from .. import atomic
 from ..evaluation import Estimate
-from ..experiments import compare, paper, tables
+from ..experiments import compare, paper
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .changes import percent, shown_bounds
 from .facts import plain
 from .levels import (
+    AGAINST_TRAINING,
     GROUPS,
     TERMS,
     by_seed,
+    change_text,
     difference,
     exponential,
     facts_of,
     level_frame,
     looked_at,
     looked_facts,
+    mean_text,
     over_seeds,
 )
+from .norm_cost import count_of_seeds
 from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, new_figure, save
 
 RATIO = r"$\|\lambda\,g_\mathrm{disp}\| \,/\, \|g_\mathrm{diff}\|$"
@@ -116,7 +120,7 @@ def _panel(ax: Axes, levels: list[Summary], name: str, ylabel: str, title: str) 
             drawn = [(estimate.value, *shown_bounds(estimate)) for _, estimate in points]
         value, low, high = np.array(drawn).T
         seeds = {estimate.n for _, estimate in points}
-        label = f"{paper.name_of(term)}, {_seeds(seeds)}"
+        label = f"{paper.name_of(term)}, {count_of_seeds(seeds)}"
         ax.plot(x, value, color=COLORS[term], label=label, linestyle="none" if bars else "-",
                 marker=MARKERS[term], markersize=5)  # fmt: skip
         if bars:
@@ -126,11 +130,6 @@ def _panel(ax: Axes, levels: list[Summary], name: str, ylabel: str, title: str) 
     if not ax.lines:
         ax.annotate("not measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="grey")
     ax.set(xlabel="noise level (1 = pure noise)", ylabel=ylabel, title=title, xlim=(0, 1))
-
-
-def _seeds(counts: set[int]) -> str:
-    low, high = min(counts), max(counts)
-    return f"{low} to {high} seeds" if low < high else f"{low} seed{'s' * (low != 1)}"
 
 
 def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Profile) -> str:
@@ -149,14 +148,14 @@ def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Pro
         cells = [
             entry["group"] if term == TERMS[0] else "",
             paper.name_of(term),
-            _text(entry["rms"]),
-            _text(entry["effective_rank"], 0),
-            _text(entry["mean_cosine"]),
-            _text(entry["unseen_loss"], 3),
-            _percent(change),
+            mean_text(entry["rms"]),
+            mean_text(entry["effective_rank"], 0),
+            mean_text(entry["mean_cosine"]),
+            mean_text(entry["unseen_loss"], 3),
+            change_text(change),
             compare.verdict(change) if change else "",
             _ratio(entry["gradient_ratio"]),
-            _text(entry["gradient_cosine"]),
+            mean_text(entry["gradient_cosine"]),
             _pulls(entry, levels),
             str(entry["rms"].n),
         ]
@@ -173,18 +172,6 @@ def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Pro
         "one in twenty is clear of 0 by chance.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _text(estimate: Estimate | None, digits: int = 2) -> str:
-    return "" if estimate is None else tables.with_interval(estimate, digits)
-
-
-def _percent(change: Estimate | None) -> str:
-    """As ``tables.percent_interval``, to a hundredth: losses differ by little."""
-    if change is None:
-        return ""
-    value, low, high = percent(change)
-    return f"{value:+.2f}%" + (f" [{low:+.2f}%, {high:+.2f}%]" if change.n > 1 else " (one seed)")
 
 
 def _ratio(ratio: Estimate | None) -> str:
@@ -226,7 +213,7 @@ def draw_per_timestep(
     atomic.write_text(table, per_timestep_markdown(groups, levels, row))
     facts = {
         "item": "pair, against training",
-        "protocol": row.protocol.model_dump(mode="json") | {"guided_samples": 0, "against_training": True},
+        "protocol": row.protocol.model_copy(update=AGAINST_TRAINING).model_dump(mode="json"),
         "levels": facts_of(levels),
         "groups": facts_of([e | {"verdict": conflict(e["gradient_cosine"])} for e in groups]),
         "values": plain(frame.to_dict(orient="records")),

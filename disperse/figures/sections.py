@@ -9,6 +9,7 @@ from ..experiments.compare import finals
 from ..experiments.items import Cell
 from ..experiments.store import Record
 from .ablations import ABLATIONS, draw_ablation
+from .beyond_fid import draw_beyond_fid
 from .grid import draw_grid
 from .guided import draw_guided
 from .longer import draw_longer
@@ -153,6 +154,11 @@ SECTIONS = (
     Section(
         "DiT, SiT and MeanFlow", "systems_tour", "systems_tour", draw_systems,
         {"systems_tour": "Learning curves of SiT, DiT and MeanFlow"}, "systems_tour", ("pair",), partly=True,
+    ),
+    Section(
+        "Beyond the distance", "beyond_fid", "scale_of_effect", _looked(draw_beyond_fid, twice=True),
+        {"beyond_fid": "Precision, recall and agreement; copies and the gap of losses by training images"},
+        "beyond_fid", ("pair",), look="against_training",
     ),
     Section(
         "Noise level by noise level", "per_timestep", "pair", _looked(draw_per_timestep),

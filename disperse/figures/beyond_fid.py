@@ -1,0 +1,200 @@
+"""Beyond the distance: fidelity, coverage, obedience to the label, and what was learned by heart."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import atomic
+from ..evaluation import Estimate
+from ..experiments import compare, paper
+from ..experiments.items import Cell
+from ..experiments.profiles import Profile
+from ..experiments.store import Record
+from .changes import shown_bounds
+from .facts import curve_facts, plain, run_facts
+from .levels import (
+    AGAINST_TRAINING,
+    TERMS,
+    difference,
+    level_frame,
+    looked_at,
+    looked_facts,
+    mean_text,
+    over_seeds,
+    points_text,
+)
+from .overfitting import (
+    Place,
+    copying_markdown,
+    counts,
+    gap_by_level_markdown,
+    gap_markdown,
+    overfitting,
+    panel_by_images,
+    panel_of_bounds,
+    panel_of_changes,
+)
+from .theme import COLORS, MARKERS, new_figure, save, student_band
+
+# Shares, all better if higher.
+QUALITY = {"precision": "precision", "recall": "recall", "agreement": "class agreement",
+           "guided_agreement": "guided agreement"}  # fmt: skip
+
+
+def quality_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.DataFrame:
+    """Evaluations of baseline and ℓ2 under the profile's own protocol, one row for each run and step."""
+    pair = [cell for cell in cells if cell.label in TERMS]
+    columns = ["label", "seed", "step", "fd", *QUALITY]
+    return pd.DataFrame(compare.curves(pool, pair, row), columns=columns)
+
+
+def quality_changes(frame: pd.DataFrame, step: int) -> dict[str, dict[str, Any]]:
+    """Name of a metric → mean over seeds by term, and the paired difference ℓ2 − baseline, at a step."""
+    at = frame[frame.step == step]
+    found: dict[str, dict[str, Any]] = {}
+    for name in QUALITY:
+        values = {t: at[at.label == t].set_index("seed")[name].dropna().to_dict() for t in TERMS}
+        means = {t: over_seeds(v.values(), bounds=(0, 1)) for t, v in values.items() if v}
+        found[name] = {"means": means, "difference": difference(values[TERMS[1]], values[TERMS[0]])}
+    return found
+
+
+def beyond_fid_figure(frame: pd.DataFrame, places: list[Place], row: Profile) -> Figure:
+    """Above, metrics over training and their differences at the end; below, what was learned by heart.
+
+    Args:
+        frame: of ``quality_frame``.
+        places: of ``overfitting``.
+        row: the profile.
+    """
+    figure, axes = new_figure(12.5, 7.4, columns=3, rows=2)
+    manifold, labels, ends, near, gap, unseen = axes
+    _curves(manifold, frame, ("precision", "recall"), "share", "Precision and recall")
+    _curves(labels, frame, ("agreement", "guided_agreement"), "share", "Is it the class asked for?")
+    _differences(ends, quality_changes(frame, row.num_steps))
+    panel_by_images(near, places, "near", row)
+    panel_of_bounds(near, places, row)
+    near.set(ylabel="share of samples nearest\nto a training image", title="Copies?")
+    panel_by_images(gap, places, "gap", row)
+    gap.set(ylabel="loss on unseen − on seen images", title="Learned by heart?")
+    gap.set_ylim(bottom=min(0, gap.get_ylim()[0]))
+    panel_of_changes(unseen, places, row)
+    unseen.set(ylabel="change of the unseen loss, %", title="Does the term help?")
+    if unseen.get_legend_handles_labels()[0]:
+        unseen.legend(loc="best", fontsize=9)
+    return figure
+
+
+def _curves(ax: Axes, frame: pd.DataFrame, names: tuple[str, str], ylabel: str, title: str) -> None:
+    """Two metrics over training, the first with a full line, the second dashed; bands are 95% over seeds."""
+    for term in TERMS:
+        ax.plot([], [], color=COLORS[term], marker=MARKERS[term], label=paper.name_of(term))
+    for name, line in zip(names, ("-", "--"), strict=True):
+        for term in TERMS:
+            shown = frame[(frame.label == term) & frame[name].notna()]
+            if len(shown):
+                sns.lineplot(shown, x="step", y=name, color=COLORS[term], marker=MARKERS[term],
+                             linestyle=line, errorbar=student_band, err_kws={"alpha": 0.12},
+                             ax=ax)  # fmt: skip
+        ax.plot([], [], color="black", linestyle=line, label=QUALITY[name])
+    ax.set(xlabel="training step", ylabel=ylabel, title=title)
+    ax.set_xticks(sorted(set(frame.step)))
+    ax.legend(loc="lower right", fontsize=9)
+
+
+def _differences(ax: Axes, changes: dict[str, dict[str, Any]]) -> None:
+    """ℓ2 minus baseline at the end in percentage points, one line for each metric."""
+    shown = {name: found["difference"] for name, found in changes.items() if found["difference"]}
+    for y, estimate in enumerate(shown.values()):
+        value, low, high = (100 * v for v in (estimate.value, *shown_bounds(estimate)))
+        ax.errorbar(value, y, xerr=[[value - low], [high - value]], fmt=MARKERS[TERMS[1]],
+                    color=COLORS[TERMS[1]], capsize=4, markersize=7)  # fmt: skip
+    ax.axvline(0, color=COLORS[TERMS[0]], linewidth=1)
+    ax.set_yticks(range(len(shown)), [QUALITY[name].replace(" ", "\n") for name in shown])
+    ax.set_ylim(max(len(shown), 1) - 0.5, -0.5)
+    ax.set(xlabel="ℓ2 − baseline, percentage points", title="At the end  (right is better)")
+
+
+def beyond_fid_markdown(frame: pd.DataFrame, places: list[Place], row: Profile) -> str:
+    """Four tables: metrics at the end, copies, the gap of losses, and that by noise level.
+
+    Args:
+        frame, places, row: as of ``beyond_fid_figure``.
+    """
+    lines = ["| at the end | baseline | InfoNCE, ℓ2 | ℓ2 − baseline, points (paired, 95%) | verdict | n |",
+             "|" + "---|" * 6]  # fmt: skip
+    for name, found in quality_changes(frame, row.num_steps).items():
+        means, change = found["means"], found["difference"]
+        if means:
+            verdict = compare.verdict(_turned(change)) if change else ""
+            cells = [
+                *(mean_text(means.get(term)) for term in TERMS),
+                points_text(change),
+                verdict,
+                counts(means),
+            ]
+            lines.append(f"| {QUALITY[name]} | {' | '.join(cells)} |")
+    return "\n".join([
+        *lines,
+        "",
+        f"{row.model}, the whole training set. {row.protocol.card()}. Mean ± half the 95% interval over n "
+        "training seeds (Student's t); differences are paired by seed. *Improves*: the interval is above 0.",
+        "",
+        "**Copies.** Share of samples whose nearest image, in pixels, is one of training and not one of as "
+        "many held-out images; *improves*: fewer. *Real images* are in neither set; *only copies*: every "
+        "sample is a copy of some training image. Where only a part of the training images can be compared, "
+        "copies of the others don't count, and that is below 1.",
+        "",
+        copying_markdown(places),
+        "**The gap.** Mean squared error on unseen images minus that on seen ones, averaged over noise "
+        "levels. A gap also closes where less is learned: *less overfitting* asks that the loss on unseen "
+        "images falls too; where it grows, that is *less fitting*.",
+        "",
+        gap_markdown(places),
+        f"**The gap by noise level**, {row.model}; *improves*: smaller.",
+        "",
+        gap_by_level_markdown(places, row),
+    ])  # fmt: skip
+
+
+def _turned(estimate: Estimate) -> Estimate:
+    """A difference with its sign turned, for a verdict on what is better if higher."""
+    return dataclasses.replace(estimate, value=-estimate.value, low=-estimate.high, high=-estimate.low)
+
+
+def draw_beyond_fid(
+    pool: list[Record], looked: list[Record], cells: list[Cell], row: Profile, folder: Path
+) -> tuple[Path, Path]:
+    """Write ``beyond_fid.md``, and the picture with its sidecar.
+
+    Args:
+        pool: evaluations under the profile's own protocol.
+        looked: records of the look "against_training".
+        cells: runs of the items ``pair`` and ``scale_of_effect``.
+        row: the profile.
+        folder: where to.
+
+    Returns:
+        (table, picture).
+    """
+    frame, runs = quality_frame(pool, cells, row), looked_at(looked, cells, row)
+    places = overfitting(level_frame(runs), row)
+    table = folder / "beyond_fid.md"
+    atomic.write_text(table, beyond_fid_markdown(frame, places, row))
+    facts = {
+        "item": "pair and scale_of_effect",
+        "protocol": row.protocol.model_dump(mode="json"),
+        "protocol_of_places": row.protocol.model_copy(update=AGAINST_TRAINING).model_dump(mode="json"),
+        "curves": curve_facts(frame, tuple(QUALITY)),
+        "changes": plain(quality_changes(frame, row.num_steps)),
+        "places": plain(places),
+        "values": plain(frame.to_dict(orient="records")),
+        "runs": run_facts(pool, [cell for cell in cells if cell.label in TERMS], row),
+        "looked_at": looked_facts(runs),
+    }
+    return table, save(beyond_fid_figure(frame, places, row), folder / "beyond_fid", facts, stamp=row.stamp)

@@ -1,0 +1,209 @@
+"""What was learned by heart: samples near to training images, and the loss on images that are new."""
+
+import itertools
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from ..evaluation import Estimate
+from ..experiments import compare, paper
+from ..experiments.copying import copying_bounds
+from ..experiments.profiles import Profile
+from ..models import preset
+from ..models.flops import num_parameters
+from .changes import percent, shown_bounds
+from .levels import GROUPS, TERMS, by_seed, change_text, difference, mean_text, over_seeds, points_text
+from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis
+
+Place = dict[str, Any]  # model, data, images, and estimates: by term, and of the difference
+LINES = ("--", ":", "-.", (0, (1, 4)))  # of networks; the profile's own is full
+
+
+def overfitting(frame: pd.DataFrame, row: Profile) -> list[Place]:
+    """One entry for each network and training set: small networks first, small sets first.
+
+    ``near``, ``gap``: by term, the share of samples nearest to a training image, and unseen minus seen loss,
+    averaged over noise levels. ``near_difference``, ``gap_difference``: ℓ2 minus baseline, paired.
+    ``seen_change``, ``unseen_change``: paired log ratio of the losses. ``gap_by_group``: group of noise
+    levels → the same of its gap. ``real``, ``copies``: of ``copying_bounds``. ``so``: of ``conclusion``.
+
+    Args:
+        frame: of ``level_frame``.
+        row: the profile.
+    """
+    places = []
+    for (model, data), at in frame.groupby(["model", "data"]):
+        place: Place = {"model": model, "data": data, "images": int(at.images.iloc[0])}
+        place |= _pair(at, "near", bounds=(0, 1)) | _pair(at, "gap")
+        for name in ("seen", "unseen"):
+            own, base = (by_seed(at[at.term == term], f"{name}_loss", log=True) for term in TERMS[::-1])
+            place[f"{name}_change"] = difference(own, base)
+        place["gap_by_group"] = {group: _pair(at[at.group == group], "gap") for group in GROUPS}
+        if place["near"]:
+            place["real"], place["copies"] = copying_bounds(str(data), row.reference)
+        place["so"] = conclusion(place["gap_difference"], place["unseen_change"])
+        places.append(place)
+    return sorted(places, key=lambda p: (num_parameters(preset(p["model"]).config), p["images"]))
+
+
+def _pair(at: pd.DataFrame, name: str, *, bounds: tuple[float, float] | None = None) -> dict[str, Any]:
+    """``name``: term → mean over seeds; ``<name>_difference``: ℓ2 minus baseline."""
+    values = {term: by_seed(at[at.term == term], name) for term in TERMS}
+    means = {term: over_seeds(found.values(), bounds=bounds) for term, found in values.items() if found}
+    return {name: means, f"{name}_difference": difference(values[TERMS[1]], values[TERMS[0]])}
+
+
+def conclusion(gap: Estimate | None, unseen: Estimate | None) -> str:
+    """What the gap and the loss on unseen images say together: a gap also closes where less is learned.
+
+    Args:
+        gap: difference of the gap.
+        unseen: change of the loss on unseen images.
+    """
+    if gap is None or unseen is None:
+        return ""
+    words = {
+        ("improves", "improves"): "less overfitting",
+        ("improves", "worse"): "less fitting",
+        ("worse", "worse"): "more overfitting",
+        ("worse", "improves"): "more fitting",
+    }
+    return words.get((compare.verdict(gap), compare.verdict(unseen)), "can't tell")
+
+
+def panel_by_images(ax: Axes, places: list[Place], name: str, row: Profile) -> None:
+    """A measure of both terms against the number of training images; of the profile's own network."""
+    own = [place for place in places if place["model"] == row.model]
+    for number, term in enumerate(TERMS):
+        shown = [(p["images"], p[name][term]) for p in own if term in p[name]]
+        _line(ax, shown, number, color=COLORS[term], marker=MARKERS[term], label=paper.name_of(term))
+    finish_axis(ax, own)
+
+
+def panel_of_bounds(ax: Axes, places: list[Place], row: Profile) -> None:
+    """Beside the share of samples near training images: real images, copies of training images, and ½."""
+    own = [place for place in places if place["model"] == row.model and "real" in place]
+    if not own:
+        return
+    images = [place["images"] for place in own]
+    real, copies = [place["real"].value for place in own], [place["copies"] for place in own]
+    ax.scatter(images, real, marker="D", s=36, color="white", edgecolor=ACCENT, zorder=3)
+    ax.plot(images, copies, color=ACCENT, linestyle=":", marker="_")
+    for y, text in ((real[0], "real images"), (copies[0], "nothing but copies")):
+        ax.annotate(text, (images[0], y), (7, 3), textcoords="offset points", color=ACCENT, fontsize=9)
+    floor_line(ax, 0.5, "nothing copied")
+    ax.set_ylim(top=1.06)
+
+
+def panel_of_changes(ax: Axes, places: list[Place], row: Profile) -> None:
+    """Change of the loss on unseen images by the term, against the number of images; a line per network."""
+    models = list(dict.fromkeys(place["model"] for place in places))
+    styles = dict(
+        zip([model for model in models if model != row.model], itertools.cycle(LINES), strict=False)
+    )
+    for number, model in enumerate(models):
+        change = [(p["images"], p["unseen_change"]) for p in places if p["model"] == model]
+        shown = [(images, estimate) for images, estimate in change if estimate is not None]
+        _line(ax, shown, number, color=COLORS[TERMS[1]], marker=MARKERS[TERMS[1]],
+              linestyle=styles.get(model, "-"), alpha=0.6 if model in styles else 1,
+              label=model.partition("/")[0], as_percent=True)  # fmt: skip
+    ax.axhline(0, color=COLORS[TERMS[0]], linewidth=1)
+    finish_axis(ax, places)
+
+
+def _line(
+    ax: Axes, shown: list[tuple[int, Estimate]], number: int, *, as_percent: bool = False, **style: Any
+) -> None:
+    """Values with their intervals, the lines a little apart on the logarithmic axis."""
+    if not shown:
+        return
+    drawn = [percent(e) if as_percent else (e.value, *shown_bounds(e)) for _, e in shown]
+    value, low, high = zip(*drawn, strict=True)
+    below = [v - bound for v, bound in zip(value, low, strict=True)]
+    above = [bound - v for v, bound in zip(value, high, strict=True)]
+    x = [images * 1.04**number for images, _ in shown]
+    ax.errorbar(x, value, [below, above], capsize=3, markersize=6, **style)
+
+
+def finish_axis(ax: Axes, places: list[Place]) -> None:
+    """Numbers of images along a logarithmic axis; says so where nothing was measured."""
+    ax.set_xlabel("training images")
+    counts = sorted({float(place["images"]) for place in places})
+    if counts:
+        ax.set_xlim(counts[0] / 1.25, counts[-1] * 1.35)
+        log_axis(ax.xaxis, counts)
+        ax.xaxis.set_minor_locator(NullLocator())
+    if not ax.containers:
+        ax.annotate("not measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="grey")
+
+
+def copying_markdown(places: list[Place]) -> str:
+    """Table: the share of samples whose nearest image is one of training."""
+    lines = _header("network", "images", "real images", "only copies", "baseline", "InfoNCE, ℓ2",
+                    "ℓ2 − baseline, points (paired, 95%)", "verdict", "n")  # fmt: skip
+    for place in places:
+        if place["near"]:
+            real, change = place["real"], place["near_difference"]
+            lines.append(_cells(
+                _network(place), place["images"], f"{real.value:.2f} [{real.low:.2f}, {real.high:.2f}]",
+                f"{place['copies']:.2f}", *(mean_text(place["near"].get(term)) for term in TERMS),
+                points_text(change), compare.verdict(change) if change else "", counts(place["near"]),
+            ))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def gap_markdown(places: list[Place]) -> str:
+    """Table: the loss on unseen images minus that on seen ones, and what the term does to either."""
+    lines = _header("network", "images", "gap, baseline", "gap, ℓ2", "ℓ2 − baseline (paired, 95%)",
+                    "change of the seen loss", "change of the unseen loss", "so", "n")  # fmt: skip
+    for place in places:
+        if place["gap"]:
+            gap, unseen = place["gap_difference"], place["unseen_change"]
+            lines.append(_cells(
+                _network(place), place["images"], *(mean_text(place["gap"].get(term), 3) for term in TERMS),
+                _signed(gap), change_text(place["seen_change"]), change_text(unseen),
+                f"**{place['so']}**" if place["so"] else "", counts(place["gap"]),
+            ))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def gap_by_level_markdown(places: list[Place], row: Profile) -> str:
+    """Table: the gap of the profile's own network at low, middle and high noise."""
+    lines = _header("images", "noise", "gap, baseline", "gap, ℓ2", "ℓ2 − baseline (paired, 95%)", "verdict",
+                    "n")  # fmt: skip
+    for place in places:
+        for group, found in place["gap_by_group"].items():
+            if place["model"] == row.model and found["gap"]:
+                change = found["gap_difference"]
+                lines.append(_cells(
+                    place["images"], group, *(mean_text(found["gap"].get(term), 3) for term in TERMS),
+                    _signed(change), compare.verdict(change) if change else "", counts(found["gap"]),
+                ))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def counts(means: dict[str, Estimate]) -> str:
+    """Seeds of baseline and ℓ2: one number where both have as many."""
+    found = [means[term].n if term in means else 0 for term in TERMS]
+    return str(found[0]) if found[0] == found[1] else f"{found[0]} and {found[1]}"
+
+
+def _network(place: Place) -> str:
+    return place["model"].partition("/")[0]
+
+
+def _signed(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    interval = f" [{estimate.low:+.4f}, {estimate.high:+.4f}]" if estimate.n > 1 else " (one seed)"
+    return f"{estimate.value:+.4f}{interval}"
+
+
+def _header(*columns: str) -> list[str]:
+    return ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+
+
+def _cells(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
