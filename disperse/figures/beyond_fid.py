@@ -82,7 +82,8 @@ def beyond_fid_figure(frame: pd.DataFrame, places: list[Place], row: Profile) ->
     near.set(ylabel="share of samples nearest\nto a training image", title="Copies?")
     panel_by_images(gap, places, "gap", row)
     gap.set(ylabel="loss on unseen − on seen images", title="Learned by heart?")
-    gap.set_ylim(bottom=min(0, gap.get_ylim()[0]))
+    low, high = gap.get_ylim()
+    gap.set_ylim(min(0, low), 1.08 * high)
     panel_of_changes(unseen, places, row)
     unseen.set(ylabel="change of the unseen loss, %", title="Does the term help?")
     if unseen.get_legend_handles_labels()[0]:

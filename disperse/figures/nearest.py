@@ -81,8 +81,8 @@ def nearest_figure(found: dict[str, Nearest], num: int = 10) -> Figure:
         right.step(own.difference.numpy(), share, where="post", color=_color(label), label=_name(label))
     right.set(xlabel="pixel difference to the nearest\ntraining image (root mean square)",
               ylabel="share of images that are as near", title="All of them")  # fmt: skip
-    right.set_xlim(left=0)
-    right.legend(loc="lower right", fontsize=9)
+    right.set(xlim=(0, None), ylim=(-0.03, 1.25), yticks=np.linspace(0, 1, 6))  # room for the legend
+    right.legend(loc="upper left", fontsize=9)
     return figure
 
 

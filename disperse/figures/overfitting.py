@@ -91,10 +91,10 @@ def panel_of_bounds(ax: Axes, places: list[Place], row: Profile) -> None:
     real, copies = [place["real"].value for place in own], [place["copies"] for place in own]
     ax.scatter(images, real, marker="D", s=36, color="white", edgecolor=ACCENT, zorder=3)
     ax.plot(images, copies, color=ACCENT, linestyle=":", marker="_")
-    for y, text in ((real[0], "real images"), (copies[0], "nothing but copies")):
-        ax.annotate(text, (images[0], y), (7, 3), textcoords="offset points", color=ACCENT, fontsize=9)
-    floor_line(ax, 0.5, "nothing copied")
-    ax.set_ylim(top=1.06)
+    for y, text, above in ((real[0], "real images", -13), (copies[0], "nothing but copies", 4)):
+        ax.annotate(text, (images[0], y), (7, above), textcoords="offset points", color=ACCENT, fontsize=9)
+    floor_line(ax, 0.5, "nothing copied", right=False)
+    ax.set_ylim(min(0.43, *ax.get_ylim()), 1.08)
 
 
 def panel_of_changes(ax: Axes, places: list[Place], row: Profile) -> None:
