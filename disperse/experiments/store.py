@@ -27,7 +27,7 @@ from .items import dispersive_term
 Record = dict[str, Any]
 # The paper's own, which levels are measured by in every run: with and without it, side by side.
 TERM = dispersive_term("infonce-l2")
-ANALYSED = 500  # images whose inner representations are measured, of every block at once
+ANALYSED = 500  # at most so many images whose inner representations are measured, of every block at once
 
 
 def run_folder(spec: RunSpec) -> Path:
@@ -58,8 +58,9 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
     data = load_data(spec.data, protocol.reference if own else "train")
     if data.sha256:
         check_content(folder, spec, data.sha256)
-    few = data.few(ANALYSED)
-    seen = load_data(spec.data, "train").few(2 * ANALYSED) if protocol.against_training else None
+    count = min(ANALYSED, protocol.num_samples)  # a toy evaluation looks at few images too
+    few = data.few(count)
+    seen = load_data(spec.data, "train").few(2 * count) if protocol.against_training else None
     record: Record = {
         "name": spec.name,
         "fingerprint": spec.fingerprint,
