@@ -15,7 +15,7 @@ from ..errors import ConfigError, NonFiniteError
 from ..losses import DispersiveLoss
 from ..losses.distances import cosine_similarities
 from ..models import DiffusionTransformer
-from ..objectives import Draws, build_objective
+from ..objectives import Draws, Objective, build_objective
 from ..rng import normal
 
 
@@ -68,6 +68,21 @@ def measure(z: Tensor) -> Dispersion:
     )
 
 
+def draws_at(objective: Objective, x: Tensor, level: float, *key: str | int) -> Draws:
+    """One noise level for all of x (b, c, h, w), keyed noise, no label dropped; on the device of x.
+
+    Args:
+        objective: whose times they are.
+        x: images.
+        level: noise level in [0, 1], 1 = pure noise.
+        key: of the noise, the same for every model.
+    """
+    t = objective.time_of_noise_level(torch.full((len(x),), level, device=x.device))
+    eps = normal(tuple(x.shape), *key).to(x.device)
+    kept = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    return Draws(t, eps, kept, objective.second_time(t))
+
+
 @torch.no_grad()
 def block_features(
     model: DiffusionTransformer, data: ImageSet, *, level: float, seed: int = 0
@@ -83,9 +98,7 @@ def block_features(
     device = next(model.parameters()).device
     x = data.images.to(device)
     objective = build_objective(model.objective, model.config.num_classes)
-    t = objective.time_of_noise_level(torch.full((len(x),), level, device=device))
-    eps = normal(tuple(x.shape), "analysis noise", seed).to(device)
-    draws = Draws(t, eps, torch.zeros(len(x), dtype=torch.bool, device=device), objective.second_time(t))
+    draws = draws_at(objective, x, level, "analysis noise", seed)
     taps = tuple(range(model.config.depth))
     return objective.forward(model, x, data.labels.to(device), draws, taps=taps).features
 

@@ -11,9 +11,8 @@ from ..data import ImageSet
 from ..models import DiffusionTransformer
 from ..objectives import Draws, Objective, build_objective
 from ..regularizers import DispersiveRegularizer
-from ..rng import normal
 from ..spec import DispersiveSpec, RunSpec
-from .dispersion import measure
+from .dispersion import draws_at, measure
 
 BINS = 10
 PASSES = 4  # over the data, each with noise of its own
@@ -56,12 +55,9 @@ def measure_levels(
 def _at_level(
     model: DiffusionTransformer, objective: Objective, data: ImageSet, level: float, block: int
 ) -> tuple[float, Tensor]:
-    device = next(model.parameters()).device
-    x = data.images.to(device)
-    t = objective.time_of_noise_level(torch.full((len(x),), level, device=device))
-    eps = normal(tuple(x.shape), "level noise", round(1000 * level)).to(device)
-    draws = Draws(t, eps, torch.zeros(len(x), dtype=torch.bool, device=device), objective.second_time(t))
-    forward = objective.forward(model, x, data.labels.to(device), draws, taps=(block,))
+    x = data.images.to(next(model.parameters()).device)
+    draws = draws_at(objective, x, level, "level noise", round(1000 * level))
+    forward = objective.forward(model, x, data.labels.to(x.device), draws, taps=(block,))
     found = objective.losses(model, forward)
     # MeanFlow's own loss is weighted to about 1 everywhere.
     return found.parts.get("squared_error", found.losses).mean().item(), forward.features[block]

@@ -8,7 +8,7 @@ from ..errors import StorageError
 from ..experiments import Profile, home, item, profile, published
 from ..experiments.compare import compare
 from ..experiments.store import Record
-from ..experiments.verdicts import verdicts, verdicts_markdown
+from ..experiments.verdicts import Verdict, verdicts, verdicts_markdown
 from .sections import SECTIONS, Section
 
 # The claims stand in the project's README between these lines.
@@ -45,29 +45,32 @@ def draw_published(profile_name: str, into: Path | None = None) -> list[Path]:
         if cells:
             paths += section.draw(pool, cells, row, folder)
             shown.append(section)
+    claims = verdicts(pool, row)
     paths.append(folder.parent / "README.md")
-    atomic.write_text(paths[-1], _index(row, pool, shown, folder))
+    atomic.write_text(paths[-1], _index(row, pool, shown, folder, claims))
     readme = home() / "README.md"
     if into is None and readme.exists():
-        atomic.write_text(readme, with_claims(readme.read_text(encoding="utf-8"), pool, row))
+        atomic.write_text(readme, with_claims(readme.read_text(encoding="utf-8"), claims))
     return paths
 
 
-def with_claims(text: str, pool: list[Record], row: Profile) -> str:
+def with_claims(text: str, claims: list[Verdict]) -> str:
     """A README with the table of claims between its two marks; unchanged where it has no marks."""
-    table = verdicts_markdown(verdicts(pool, row), "notebooks")
+    table = verdicts_markdown(claims, "notebooks")
     marked = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     return marked.sub(lambda _: BEGIN + table + END, text)
 
 
-def _index(row: Profile, pool: list[Record], shown: list[Section], folder: Path) -> str:
+def _index(
+    row: Profile, pool: list[Record], shown: list[Section], folder: Path, claims: list[Verdict]
+) -> str:
     template = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     kept = home() / "figures" / row.name  # pictures drawn from weights, which are not published
     return template.format(
         profile=row.name,
         evaluations=len(pool),
         runs=len({record["fingerprint"] for record in pool}),
-        claims=verdicts_markdown(verdicts(pool, row), "../notebooks"),
+        claims=verdicts_markdown(claims, "../notebooks"),
         rows="".join(section.index_row(folder) for section in shown),
         sections="\n".join(section.markdown(folder, kept) for section in shown),
     )

@@ -18,16 +18,6 @@ SEEN, UNSEEN = (
 )
 
 
-@pytest.fixture(scope="module")
-def model() -> DiffusionTransformer:
-    model = build_model("SiT-Nano/2", depth=3)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * normal(parameter.shape, "levels test", name))
-    return model.eval().requires_grad_(False)
-
-
 def test_a_row_for_each_level(model: DiffusionTransformer) -> None:
     rows = measure_levels(model, SPEC, SEEN, UNSEEN, TERM)
     assert [row["level"] for row in rows] == pytest.approx([0.05 + k / 10 for k in range(10)])

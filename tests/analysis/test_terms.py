@@ -1,25 +1,13 @@
 """How alive a term is: by hand on a model whose features are known, and zero where there is nothing to pull."""
 
 import pytest
-import torch
 
 from disperse.analysis import measure_blocks, measure_terms
 from disperse.data import ImageSet, digits
 from disperse.models import DiffusionTransformer, build_model
-from disperse.rng import normal
 from disperse.spec import DispersiveSpec, RunSpec
 
 DATA = ImageSet(digits("held-out").images[:64], digits("held-out").labels[:64])
-
-
-@pytest.fixture(scope="module")
-def model() -> DiffusionTransformer:
-    model = build_model("SiT-Nano/2", depth=3)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * normal(parameter.shape, "terms test", name))
-    return model.eval().requires_grad_(False)
 
 
 def spec(**term: object) -> RunSpec:

@@ -11,6 +11,7 @@ from disperse.experiments.looks import convergence
 from disperse.experiments.statements import STATEMENTS
 from disperse.experiments.store import Record
 from disperse.experiments.tables import grid_section, variants_markdown
+from disperse.experiments.verdicts import verdicts
 from disperse.figures.published import BEGIN, END, with_claims
 from disperse.spec import NUMERICS
 
@@ -62,7 +63,7 @@ def test_the_sampler_was_shown_to_have_converged(pool: list[Record]) -> None:
 def test_the_claims_in_the_readme_are_those_of_the_results(pool: list[Record]) -> None:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert text.count(BEGIN) == text.count(END) == 1
-    assert with_claims(text, pool, ROW) == text
+    assert with_claims(text, verdicts(pool, ROW)) == text
 
 
 def test_tables_say_what_the_results_say(pool: list[Record]) -> None:
