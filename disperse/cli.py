@@ -192,9 +192,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(
             f"  {name:17} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]  ({value['method']})"
         )
-    print(
-        f"  {'noise floor of fd':17} {floor.value:.3f} [{floor.low:.3f}, {floor.high:.3f}]  ({floor.method})"
-    )
+    if floor:
+        bounds = f"[{floor.low:.3f}, {floor.high:.3f}]"
+        print(f"  {'noise floor of fd':17} {floor.value:.3f} {bounds}  ({floor.method})")
     print(f"  {record['card']}")
     features = find_evaluator(protocol.evaluator).num_features
     if options.num <= features:

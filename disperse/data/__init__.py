@@ -1,8 +1,17 @@
 """Data sets, and the order in which steps read them."""
 
-from .batches import DATASETS, batch_indices, load_data
+from .batches import DATASETS, batch_indices, load_data, num_train_images
 from .digits import digits
 from .latents import LatentSet
-from .sets import ImageSet
+from .sets import SPLITS, ImageSet
 
-__all__ = ["DATASETS", "ImageSet", "LatentSet", "batch_indices", "digits", "load_data"]
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "ImageSet",
+    "LatentSet",
+    "batch_indices",
+    "digits",
+    "load_data",
+    "num_train_images",
+]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError, check_count, unknown
 from ..rng import stream
-from .digits import digits
+from .digits import TRAIN_IMAGES, digits
 from .images import IMAGE_SETS, image_set
 from .latents import LATENT_SETS, LatentSet, latent_set
 from .sets import ImageSet
@@ -19,6 +19,27 @@ DATASETS: dict[str, Callable[[str], ImageSet | LatentSet]] = {
     **{name: functools.partial(image_set, name) for name in IMAGE_SETS},
     **{name: functools.partial(latent_set, name) for name in LATENT_SETS},
 }
+_TRAIN_IMAGES = {
+    "digits": TRAIN_IMAGES,
+    **{name: source.counts[0] * source.classes for name, source in IMAGE_SETS.items()},
+    **LATENT_SETS,
+}
+
+
+def num_train_images(name: str) -> int:
+    """How many images a data set is trained on, known without reading it: so figures need no data.
+
+    Args:
+        name: as of ``load_data``.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    base, _, count = name.partition(":")
+    base = base.partition("@")[0]
+    if base not in _TRAIN_IMAGES:
+        raise unknown("data", name, _TRAIN_IMAGES)
+    return int(count or _TRAIN_IMAGES[base])
 
 
 def load_data(name: str, split: str = "train") -> ImageSet | LatentSet:

@@ -10,9 +10,10 @@ import torch
 
 from ..errors import unknown
 from ..rng import stream
-from .sets import ImageSet
+from .sets import SPLITS, ImageSet
 
 HELD_OUT_PER_CLASS = 50
+TRAIN_IMAGES = 1297
 
 
 @functools.cache
@@ -25,8 +26,8 @@ def digits(split: str = "train") -> ImageSet:
     Raises:
         ConfigError: unknown split.
     """
-    if split not in ("train", "held-out"):
-        raise unknown("split", split, ("train", "held-out"))
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
     from sklearn.datasets import load_digits  # slow to import, needed only here
 
     source = load_digits()

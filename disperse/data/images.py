@@ -27,9 +27,9 @@ from .. import atomic
 from ..errors import ConfigError, DataError, unknown
 from ..folders import data_cache, data_home
 from .archives import SUFFIXES, members, stamp
-from .sets import ImageSet
+from .sets import SPLITS, ImageSet
 
-SPLITS = {"train": "train", "held-out": "test"}  # ours -> name of the folder
+FOLDERS = dict(zip(SPLITS, ("train", "test"), strict=True))
 Row = tuple[str, str, str, np.ndarray]  # split, class, name within it, pixels (c, h, w) uint8
 _PICTURES = (".png", ".jpg", ".jpeg")
 _FORMAT = 1  # of the decoded file; raised when it changes
@@ -141,7 +141,7 @@ def _decode(name: str, source: Path, path: Path) -> dict[str, Any]:
     rows.sort(key=lambda row: row[:3])  # by split, class and file: whatever the order in the archive
     classes = _checked_classes(name, source, rows)
     tensors: dict[str, Tensor] = {}
-    for split, folder in SPLITS.items():
+    for split, folder in FOLDERS.items():
         ours = [row for row in rows if row[0] == folder]
         tensors[f"{split}.images"] = torch.from_numpy(np.stack([image for *_, image in ours]))
         labels = [classes.index(label) for _, label, _, _ in ours]
@@ -161,7 +161,7 @@ def _picture_rows(member: str, data: bytes, shape: tuple[int, ...], where: str) 
     except ImportError:
         raise ConfigError("pillow not installed: pip install 'disperse[images]'") from None
     parts = PurePosixPath(member).parts
-    if len(parts) < 3 or parts[-3] not in SPLITS.values():
+    if len(parts) < 3 or parts[-3] not in FOLDERS.values():
         raise DataError(f"{where}: expected train/<class>/<image> or test/<class>/<image>")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
@@ -198,7 +198,7 @@ def _checked_classes(name: str, source: Path, rows: list[Row]) -> list[str]:
     classes = sorted({label for _, label in counts})
     if len(classes) != expected.classes:
         raise DataError(f"{source}: {len(classes)} classes, expected {expected.classes}; get it again")
-    for split, count in zip(SPLITS.values(), expected.counts, strict=True):
+    for split, count in zip(FOLDERS.values(), expected.counts, strict=True):
         for label in classes:
             if counts[split, label] != count:
                 found = f"{counts[split, label]} images in {split}/{label}"

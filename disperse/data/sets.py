@@ -7,6 +7,8 @@ from torch import Tensor
 
 from ..rng import uniform
 
+SPLITS = ("train", "held-out")
+
 
 @dataclass(frozen=True)
 class ImageSet:

@@ -9,7 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from ..atomic import digest
-from ..data import ImageSet, load_data
+from ..data import SPLITS, ImageSet, load_data
 from ..errors import ConfigError
 from ..models import DiffusionTransformer
 from ..rng import stream
@@ -65,6 +65,11 @@ class Protocol(Strict):
     def hash(self) -> str:
         """8 hex digits that name the protocol."""
         return digest(self.model_dump(mode="json"), 8)
+
+    @property
+    def split(self) -> str:
+        """Of ``data``, whose images features are measured on; ``"train"`` beside an external reference."""
+        return self.reference if self.reference in SPLITS else "train"
 
     @property
     def sampler(self) -> SamplerConfig:
@@ -154,18 +159,20 @@ def evaluate(
 
 
 @functools.cache
-def noise_floor(protocol: Protocol, repeats: int = 20) -> Estimate:
+def noise_floor(protocol: Protocol, repeats: int = 20) -> Estimate | None:
     """Distance of real to real images at the same n and reference: what a perfect model would score.
+
+    None for an external evaluator: it compares with statistics, and there are no real images to draw.
 
     Each repeat draws ``num_samples`` different train images, balanced over classes; they overlap, so
     the interval (2.5% to 97.5% of the repeats) is narrower than that of fresh images.
 
     Raises:
-        ConfigError: the train split has too few images for that n, or an external evaluator.
+        ConfigError: the train split has too few images for that n.
     """
-    check_evaluator(protocol)
     if protocol.evaluator == fid.EVALUATOR:
-        raise ConfigError(f"noise floor: {fid.EVALUATOR} compares with statistics, there are no real images")
+        return None
+    check_evaluator(protocol)
     train = _image_set(protocol.data, "train")
     _, reference = _reference(protocol.data, protocol.reference, protocol.evaluator)
     features = _features(protocol.data, "train", protocol.evaluator)

@@ -14,6 +14,12 @@ from .store import Record, select
 METRICS = ("fd", "precision", "recall", "agreement", "guided_agreement")
 
 
+def measured(record: Record) -> dict[str, float]:
+    """Values of ``METRICS``; NaN where the evaluator doesn't measure it: an external one has ``fd`` alone."""
+    metrics = record["metrics"]
+    return {name: metrics[name]["value"] if name in metrics else float("nan") for name in METRICS}
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of a table: a cell over its seeds.
@@ -21,7 +27,7 @@ class Row:
     Attributes:
         label: of the cell.
         seeds: training seeds that are finished.
-        metrics: name → mean over seeds with its interval.
+        metrics: name → mean over seeds with its interval; NaN where it is not measured.
         change: paired mean of log(FD/FD of the cell it is compared with); None for a baseline.
         verdict: ``"improves"``, ``"worse"`` or ``"can't tell"``: where the interval of ``change`` lies.
         block: means over seeds at a quarter of the depth, noise level 0.5: rms, effective_rank, ...
@@ -56,7 +62,7 @@ def curves(pool: list[Record], cells: list[Cell], row: Profile) -> list[dict[str
             term: dict[str, Any] = next(iter(record["terms"]), {})
             rows[cell.label, record["seed"], record["step"]] = (
                 {"label": cell.label, "against": cell.against, "seed": record["seed"], "step": record["step"]}
-                | {name: value["value"] for name, value in record["metrics"].items()}
+                | measured(record)
                 | {name: block[name] for name in ("rms", "spread", "effective_rank", "mean_cosine")}
                 | {"update_ratio": _update_ratio(record, block)}
                 | {name: term.get(name) for name in ("off_diagonal_weight", "saturation", "gradient_ratio")}
@@ -109,8 +115,7 @@ def compare(pool: list[Record], cells: list[Cell], row: Profile) -> list[Row]:
                 label=label,
                 seeds=sorted(by_seed),
                 metrics={
-                    name: _within(name, [r["metrics"][name]["value"] for r in by_seed.values()])
-                    for name in METRICS
+                    name: _within(name, [measured(r)[name] for r in by_seed.values()]) for name in METRICS
                 },
                 change=change,
                 verdict=verdict(change) if change else "",

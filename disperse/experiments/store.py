@@ -54,13 +54,13 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
     place = resolve_device(device)
     model = load_weights(folder, spec, step, protocol.weights, place)
     check_evaluator(protocol)
-    own = protocol.reference in ("train", "held-out")  # an external reference is no split of ours
-    data = load_data(spec.data, protocol.reference if own else "train")
+    data = load_data(spec.data, protocol.split)
     if data.sha256:
         check_content(folder, spec, data.sha256)
     count = min(ANALYSED, protocol.num_samples)  # a toy evaluation looks at few images too
     few = data.few(count)
     seen = load_data(spec.data, "train").few(2 * count) if protocol.against_training else None
+    unseen = few if protocol.split == protocol.reference else None  # beside statistics there are none
     record: Record = {
         "name": spec.name,
         "fingerprint": spec.fingerprint,
@@ -73,7 +73,7 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
         "metrics": evaluate(model, protocol, seen=seen),
         "blocks": measure_blocks(model, few),
         "terms": measure_terms(model, spec, few),
-        **({} if seen is None else {"levels": measure_levels(model, spec, seen, few if own else None, TERM)}),
+        **({} if seen is None else {"levels": measure_levels(model, spec, seen, unseen, TERM)}),
         "device": device_name(place),
         "torch": torch.__version__,
         "commit": commit(),

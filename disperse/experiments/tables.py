@@ -12,7 +12,9 @@ from .profiles import Profile
 
 
 def with_interval(estimate: Estimate, digits: int = 2) -> str:
-    """``1.23 ± 0.04`` (half the interval), or the value alone where one seed gives no interval."""
+    """``1.23 ± 0.04`` (half the interval); the value alone where one seed gives no interval; else empty."""
+    if not np.isfinite(estimate.value):
+        return ""
     if not np.isfinite(estimate.low):
         return f"{estimate.value:.{digits}f}"
     return f"{estimate.value:.{digits}f} ± {(estimate.high - estimate.low) / 2:.{digits}f}"
@@ -55,14 +57,19 @@ def variants_markdown(rows: list[Row], profile: Profile) -> str:
     floor = noise_floor(profile.protocol)
     lines += [
         "",
-        f"Ours: {profile.model} on digits, {profile.num_steps} steps of {profile.batch_size}; mean ± half "
-        "the 95% interval over training seeds (Student's t). "
-        f"{profile.protocol.card()}. Noise floor of the distance (real against real, same n and "
-        f"reference): {floor.value:.2f} [{floor.low:.2f}, {floor.high:.2f}].",
+        f"Ours: {profile.model} on {profile.data}, {profile.num_steps} steps of {profile.batch_size}; mean ± "
+        "half the 95% interval over training seeds (Student's t). "
+        f"{profile.protocol.card()}."
+        + (
+            " Noise floor of the distance (real against real, same n and reference): "
+            f"{floor.value:.2f} [{floor.low:.2f}, {floor.high:.2f}]."
+            if floor
+            else ""
+        ),
         "",
-        f"Paper: {paper.VARIANTS_SETTING}. Feature measures: block at a quarter of the depth, held-out "
-        "images at noise level 0.5. Another data set, model size and metric: only the sign of Δ can be "
-        "compared.",
+        f"Paper: {paper.VARIANTS_SETTING}. Feature measures: block at a quarter of the depth, "
+        f"{profile.protocol.split} images at noise level 0.5. Another data set, model size and metric: only "
+        "the sign of Δ can be compared.",
     ]
     return "\n".join(lines) + "\n"
 

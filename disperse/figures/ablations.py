@@ -56,10 +56,10 @@ def blocks_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
             paper_diamond(ax, ALL - 0.03, change)
     ax.axhline(0, color=COLORS["baseline"], linewidth=1)
     ax.plot([], [], color="black", linewidth=1.4, label="counted from 0 or 1")
-    ticks = {where[label]: f"block {blocks[0]}" for label, blocks in regularised_blocks(cells).items()}
+    ticks = {where[label]: str(blocks[0]) for label, blocks in regularised_blocks(cells).items()}
     ax.set_xticks(list(ticks), [f"{name}\n{x:.2g}" if x != ALL else "all" for x, name in ticks.items()])
     ax.set_xlim(-0.03, ALL + 0.08)
-    ax.set(xlabel="regularised block, and the share of the depth that is done after it",
+    ax.set(xlabel="regularised block (from 0), and the share of the depth that is done after it",
            ylabel="change against the baseline, %")  # fmt: skip
     change_legend(ax, published=True, rows=rows, source=SECONDARY)
     return figure

@@ -38,8 +38,9 @@ from .overfitting import (
     panel_by_images,
     panel_of_bounds,
     panel_of_changes,
+    table,
 )
-from .theme import COLORS, MARKERS, new_figure, save, student_band
+from .theme import COLORS, MARKERS, new_figure, save, say_not_measured, student_band
 
 # Shares, all better if higher.
 QUALITY = {"precision": "precision", "recall": "recall", "agreement": "class agreement",
@@ -93,6 +94,10 @@ def beyond_fid_figure(frame: pd.DataFrame, places: list[Place], row: Profile) ->
 
 def _curves(ax: Axes, frame: pd.DataFrame, names: tuple[str, str], ylabel: str, title: str) -> None:
     """Two metrics over training, the first with a full line, the second dashed; bands are 95% over seeds."""
+    ax.set(xlabel="training step", ylabel=ylabel, title=title, xticks=sorted(set(frame.step)))
+    if frame[list(names)].isna().all(axis=None):
+        say_not_measured(ax)
+        return
     for term in TERMS:
         ax.plot([], [], color=COLORS[term], marker=MARKERS[term], label=paper.name_of(term))
     for name, line in zip(names, ("-", "--"), strict=True):
@@ -103,8 +108,7 @@ def _curves(ax: Axes, frame: pd.DataFrame, names: tuple[str, str], ylabel: str, 
                              linestyle=line, errorbar=student_band, err_kws={"alpha": 0.12},
                              ax=ax)  # fmt: skip
         ax.plot([], [], color="black", linestyle=line, label=QUALITY[name])
-    ax.set(xlabel="training step", ylabel=ylabel, title=title)
-    ax.set_xticks(sorted(set(frame.step)))
+    ax.set(xlabel="training step", ylabel=ylabel)  # seaborn named them
     ax.legend(loc="lower right", fontsize=9)
 
 
@@ -119,6 +123,8 @@ def _differences(ax: Axes, changes: dict[str, dict[str, Any]]) -> None:
     ax.set_yticks(range(len(shown)), [QUALITY[name].replace(" ", "\n") for name in shown])
     ax.set_ylim(max(len(shown), 1) - 0.5, -0.5)
     ax.set(xlabel="ℓ2 − baseline, percentage points", title="At the end  (right is better)")
+    if not shown:
+        say_not_measured(ax)
 
 
 def beyond_fid_markdown(frame: pd.DataFrame, places: list[Place], row: Profile) -> str:
@@ -141,8 +147,7 @@ def beyond_fid_markdown(frame: pd.DataFrame, places: list[Place], row: Profile) 
             ]
             lines.append(f"| {QUALITY[name]} | {' | '.join(cells)} |")
     return "\n".join([
-        *lines,
-        "",
+        table(lines),
         f"{row.model}, the whole training set. {row.protocol.card()}. Mean ± half the 95% interval over n "
         "training seeds (Student's t); differences are paired by seed. *Improves*: the interval is above 0.",
         "",

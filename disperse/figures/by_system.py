@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ..evaluation import Estimate, log_ratio, mean_over_seeds
-from ..experiments.compare import verdict
+from ..experiments.compare import measured, verdict
 from ..experiments.items import Cell
 from ..experiments.store import Record
 from ..experiments.tables import percent_interval, with_interval
@@ -29,7 +29,7 @@ def run_row(cell: Cell, record: Record, **setting: Any) -> dict[str, Any]:
         "term": "infonce-l2" if cell.spec.regularizers else "baseline",
         "seed": cell.spec.seed,
         **setting,
-        **{name: record["metrics"][name]["value"] for name in METRICS},
+        **{name: value for name, value in measured(record).items() if name in METRICS},
         "fingerprint": cell.spec.fingerprint,
         "commit": record["commit"],
     }

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, noise_floor
+from ..evaluation import Estimate
 from ..experiments import compare, paper, tables
 from ..experiments.claims import Judgement, judge
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
-from .facts import plain, run_facts
+from .facts import floor_of, floor_sentence, plain, run_facts
 from .norm_cost import count_of_seeds
 from .theme import COLORS, new_figure, save
 
@@ -135,8 +135,7 @@ def draw_changes(
     """
     rows = compare.compare(pool, cells, row)
     judgements = judge(STATEMENTS[name](pool, cells, row)) if name in STATEMENTS else []
-    floor = noise_floor(row.protocol)
-    card = f"{row.model}. {row.protocol.card()}. Noise floor of the distance: {floor.value:.2f}."
+    card = f"{row.model}. {row.protocol.card()}.{floor_sentence(row.protocol)}"
     text = tables.comparison_markdown(rows, f"{card} {note}".rstrip(), names=names, published=published)
     if judgements:
         text = f"{tables.claims_markdown(judgements)}\n{text}"
@@ -145,7 +144,7 @@ def draw_changes(
     facts = {
         "item": name,
         "protocol": row.protocol.model_dump(mode="json"),
-        "noise_floor": floor.value,
+        "noise_floor": floor_of(row.protocol),
         "paper": published or {},
         "rows": compare.as_json(rows),
         "claims": claim_facts(judgements),

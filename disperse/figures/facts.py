@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError
 from ..evaluation import Estimate, Protocol, mean_over_seeds, noise_floor
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
@@ -52,7 +51,11 @@ def curve_facts(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str,
 
 def floor_of(protocol: Protocol) -> float | None:
     """Noise floor of the distance; None where there are no real images to measure it by."""
-    try:
-        return noise_floor(protocol).value
-    except ConfigError:
-        return None
+    floor = noise_floor(protocol)
+    return floor.value if floor else None
+
+
+def floor_sentence(protocol: Protocol) -> str:
+    """The noise floor in words, to follow a sentence; empty where there is none."""
+    floor = floor_of(protocol)
+    return "" if floor is None else f" Noise floor of the distance: {floor:.2f}."

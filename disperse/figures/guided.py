@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio, noise_floor
+from ..evaluation import Estimate, log_ratio
 from ..experiments import seen_by
 from ..experiments.compare import finals, verdict
 from ..experiments.items import Cell
@@ -30,9 +30,9 @@ from .by_system import (
     systems_table,
 )
 from .changes import paper_diamond, percent
-from .facts import plain
+from .facts import floor_of, floor_sentence, plain
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS
-from .theme import COLORS, floor_line, log_axis, new_figure, save
+from .theme import COLORS, floor_line, log_axis, new_figure, save, say_not_measured
 
 NONE = 1.0  # guidance that does nothing
 # The paper's rows that one of ours can stand beside, by our system and guidance; and the one without.
@@ -88,13 +88,13 @@ def effects(frame: pd.DataFrame) -> Effects:
     return found
 
 
-def guided_figure(frame: pd.DataFrame, found: Effects, floor: float) -> Figure:
+def guided_figure(frame: pd.DataFrame, found: Effects, floor: float | None) -> Figure:
     """Distances and changes above; below precision against recall, and class agreement.
 
     Args:
         frame: of ``guided_frame``.
         found: its ``effects``.
-        floor: distance of real images to real ones.
+        floor: distance of real images to real ones, if known.
     """
     figure, (distance, change, trade, agreement) = new_figure(11, 8.2, columns=2, rows=2)
     systems = list(dict.fromkeys(frame.system))
@@ -106,7 +106,10 @@ def guided_figure(frame: pd.DataFrame, found: Effects, floor: float) -> Figure:
     _changes(change, found, systems)
     _trade(trade, frame)
     _before_and_after(agreement, frame, "agreement", systems)
-    agreement.set(title="Is it the digit asked for?", ylabel="class agreement")
+    for ax, name in ((trade, "precision"), (agreement, "agreement")):
+        if frame[name].isna().all():
+            say_not_measured(ax)
+    agreement.set(title="Is it the class asked for?", ylabel="class agreement")
     for term, name in TERMS.items():
         distance.plot([], [], color=COLORS[term], linewidth=2.5, label=name)
     for system in systems:
@@ -237,13 +240,13 @@ def draw_guided(
         folder: where ``systems.md``, ``systems.png`` and its sidecar go.
     """
     frame = guided_frame(pool, looked, cells, row)
-    found, floor = effects(frame), noise_floor(row.protocol).value
+    found, floor = effects(frame), floor_of(row.protocol)
     kinds = [kind for kind, name in SYSTEM_NAMES.items() if name in set(frame.system)] or ["sit"]
     protocols = {SYSTEM_NAMES[kind]: guided(row, kind)[0] for kind in kinds}
     samplers = "; ".join(f"{name}: {each.sampler.describe()}" for name, each in protocols.items())
     card = (
-        f"{protocols[SYSTEM_NAMES[kinds[0]]].card()}. Samplers: {samplers}; without guidance, the same. "
-        f"Noise floor of the distance: {floor:.2f}."
+        f"{protocols[SYSTEM_NAMES[kinds[0]]].card()}. Samplers: {samplers}; without guidance, the same."
+        f"{floor_sentence(row.protocol)}"
     )
     table = folder / "systems.md"
     atomic.write_text(table, f"{published_markdown()}\n{guided_markdown(frame, found, card)}")

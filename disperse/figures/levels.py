@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data import load_data
+from ..data import num_train_images
 from ..evaluation import Estimate, mean_over_seeds
 from ..experiments import seen_by, tables
 from ..experiments.items import Cell
@@ -48,12 +48,6 @@ def term_of(spec: RunSpec) -> str:
     return TERMS[bool(spec.regularizers)]
 
 
-def num_images(data: str) -> int:
-    """How many training images a data set has, ``"digits:160"`` or ``"digits"``."""
-    count = data.partition(":")[2]
-    return int(count) if count else len(load_data(data, "train"))
-
-
 def level_frame(runs: list[tuple[Cell, Record]]) -> pd.DataFrame:
     """One row for each run and noise level: term, model, data, images, seed, the measures, and their group.
 
@@ -63,7 +57,7 @@ def level_frame(runs: list[tuple[Cell, Record]]) -> pd.DataFrame:
     frame = pd.DataFrame(
         [
             {"term": term_of(cell.spec), "model": cell.spec.model, "data": cell.spec.data,
-             "images": num_images(cell.spec.data), "seed": record["seed"],
+             "images": num_train_images(cell.spec.data), "seed": record["seed"],
              "near": record["metrics"].get("nearer_to_seen", {}).get("value"), **entry}
             for cell, record in runs
             for entry in record["levels"]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, mean_over_seeds, noise_floor
+from ..evaluation import Estimate, mean_over_seeds
 from ..experiments import compare, paper, tables
 from ..experiments.claims import judge
 from ..experiments.items import Cell
@@ -16,7 +16,7 @@ from ..experiments.profiles import Profile
 from ..experiments.statements import longer_claims
 from ..experiments.store import Record
 from .changes import change_bar, claim_facts, over_seeds, paper_diamond
-from .facts import curve_facts, plain, run_facts
+from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
 from .norm_cost import PAIR, changes_by_step, long_curves, paired_curves
 from .theme import COLORS, log_axis, new_figure, save
 
@@ -103,8 +103,8 @@ def longer_markdown(frame: pd.DataFrame, row: Profile, card: str) -> str:
         "",
         "Distances: mean ± half the 95% interval over the seeds that both runs have at that length "
         "(Student's t); lengths are steps of the same runs. Where the number of seeds changes, so do the "
-        f"seeds, and rows are no points of one curve. {row.model}, {row.batch_size} images a step. {card} "
-        f"Noise floor of the distance: {noise_floor(row.protocol).value:.2f}.",
+        f"seeds, and rows are no points of one curve. {row.model}, {row.batch_size} images a step. {card}"
+        f"{floor_sentence(row.protocol)}",
         "",
         "| paper, SiT-XL/2 | baseline FID | with the term | Δ | read in |",
         "|---|---|---|---|---|",
@@ -139,7 +139,7 @@ def draw_longer(pool: list[Record], cells: list[Cell], row: Profile, folder: Pat
     facts: dict[str, Any] = {
         "item": "longer",
         "protocol": row.protocol.model_dump(mode="json"),
-        "noise_floor": noise_floor(row.protocol).value,
+        "noise_floor": floor_of(row.protocol),
         "curves": curve_facts(paired_curves(frame), ("fd",)) if len(frame) else [],
         "changes": plain(changes_by_length(frame)),
         "paper": {

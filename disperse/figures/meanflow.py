@@ -16,7 +16,7 @@ from ..experiments.profiles import Profile
 from ..experiments.statements import meanflow_claims
 from ..experiments.store import Record
 from .changes import claim_facts, paper_diamond, percent, shown_bounds
-from .facts import floor_of, plain, run_facts
+from .facts import floor_of, floor_sentence, plain, run_facts
 from .norm_cost import count_of_seeds
 from .theme import ACCENT, COLORS, log_axis, new_figure, save
 
@@ -177,7 +177,7 @@ def features(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, d
     return found
 
 
-def features_markdown(measured: dict[str, dict[str, Estimate]]) -> str:
+def features_markdown(measured: dict[str, dict[str, Estimate]], split: str) -> str:
     """Length, rank and how much later blocks add, of every run; and how hard the term pulls early."""
     lines = [
         "| run | feature rms | effective rank | later blocks add | gradient ratio, early | seeds |",
@@ -189,7 +189,7 @@ def features_markdown(measured: dict[str, dict[str, Estimate]]) -> str:
         lines.append(f"| {paper.name_of(label)} | " + " | ".join(cells) + f" | {means['rms'].n} |")
     lines += [
         "",
-        "At a quarter of the depth, held-out images at noise level 0.5, at the end. Later blocks add: length "
+        f"At a quarter of the depth, {split} images at noise level 0.5, at the end. Later blocks add: length "
         "of what a later block adds to the stream over the stream's length there. Gradient ratio: "
         "‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖ at the first milestone.",
     ]
@@ -208,14 +208,15 @@ def draw_meanflow(pool: list[Record], cells: list[Cell], row: Profile, folder: P
         f"{NAMES[name]}: {model}, {epochs} epochs, {base.value:g} → {fid.value:g}"
         for name, (model, epochs, base, fid) in paper.MEANFLOW_FID.items()
     )
-    card = f"{protocol.card()}. " + ("" if floor is None else f"Noise floor of the distance: {floor:.2f}. ")
-    card += f"Paper (FID in one step, ImageNet 256×256): {theirs}."
+    card = (
+        f"{protocol.card()}.{floor_sentence(protocol)} Paper (FID in one step, ImageNet 256×256): {theirs}."
+    )
     own = [entry for entry in rows if entry.label not in CONTROLS]
     parts = (
         tables.claims_markdown(judgements),
         tables.comparison_markdown(own, card, names=names, published=PAPER),
         controls_markdown(rows, against),
-        features_markdown(measured),
+        features_markdown(measured, protocol.split),
     )
     table = folder / "meanflow.md"
     atomic.write_text(table, "\n".join(parts))

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio, noise_floor
+from ..evaluation import Estimate, log_ratio
 from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
-from .facts import curve_facts, plain, run_facts
+from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
 from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
 
 PAIR = ("baseline", "infonce-l2")
@@ -70,7 +70,7 @@ def long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
                  errorbar=student_band, ax=ax)  # fmt: skip
     ax.set(xlabel="training step", ylabel="Fréchet distance",
            title=f"{steps[-1]} steps, {seeds} seed{'s' * (seeds != 1)}")  # fmt: skip
-    floor_line(ax, noise_floor(row.protocol).value, "real against real", right=False)
+    floor_line(ax, floor_of(row.protocol), "real against real", right=False)
     log_axis(ax.yaxis)
     # Each step has a tick; of steps that are near each other, the doublings have the label.
     doublings = [step for step in steps if (step // steps[0]).bit_count() == 1 and step % steps[0] == 0]
@@ -93,8 +93,8 @@ def changes_by_step(frame: pd.DataFrame) -> dict[str, dict[int, Estimate]]:
     return changes
 
 
-def norm_cost_markdown(frame: pd.DataFrame, card: str, floor: float) -> str:
-    """Change against the baseline per label and step, as Markdown; ``card`` and ``floor`` of the protocol."""
+def norm_cost_markdown(frame: pd.DataFrame, card: str) -> str:
+    """Change against the baseline per label and step, as Markdown; ``card`` says how it was measured."""
     changes = changes_by_step(frame)
     steps = sorted({step for by_step in changes.values() for step in by_step})
     first = frame[frame.step == min(steps)].groupby("label")
@@ -118,7 +118,7 @@ def norm_cost_markdown(frame: pd.DataFrame, card: str, floor: float) -> str:
         f"the baseline's rms is {norms['baseline']:.2f}. Off-diagonal weight: share of the loss that can "
         "still move. Gradient ratio: ‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖.",
         "",
-        f"{card} Noise floor: {floor:.2f}.",
+        card,
     ]
     return "\n".join(lines) + "\n"
 
@@ -135,13 +135,13 @@ def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: 
     facts: dict[str, Any] = {
         "item": "norm_cost",
         "protocol": row.protocol.model_dump(mode="json"),
-        "noise_floor": noise_floor(row.protocol).value,
+        "noise_floor": floor_of(row.protocol),
         "curves": curve_facts(paired_curves(frame), ("fd",)),
         "changes": plain(changes_by_step(frame)),
         "values": plain(frame.to_dict(orient="records")),
         "runs": run_facts(pool, cells, row),
     }
     table = folder / "norm_cost.md"
-    floor = noise_floor(row.protocol).value
-    atomic.write_text(table, norm_cost_markdown(frame, row.protocol.card() + ".", floor))
+    card = f"{row.protocol.card()}.{floor_sentence(row.protocol)}"
+    atomic.write_text(table, norm_cost_markdown(frame, card))
     return table, save(norm_cost_figure(frame, row), folder / "norm_cost", facts, stamp=row.stamp)

@@ -167,8 +167,8 @@ def draw_norms(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
     frame = block_frame(pool, cells, row)
     judgements = judge(norms_claims(pool, cells, row, LEVEL))
     card = (
-        f"{row.model} at its last step, EMA {row.weights}; held-out images at noise level {LEVEL}; blocks "
-        "counted from 0."
+        f"{row.model} at its last step, EMA {row.weights}; {row.protocol.split} images at noise level "
+        f"{LEVEL}; blocks counted from 0."
     )
     table = folder / "norms.md"
     text = norms_markdown(frame, cells, card)

@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import noise_floor
 from ..experiments import seen_by
 from ..experiments.items import Cell
 from ..experiments.looks import few_steps
@@ -16,7 +15,7 @@ from ..experiments.published_systems import ONE_STEP, SOURCES
 from ..experiments.store import Record
 from ..sampling import SamplerConfig
 from .by_system import METRICS, as_frame, changes, markdown, means, run_row, system_dot, systems_table
-from .facts import plain
+from .facts import floor_of, floor_sentence, plain
 from .systems import SYSTEM_MARKERS, TERMS
 from .theme import COLORS, floor_line, log_axis, new_figure, save
 
@@ -40,12 +39,12 @@ def few_steps_frame(looked: list[Record], cells: list[Cell], row: Profile) -> pd
     return as_frame(rows, "NFE")
 
 
-def one_step_figure(frame: pd.DataFrame, floor: float) -> Figure:
+def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
     """Left the published systems; right our distance against network evaluations.
 
     Args:
         frame: of ``few_steps_frame``.
-        floor: distance of real images to real ones.
+        floor: distance of real images to real ones, if known.
     """
     figure, (published, ours) = new_figure(11, 4.6, columns=2)
     _published(published)
@@ -110,11 +109,11 @@ def draw_one_step(looked: list[Record], cells: list[Cell], row: Profile, folder:
         looked, cells, row: see ``few_steps_frame``.
         folder: where ``one_step.md``, ``one_step.png`` and its sidecar go.
     """
-    frame, floor = few_steps_frame(looked, cells, row), noise_floor(row.protocol).value
+    frame, floor = few_steps_frame(looked, cells, row), floor_of(row.protocol)
     protocol = few_steps(row, "sit")[0]
     card = (
         f"Size {row.size}, patch {row.patch}. The first row: {protocol.card()}; the others differ in solver "
-        f"and steps alone. Noise floor of the distance: {floor:.2f}."
+        f"and steps alone.{floor_sentence(row.protocol)}"
     )
     table = folder / "one_step.md"
     atomic.write_text(table, one_step_markdown(frame, card))

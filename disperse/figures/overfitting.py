@@ -15,7 +15,7 @@ from ..models import preset
 from ..models.flops import num_parameters
 from .changes import percent, shown_bounds
 from .levels import GROUPS, TERMS, by_seed, change_text, difference, mean_text, over_seeds, points_text
-from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis
+from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, say_not_measured
 
 Place = dict[str, Any]  # model, data, images, and estimates: by term, and of the difference
 LINES = ("--", ":", "-.", (0, (1, 4)))  # of networks; the profile's own is full
@@ -136,7 +136,7 @@ def finish_axis(ax: Axes, places: list[Place]) -> None:
         log_axis(ax.xaxis, counts)
         ax.xaxis.set_minor_locator(NullLocator())
     if not ax.containers:
-        ax.annotate("not measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="grey")
+        say_not_measured(ax)
 
 
 def copying_markdown(places: list[Place]) -> str:
@@ -151,7 +151,7 @@ def copying_markdown(places: list[Place]) -> str:
                 f"{place['copies']:.2f}", *(mean_text(place["near"].get(term)) for term in TERMS),
                 points_text(change), compare.verdict(change) if change else "", counts(place["near"]),
             ))  # fmt: skip
-    return "\n".join(lines) + "\n"
+    return table(lines)
 
 
 def gap_markdown(places: list[Place]) -> str:
@@ -166,7 +166,7 @@ def gap_markdown(places: list[Place]) -> str:
                 _signed(gap), change_text(place["seen_change"]), change_text(unseen),
                 f"**{place['so']}**" if place["so"] else "", counts(place["gap"]),
             ))  # fmt: skip
-    return "\n".join(lines) + "\n"
+    return table(lines)
 
 
 def gap_by_level_markdown(places: list[Place], row: Profile) -> str:
@@ -181,7 +181,12 @@ def gap_by_level_markdown(places: list[Place], row: Profile) -> str:
                     place["images"], group, *(mean_text(found["gap"].get(term), 3) for term in TERMS),
                     _signed(change), compare.verdict(change) if change else "", counts(found["gap"]),
                 ))  # fmt: skip
-    return "\n".join(lines) + "\n"
+    return table(lines)
+
+
+def table(lines: list[str]) -> str:
+    """Lines of a table, or that nothing was measured where there are but its two first."""
+    return "\n".join(lines if len(lines) > 2 else ["Not measured."]) + "\n"
 
 
 def counts(means: dict[str, Estimate]) -> str:

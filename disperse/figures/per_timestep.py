@@ -32,7 +32,7 @@ from .levels import (
     over_seeds,
 )
 from .norm_cost import count_of_seeds
-from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, new_figure, save
+from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, new_figure, save, say_not_measured
 
 RATIO = r"$\|\lambda\,g_\mathrm{disp}\| \,/\, \|g_\mathrm{diff}\|$"
 Summary = dict[str, Any]  # term, level or group, and estimates by name
@@ -128,7 +128,7 @@ def _panel(ax: Axes, levels: list[Summary], name: str, ylabel: str, title: str) 
         else:
             ax.fill_between(x, low, high, color=COLORS[term], alpha=0.15, linewidth=0)
     if not ax.lines:
-        ax.annotate("not measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="grey")
+        say_not_measured(ax)
     ax.set(xlabel="noise level (1 = pure noise)", ylabel=ylabel, title=title, xlim=(0, 1))
 
 

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .. import atomic
-from ..data import load_data
-from ..errors import ConfigError, DataError
+from ..data import num_train_images
 from ..evaluation import Estimate
 from ..experiments import compare, tables
 from ..experiments.claims import Part, paired
@@ -23,7 +22,7 @@ from ..experiments.profiles import Profile
 from ..experiments.statements import parameters
 from ..experiments.store import Record
 from .changes import percent, shown_bounds
-from .facts import floor_of, plain, run_facts
+from .facts import floor_of, floor_sentence, plain, run_facts
 from .norm_cost import count_of_seeds
 from .sizes import short, size_of
 from .theme import COLORS, log_axis, save, theme
@@ -43,20 +42,18 @@ class Change:
 
     Attributes:
         size, parameters: of the network.
-        subset: images of a part of the training set; None: all of it.
-        images: how many those are; None where all are on another machine.
+        images: of training.
         step: of training.
-        epochs: how often each image was seen; None where their number is unknown.
+        epochs: how often each image was seen.
         part: log ratio of the distances, with the term over without, by seed.
         baseline: mean distance without the term, over its seeds.
     """
 
     size: str
     parameters: int
-    subset: int | None
-    images: int | None
+    images: int
     step: int
-    epochs: float | None
+    epochs: float
     part: Part
     baseline: float
 
@@ -66,22 +63,13 @@ class Change:
         return self.part.estimate.high < 0 or self.part.estimate.low > 0
 
 
-def training_images(row: Profile) -> int | None:
-    """Images of the whole training set; None where they aren't on this machine."""
-    try:
-        return len(load_data(row.data, "train"))
-    except (ConfigError, DataError):
-        return None
-
-
-def changes(pool: list[Record], cells: list[Cell], row: Profile, whole: int | None) -> list[Change]:
+def changes(pool: list[Record], cells: list[Cell], row: Profile) -> list[Change]:
     """Every change that there is, of SiT: at each milestone and the end, paired by seed.
 
     Args:
         pool: evaluations.
         cells: runs of ``scale_of_effect`` and ``model_size``; those of other systems are left out.
         row: the profile.
-        whole: of ``training_images``.
     """
     fd: dict[tuple[str, int], dict[int, float]] = {}
     for entry in compare.curves(pool, cells, row):
@@ -90,16 +78,14 @@ def changes(pool: list[Record], cells: list[Cell], row: Profile, whole: int | No
     for cell in {cell.label: cell for cell in cells}.values():
         if cell.against is None or cell.spec.objective.kind != "sit":
             continue
-        count = cell.spec.data.partition(":")[2]
-        subset = int(count) if count else None
-        images = subset or whole
+        images = num_train_images(cell.spec.data)
         for step in _steps(row):
             base = fd.get((cell.against, step), {})
             part = paired(fd.get((cell.label, step), {}), base, f"{cell.label} / {cell.against}, step {step}")
             if part.values:
-                epochs = step * cell.spec.batch_size / images if images else None
+                epochs = step * cell.spec.batch_size / images
                 found.append(
-                    Change(size_of(cell.spec), parameters(cell.spec), subset, images, step, epochs, part,
+                    Change(size_of(cell.spec), parameters(cell.spec), images, step, epochs, part,
                            float(np.mean(list(base.values()))))
                 )  # fmt: skip
     return found
@@ -109,9 +95,9 @@ def _steps(row: Profile) -> list[int]:
     return sorted({*row.milestones, row.num_steps})
 
 
-def _subsets(row: Profile) -> list[int | None]:
-    """Small to large; None is the whole set."""
-    return [*sorted(row.subsets), None]
+def _data_sets(row: Profile) -> list[int]:
+    """Images of each, small to large; the last is the whole set."""
+    return [*sorted(row.subsets), num_train_images(row.data)]
 
 
 def trends(found: list[Change], row: Profile) -> dict[str, Part]:
@@ -121,15 +107,15 @@ def trends(found: list[Change], row: Profile) -> dict[str, Part]:
     that has every cell of the grid. Where only epochs mattered, images and steps together would change
     nothing: ``c + d = 0``.
     """
-    by_place = {(c.size, c.subset, c.step): c for c in found}
+    by_place = {(c.size, c.images, c.step): c for c in found}
     grid = [
-        by_place.get((size, subset, step))
+        by_place.get((size, images, step))
         for size in row.sizes
-        for subset in _subsets(row)
+        for images in _data_sets(row)
         for step in _steps(row)
     ]
-    cells = [cell for cell in grid if cell is not None and cell.images]
-    x = np.array([[1.0, np.log2(c.parameters), np.log2(c.images or 1), np.log2(c.step)] for c in cells])
+    cells = [cell for cell in grid if cell is not None]
+    x = np.array([[1.0, np.log2(c.parameters), np.log2(c.images), np.log2(c.step)] for c in cells])
     if len(cells) < len(grid) or np.linalg.matrix_rank(x) < 4:
         return {}
     seeds = sorted(set.intersection(*(set(cell.part.values) for cell in cells)))
@@ -146,18 +132,17 @@ def trends(found: list[Change], row: Profile) -> dict[str, Part]:
     }
 
 
-def scale_figure(found: list[Change], row: Profile, whole: int | None) -> Figure:
+def scale_figure(found: list[Change], row: Profile) -> Figure:
     """A map of the change for each length of training; below, change against steps and against epochs.
 
     Args:
         found: of ``changes``.
         row: the profile, which says what rows, columns and maps there are.
-        whole: of ``training_images``.
     """
     theme()
     steps, columns = _steps(row), min(2, len(_steps(row)))
     lines = -(-len(steps) // columns)
-    tall = lines * (0.9 + 0.62 * len(_subsets(row)))
+    tall = lines * (0.9 + 0.62 * len(_data_sets(row)))
     figure = Figure(figsize=(11, tall + 4), layout="constrained")
     grid = figure.add_gridspec(2, 1, height_ratios=[tall, 4])
     above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
@@ -166,7 +151,7 @@ def scale_figure(found: list[Change], row: Profile, whole: int | None) -> Figure
     bound = max(np.log(1.25), *np.abs(values)) if values else np.log(1.25)
     for ax, step in zip(maps, steps, strict=False):
         own = [c for c in found if c.step == step]
-        _map(ax, own, row, whole, bound)
+        _map(ax, own, row, bound)
         counts = {c.part.estimate.n for c in own}
         ax.set_title(f"{step} steps" + (f", {count_of_seeds(counts)}" if counts else ""))
     for ax in maps[len(steps) :]:
@@ -179,8 +164,8 @@ def scale_figure(found: list[Change], row: Profile, whole: int | None) -> Figure
                          ax=list(maps), label="change, %", shrink=0.8)  # fmt: skip
     _percent_ticks(bar.ax)
     left, right = below.subplots(1, 2, sharey=True)
-    _lines(left, found, row, whole, "step")
-    _lines(right, [c for c in found if c.epochs], row, whole, "epochs")
+    _lines(left, found, row, "step")
+    _lines(right, found, row, "epochs")
     left.set(xlabel="training steps", ylabel="change against the baseline, %", title="Ordered by steps?")
     right.set(xlabel="epochs: how often each image was seen", title="Or by epochs?")
     _percent_ticks(left)
@@ -189,13 +174,13 @@ def scale_figure(found: list[Change], row: Profile, whole: int | None) -> Figure
     return figure
 
 
-def _map(ax: Axes, found: list[Change], row: Profile, whole: int | None, bound: float) -> None:
+def _map(ax: Axes, found: list[Change], row: Profile, bound: float) -> None:
     """Data sets by model sizes for one length: colour and text the change, a bold frame where it is clear."""
-    subsets = _subsets(row)
-    values = np.full((len(subsets), len(row.sizes)), np.nan)
+    sets = _data_sets(row)
+    values = np.full((len(sets), len(row.sizes)), np.nan)
     text = np.full(values.shape, "", dtype=object)
     for change in found:
-        place = subsets.index(change.subset), row.sizes.index(change.size)
+        place = sets.index(change.images), row.sizes.index(change.size)
         values[place] = change.part.estimate.value
         text[place] = _in_two_lines(change.part.estimate)
         if change.clear:
@@ -207,8 +192,8 @@ def _map(ax: Axes, found: list[Change], row: Profile, whole: int | None, bound: 
     for y, x in zip(*np.nonzero(np.isnan(values)), strict=True):
         ax.annotate("not trained", (x + 0.5, y + 0.5), ha="center", va="center", color="grey", fontsize=9)
     ax.set_xticks(np.arange(len(row.sizes)) + 0.5, row.sizes)
-    ax.set_yticks(np.arange(len(subsets)) + 0.5, [_name(subset, whole) for subset in subsets], rotation=0)
-    ax.set_ylim(0, len(subsets))  # more data upwards
+    ax.set_yticks(np.arange(len(sets)) + 0.5, [_name(images, row) for images in sets], rotation=0)
+    ax.set_ylim(0, len(sets))  # more data upwards
     ax.tick_params(length=0)
     ax.label_outer()
 
@@ -218,19 +203,17 @@ def _in_two_lines(change: Estimate) -> str:
     return f"{value:+.0f}%\n" + ("(one seed)" if np.isnan(change.low) else f"[{low:+.0f}, {high:+.0f}]")
 
 
-def _name(subset: int | None, whole: int | None) -> str:
-    if subset is not None:
-        return str(subset)
-    return f"all {whole}" if whole else "all"
+def _name(images: int, row: Profile) -> str:
+    return f"all {images}" if images == num_train_images(row.data) else str(images)
 
 
-def _lines(ax: Axes, found: list[Change], row: Profile, whole: int | None, axis: str) -> None:
+def _lines(ax: Axes, found: list[Change], row: Profile, axis: str) -> None:
     """Change by size (colour) and data set (marker), a line through the lengths of training of each."""
     palette = dict(zip(row.sizes, sns.color_palette("viridis", len(row.sizes) + 1), strict=False))
-    markers = dict(zip(_subsets(row), MARKERS, strict=False))
+    markers = dict(zip(_data_sets(row), MARKERS, strict=False))
     for size, color in palette.items():
-        for subset, marker in markers.items():
-            own = [c for c in found if (c.size, c.subset) == (size, subset)]
+        for images, marker in markers.items():
+            own = [c for c in found if (c.size, c.images) == (size, images)]
             x = [getattr(c, axis) for c in own]
             y = np.array([c.part.estimate.value for c in own])
             ends = np.array([shown_bounds(c.part.estimate) for c in own]).reshape(-1, 2)
@@ -238,8 +221,8 @@ def _lines(ax: Axes, found: list[Change], row: Profile, whole: int | None, axis:
             ax.plot(x, y, color=color, marker=marker, linewidth=1.3, markersize=6)
     for size, color in palette.items():
         ax.plot([], [], color=color, linewidth=5, label=size)
-    for subset, marker in markers.items():
-        ax.plot([], [], color="black", marker=marker, linestyle="", label=f"{_name(subset, whole)} images")
+    for images, marker in markers.items():
+        ax.plot([], [], color="black", marker=marker, linestyle="", label=f"{_name(images, row)} images")
     ax.axhline(0, color=COLORS["baseline"], linewidth=1)
     places = sorted({getattr(c, axis) for c in found})
     if places:
@@ -254,7 +237,7 @@ def _percent_ticks(ax: Axes) -> None:
     ax.set_yticks([np.log1p(tick / 100) for tick in ticks], [f"{tick:+d}" if tick else "0" for tick in ticks])
 
 
-def scale_markdown(found: list[Change], row: Profile, whole: int | None) -> str:
+def scale_markdown(found: list[Change], row: Profile) -> str:
     """Every cell of the maps: change, interval and number of seeds; bold where the interval excludes none."""
     steps = _steps(row)
     lines = [
@@ -262,23 +245,20 @@ def scale_markdown(found: list[Change], row: Profile, whole: int | None) -> str:
         + " | baseline at the end |",
         "|" + "---|" * (4 + len(steps)),
     ]  # fmt: skip
-    for subset in _subsets(row):
+    for images in _data_sets(row):
         for size in row.sizes:
-            own = {c.step: c for c in found if (c.subset, c.size) == (subset, size)}
+            own = {c.step: c for c in found if (c.images, c.size) == (images, size)}
             if own:
                 first, last = next(iter(own.values())), own.get(row.num_steps)
                 cells = [_cell(own.get(step)) for step in steps]
                 lines.append(
-                    f"| {_name(subset, whole)} | {size} | {short(first.parameters)} | " + " | ".join(cells)
+                    f"| {_name(images, row)} | {size} | {short(first.parameters)} | " + " | ".join(cells)
                     + f" | {'' if last is None else f'{last.baseline:.2f}'} |"
                 )  # fmt: skip
     epochs = []
-    for subset in _subsets(row):
-        if images := subset or whole:
-            times = (step * row.batch_size / images for step in steps)
-            epochs.append(
-                f"{_name(subset, whole)}: " + ", ".join(f"{n:.{0 if n > 9.5 else 1}f}" for n in times)
-            )
+    for images in _data_sets(row):
+        times = (step * row.batch_size / images for step in steps)
+        epochs.append(f"{_name(images, row)}: " + ", ".join(f"{n:.{0 if n > 9.5 else 1}f}" for n in times))
     return "\n".join([*lines, "", f"Epochs at these steps, by training images: {'; '.join(epochs)}."]) + "\n"
 
 
@@ -308,8 +288,7 @@ def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
         row: the profile.
         folder: where to.
     """
-    whole = training_images(row)
-    found = changes(pool, cells, row, whole)
+    found = changes(pool, cells, row)
     fitted, floor = trends(found, row), floor_of(row.protocol)
     clear = sum(c.clear for c in found)
     note = (
@@ -317,24 +296,22 @@ def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
         "95% interval over n seeds (Student's t); one seed has no interval. Bold: the interval excludes no "
         f"change, as it does in {clear} of {len(found)} cells; without any effect it would in one of twenty. "
         "The doublings are fitted to all cells together, within each seed, and averaged over seeds. "
-        f"Batches of {row.batch_size}. {row.protocol.card()}."
+        f"Batches of {row.batch_size}. {row.protocol.card()}.{floor_sentence(row.protocol)}"
     )
-    if floor is not None:
-        note += f" Noise floor of the distance: {floor:.2f}."
     table = folder / "scale_of_effect.md"
-    parts = (scale_markdown(found, row, whole), trends_markdown(fitted), note + "\n")
+    parts = (scale_markdown(found, row), trends_markdown(fitted), note + "\n")
     atomic.write_text(table, "\n".join(parts))
     facts: dict[str, Any] = {
         "item": "scale_of_effect",
         "protocol": row.protocol.model_dump(mode="json"),
         "noise_floor": floor,
-        "training_images": whole,
+        "training_images": num_train_images(row.data),
         "cells": [
-            {"size": c.size, "parameters": c.parameters, "images": c.subset or whole, "step": c.step,
+            {"size": c.size, "parameters": c.parameters, "images": c.images, "step": c.step,
              "epochs": c.epochs, "baseline": c.baseline, "clear": c.clear, **plain(c.part.estimate)}
             for c in found
         ],
         "trends": plain({name: part.estimate for name, part in fitted.items()}),
         "runs": run_facts(pool, [cell for cell in cells if cell.spec.objective.kind == "sit"], row),
     }  # fmt: skip
-    return table, save(scale_figure(found, row, whole), folder / "scale_of_effect", facts, stamp=row.stamp)
+    return table, save(scale_figure(found, row), folder / "scale_of_effect", facts, stamp=row.stamp)

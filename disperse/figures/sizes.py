@@ -19,7 +19,7 @@ from ..models import preset
 from ..models.flops import num_parameters
 from ..spec import RunSpec
 from .changes import change_bar, claim_facts, paper_diamond, percent, shown_bounds
-from .facts import floor_of, plain, run_facts
+from .facts import floor_of, floor_sentence, plain, run_facts
 from .norm_cost import count_of_seeds
 from .systems import SYSTEM_NAMES
 from .theme import COLORS, floor_line, log_axis, new_figure, save
@@ -63,8 +63,7 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
     counts = {entry.change.n for entry in rows if entry.change}
     title = f"Change, {count_of_seeds(counts)}" if counts else "Change"
     right.set(ylabel="change against the baseline, %", title=title)
-    if floor is not None:
-        floor_line(left, floor, "real against real", right=False)
+    floor_line(left, floor, "real against real", right=False)
     if rows:
         log_axis(left.yaxis)
     _legends(left, right, [kind for kind in MARKERS if any(s.objective.kind == kind for s in specs.values())])
@@ -258,9 +257,8 @@ def draw_model_size(pool: list[Record], cells: list[Cell], row: Profile, folder:
         "Mean ± half the 95% interval over training seeds (Student's t); one seed has no interval. The slope "
         "is fitted to the changes of one seed over the logarithm of the parameters, and averaged over seeds. "
         f"{row.num_steps} steps of {row.batch_size} images. {row.protocol.card()}. Samplers: {samplers}."
+        f"{floor_sentence(row.protocol)}"
     )
-    if floor is not None:
-        note += f" Noise floor of the distance: {floor:.2f}."
     table = folder / "model_size.md"
     claim, sizes = tables.claims_markdown(judgements), size_markdown(rows, cells)
     parts = (claim, sizes, slopes_markdown(slopes), note + "\n", rates_markdown(scan, row))

@@ -10,15 +10,14 @@ from torch import Tensor
 
 from .. import atomic
 from ..analysis.gaussian import GaussianFlow, ode_error, order, sde_error
-from ..evaluation import noise_floor
 from ..experiments import compare, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..objectives import PATHS
 from ..sampling.sde import diffusion_coefficient
-from .facts import plain
-from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save, student_band
+from .facts import floor_of, plain
+from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save, say_not_measured, student_band
 
 SOLVER_COLORS = {
     "euler": COLORS["hinge"],
@@ -121,10 +120,12 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         ax.set(xlabel="training step", ylabel=ylabel)
         ax.set_xticks(sorted(set(frame.step)))
     left.set_title("Quality")
-    right.set_title("Is it the digit asked for?")
-    floor_line(left, noise_floor(row.protocol).value, "real against real", right=False)
+    right.set_title("Is it the class asked for?")
+    floor_line(left, floor_of(row.protocol), "real against real", right=False)
     log_axis(left.yaxis)
     right.set_ylim(top=1.01)
+    if frame.agreement.isna().all():
+        say_not_measured(right)
     handles, labels = left.get_legend_handles_labels()
     left.get_legend().remove()
     shown = [(h, TERMS.get(name, name)) for h, name in zip(handles, labels, strict=True)

@@ -89,12 +89,19 @@ def log_axis(axis: Axis, ticks: Sequence[float] = ()) -> None:
     else:  # less than an eighth of an octave: round numbers at equal distances
         places = [place for place in MaxNLocator(4).tick_values(low, high) if low <= place <= high]
     axis.set_major_locator(FixedLocator(places))
-    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_major_formatter(FormatStrFormatter("%.10g"))
     axis.set_minor_locator(NullLocator())
 
 
-def floor_line(ax: Axes, value: float, label: str, *, color: str = "", right: bool = True) -> None:
-    """A thin dashed line across at ``value`` with its name above, at the right or left end."""
+def say_not_measured(ax: Axes) -> None:
+    """In the middle of a panel that has nothing to show."""
+    ax.annotate("not measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="grey")
+
+
+def floor_line(ax: Axes, value: float | None, label: str, *, color: str = "", right: bool = True) -> None:
+    """A thin dashed line across at ``value`` with its name above, at the right or left end; None: no line."""
+    if value is None:
+        return
     color = color or ACCENT
     ax.axhline(value, color=color, linestyle="--", linewidth=1, zorder=1)
     ax.annotate(

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, noise_floor
+from ..evaluation import Estimate
 from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
-from .facts import curve_facts, plain, run_facts
+from .facts import curve_facts, floor_of, plain, run_facts
 from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
 
 
@@ -28,11 +28,10 @@ def variants_figure(rows: list[compare.Row], pool: list[Record], cells: list[Cel
         values = finals[finals.label == entry.label].fd
         left.scatter(np.full(len(values), position - 0.15), values, s=18, color=color, alpha=0.45)
         _interval(left, position + 0.05, entry.metrics["fd"].value, entry.metrics["fd"], color)
-    floor = noise_floor(row.protocol)
-    floor_line(left, floor.value, "real against real")
+    floor_line(left, floor_of(row.protocol), "real against real")
     left.set_ylim(bottom=0)
     left.set_ylabel("Fréchet distance (lower is better)")
-    left.set_title(f"Ours: digits, {row.num_steps} steps")
+    left.set_title(f"Ours: {row.data}, {row.num_steps} steps")
     _names(left, [entry.label for entry in rows])
 
     changed = [entry for entry in rows if entry.change is not None]
@@ -75,7 +74,7 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
                      errorbar=student_band, ax=ax, legend=ax is axes[0])  # fmt: skip
         ax.set(xlabel="training step", ylabel=ylabel, title=title)
         ax.set_xticks(sorted(set(frame.step)))
-    floor_line(axes[0], noise_floor(row.protocol).value, "real against real", right=False)
+    floor_line(axes[0], floor_of(row.protocol), "real against real", right=False)
     log_axis(axes[0].yaxis)
     handles, _ = axes[0].get_legend_handles_labels()
     axes[0].legend(handles, [paper.name_of(label) for label in labels])
@@ -89,7 +88,7 @@ def variants_facts(
     return {
         "item": "variants",
         "protocol": row.protocol.model_dump(mode="json"),
-        "noise_floor": noise_floor(row.protocol).value,
+        "noise_floor": floor_of(row.protocol),
         "rows": compare.as_json(rows),
         "runs": run_facts(pool, cells, row),
     }
@@ -102,7 +101,7 @@ def learning_curves_facts(pool: list[Record], cells: list[Cell], row: Profile) -
     return {
         "item": "variants",
         "protocol": row.protocol.model_dump(mode="json"),
-        "noise_floor": noise_floor(row.protocol).value,
+        "noise_floor": floor_of(row.protocol),
         "curves": curve_facts(pd.DataFrame(values), shown),
         "values": plain([{key: entry[key] for key in ("label", "seed", "step", *shown)} for entry in values]),
         "runs": run_facts(pool, cells, row),

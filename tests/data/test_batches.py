@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from disperse.atomic import digest
-from disperse.data import batch_indices, digits, load_data
+from disperse.data import DATASETS, batch_indices, digits, load_data, num_train_images
 from disperse.errors import ConfigError
 
 
@@ -43,6 +43,17 @@ def test_unknown_data(name: object) -> None:
         load_data(name)
     with pytest.raises(ConfigError, match=r'split = .*did you mean "train"'):
         load_data("digits", "trian")
+
+
+def test_the_number_of_images_is_known_without_reading_them() -> None:
+    for name in ("digits", "digits:160"):
+        assert num_train_images(name) == len(load_data(name))
+    assert {name: num_train_images(name) for name in DATASETS} == {
+        "digits": 1297, "cifar10": 50_000, "imagenet256-latents": 1_281_167,
+    }  # fmt: skip
+    assert num_train_images("cifar10@f35c81e2:200") == 200
+    with pytest.raises(ConfigError, match=r"data = 'digit': expected one of digits"):
+        num_train_images("digit")
 
 
 def test_first_batches_never_move() -> None:

@@ -7,6 +7,7 @@ import pytest
 from disperse.evaluation import Protocol
 from disperse.experiments import PROFILES, Profile
 from disperse.experiments.store import Record, seal
+from disperse.models import model_config
 from disperse.spec import RunSpec
 
 TOY = Profile(
@@ -34,7 +35,7 @@ def record(spec: RunSpec, step: int, protocol: Protocol, *, fd: float = 1.0, rms
     blocks: list[dict[str, Any]] = [
         {"block": block, "level": level, "rms": rms * (1 + block) + level, "spread": 1.0,
          "effective_rank": 10.0 + block, "mean_cosine": 0.5, "update_rms": 0.5 if block else None}
-        for block in range(4) for level in (0.25, 0.5, 0.75)
+        for block in range(model_config(spec.model).depth) for level in (0.25, 0.5, 0.75)
     ]  # fmt: skip
     return seal({
         "name": spec.name, "fingerprint": spec.fingerprint, "seed": spec.seed, "step": step,

@@ -60,7 +60,7 @@ def test_blocks_stand_at_their_share_of_the_depth() -> None:
     assert found.keys() == expected.keys()
     assert all(found[x] == pytest.approx(y, abs=0.1) for x, y in expected.items())
     assert [label.get_text() for label in ax.get_xticklabels()] == [
-        "block 0\n0.25", "block 1\n0.5", "block 2\n0.75", "block 3\n1", "all",
+        "0\n0.25", "1\n0.5", "2\n0.75", "3\n1", "all",
     ]  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """Model size by data by length: what is drawn and written, what is fitted, of all runs and of some."""
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -13,7 +12,7 @@ from disperse.experiments.items import Cell, item
 from disperse.experiments.statements import parameters
 from disperse.experiments.store import Record
 from disperse.figures import draw_scale, read_sidecar, scale_figure
-from disperse.figures.scale import changes, training_images, trends
+from disperse.figures.scale import changes, trends
 
 from ..experiments.cases import TOY, record, toy
 
@@ -51,12 +50,12 @@ def without(cells: list[Cell], gone: str) -> list[Cell]:
 
 def test_every_cell_of_the_grid_is_its_paired_log_ratio() -> None:
     cells = cells_of(0, 1, 2)
-    found = changes(evaluated(cells), cells, TOY, WHOLE)
+    found = changes(evaluated(cells), cells, TOY)
     assert {(c.size, c.images, c.step) for c in found} == {
         (size, images, step) for size in ("Pico", "Nano") for images in (50, WHOLE) for step in (2, 4)
     }
     assert len(found) == 8  # DiT's are left out
-    one = next(c for c in found if (c.size, c.subset, c.step) == ("Nano", 50, 2))
+    one = next(c for c in found if (c.size, c.images, c.step) == ("Nano", 50, 2))
     own = {c.spec.seed: math.exp(effect(c, 2)) for c in cells if c.label == "sit-Nano-50-infonce-l2"}
     expected = log_ratio(own, dict.fromkeys(own, 1.0))
     assert (one.part.estimate.value, one.part.estimate.low) == pytest.approx((expected.value, expected.low))
@@ -67,7 +66,7 @@ def test_every_cell_of_the_grid_is_its_paired_log_ratio() -> None:
 
 def test_trends_are_those_that_were_put_in() -> None:
     cells = cells_of(0, 1, 2)
-    fitted = trends(changes(evaluated(cells), cells, TOY, WHOLE), TOY)
+    fitted = trends(changes(evaluated(cells), cells, TOY), TOY)
     assert {name: part.estimate.value for name, part in fitted.items()} == pytest.approx(TREND, abs=1e-9)
     assert all(part.estimate.n == 3 for part in fitted.values())
 
@@ -75,12 +74,12 @@ def test_trends_are_those_that_were_put_in() -> None:
 @pytest.mark.parametrize("gone", ["Nano-50", "sit-Nano-infonce", "sit-Pico-baseline"])
 def test_no_trend_without_every_cell(gone: str) -> None:
     cells = without(cells_of(0, 1), gone)
-    assert trends(changes(evaluated(cells), cells, TOY, WHOLE), TOY) == {}
+    assert trends(changes(evaluated(cells), cells, TOY), TOY) == {}
 
 
 def test_a_trend_is_of_the_seeds_that_have_every_cell() -> None:
     cells = [c for c in cells_of(0, 1, 2) if c.spec.seed < 2 or "Nano-50" not in c.label]
-    fitted = trends(changes(evaluated(cells), cells, TOY, WHOLE), TOY)
+    fitted = trends(changes(evaluated(cells), cells, TOY), TOY)
     assert set(fitted["steps"].values) == {0, 1}
 
 
@@ -103,8 +102,8 @@ def test_table_and_sidecar_hold_every_cell(tmp_path: Path) -> None:
 
 def test_the_maps_frame_what_is_clear_and_say_what_is_not_trained() -> None:
     cells = without(cells_of(0, 1, 2), "sit-Nano-50")
-    found = changes(evaluated(cells), cells, TOY, WHOLE)
-    figure = scale_figure(found, TOY, WHOLE)
+    found = changes(evaluated(cells), cells, TOY)
+    figure = scale_figure(found, TOY)
     early, late = figure.axes[:2]
     assert early.get_title(loc="left") == "2 steps, 3 seeds"
     assert [label.get_text() for label in early.get_yticklabels()] == ["50", "all 1297"]
@@ -119,7 +118,7 @@ def test_the_maps_frame_what_is_clear_and_say_what_is_not_trained() -> None:
 
 def test_the_lines_go_by_steps_and_by_epochs() -> None:
     cells = cells_of(0, 1)
-    figure = scale_figure(changes(evaluated(cells), cells, TOY, WHOLE), TOY, WHOLE)
+    figure = scale_figure(changes(evaluated(cells), cells, TOY), TOY)
     by_steps, by_epochs = figure.axes[-2:]
     drawn = [[tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2 and line.get_marker() != "None"]
              for ax in (by_steps, by_epochs)]  # fmt: skip
@@ -136,7 +135,7 @@ def test_one_seed_has_no_interval_and_no_frame(tmp_path: Path) -> None:
     assert text.count("(one seed), n = 1") == 8
     assert "**" not in text
     assert all(cell["low"] is None and not cell["clear"] for cell in facts["cells"])
-    maps = scale_figure(changes(evaluated(cells), cells, TOY, WHOLE), TOY, WHOLE).axes[:2]
+    maps = scale_figure(changes(evaluated(cells), cells, TOY), TOY).axes[:2]
     assert not any(isinstance(patch, Rectangle) for ax in maps for patch in ax.patches)
     assert sum("(one seed)" in label.get_text() for ax in maps for label in ax.texts) == 8
 
@@ -156,24 +155,6 @@ def test_what_is_not_there_is_left_out(tmp_path: Path, gone: str) -> None:
 
 def test_a_milestone_is_shown_before_the_run_is_at_its_end() -> None:
     cells = cells_of(0, 1)
-    found = changes([r for r in evaluated(cells) if r["step"] == 2], cells, TOY, WHOLE)
+    found = changes([r for r in evaluated(cells) if r["step"] == 2], cells, TOY)
     assert {c.step for c in found} == {2}
     assert len(found) == 4
-
-
-def test_the_number_of_images_comes_from_the_data() -> None:
-    assert training_images(TOY) == WHOLE
-    assert training_images(dataclasses.replace(TOY, data="cifar10")) is None  # a user brings it
-
-
-def test_where_the_number_is_unknown_the_whole_is_called_all(tmp_path: Path) -> None:
-    cells = cells_of(0, 1)
-    found = changes(evaluated(cells), cells, TOY, None)
-    assert {c.epochs for c in found if c.subset is None} == {None}
-    assert trends(found, TOY) == {}
-    figure = scale_figure(found, TOY, None)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["50", "all"]
-    lines = [
-        line for line in figure.axes[-1].lines if len(line.get_xdata()) == 2 and line.get_marker() != "None"
-    ]
-    assert len(lines) == 2  # only those of the part

@@ -99,7 +99,7 @@ def one_seed() -> list[Record]:
 
 def test_captions_say_one_seed() -> None:
     frame = curves_frame({("baseline", 0): (20, 40), ("infonce-l2", 0): (20, 40)})
-    assert "over 1 seed." in norm_cost_markdown(frame, "card.", 0.2)
+    assert "over 1 seed." in norm_cost_markdown(frame, "card.")
     assert norm_cost_figure(frame, ROW).axes[0].get_title(loc="left") == "40 steps, 1 seed"
 
 
