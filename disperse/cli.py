@@ -275,17 +275,18 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from .errors import StorageError
+    from .errors import ConfigError, StorageError
     from .experiments import finished, look_at_finished, publish
-    from .figures import draw_samples
+    from .figures import draw_from_weights
 
     look_at_finished(options.profile, options.seeds)
     new = publish(options.profile, finished(options.profile, options.seeds))
     print(f"{new} new evaluations; redraw with `disperse figures --profile {options.profile}`")
     try:
-        print(draw_samples(options.profile))  # weights are not published, so the picture is made here
-    except StorageError as error:
-        print(f"no picture of samples: {error}")
+        for path in draw_from_weights(options.profile):  # weights are not published, so they are drawn here
+            print(path)
+    except (ConfigError, StorageError) as error:
+        print(f"no pictures of samples: {error}")
 
 
 COMMANDS = {

@@ -10,6 +10,7 @@ from .ablations import (
 from .beyond_fid import draw_beyond_fid
 from .changes import draw_changes
 from .curated import draw_curated, draw_pairs, other_baseline
+from .from_weights import draw_from_weights
 from .grid import draw_grid
 from .guided import draw_guided
 from .idea import dispersing_points_figure, floor_figure, points_facts
@@ -51,6 +52,7 @@ __all__ = [
     "draw_convergence",
     "draw_curated",
     "draw_from",
+    "draw_from_weights",
     "draw_grid",
     "draw_grids",
     "draw_guided",

@@ -37,17 +37,17 @@ def draw_published(profile_name: str, into: Path | None = None) -> list[Path]:
             f"length and protocol, found {', '.join(sorted(finished)) or 'none'}; run `disperse reproduce`, "
             "then `disperse publish`"
         )
-    folder = (into or home() / "figures") / profile_name
+    folder, kept = (into or home() / "figures") / profile_name, home() / "figures" / profile_name
     paths: list[Path] = []
     shown = []
     for section in SECTIONS:
         cells = section.cells(pool, row, seeds)
-        if cells:
+        if cells and section.there(kept):
             paths += section.draw(pool, cells, row, folder)
             shown.append(section)
     claims = verdicts(pool, row)
     paths.append(folder.parent / "README.md")
-    atomic.write_text(paths[-1], _index(row, pool, shown, folder, claims))
+    atomic.write_text(paths[-1], _index(row, pool, shown, folder, kept, claims))
     readme = home() / "README.md"
     if into is None and readme.exists():
         atomic.write_text(readme, with_claims(readme.read_text(encoding="utf-8"), claims))
@@ -62,15 +62,14 @@ def with_claims(text: str, claims: list[Verdict]) -> str:
 
 
 def _index(
-    row: Profile, pool: list[Record], shown: list[Section], folder: Path, claims: list[Verdict]
+    row: Profile, pool: list[Record], shown: list[Section], folder: Path, kept: Path, claims: list[Verdict]
 ) -> str:
     template = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
-    kept = home() / "figures" / row.name  # pictures drawn from weights, which are not published
     return template.format(
         profile=row.name,
         evaluations=len(pool),
         runs=len({record["fingerprint"] for record in pool}),
         claims=verdicts_markdown(claims, "../notebooks"),
-        rows="".join(section.index_row(folder) for section in shown),
+        rows="".join(section.index_row(folder, kept) for section in shown),
         sections="\n".join(section.markdown(folder, kept) for section in shown),
     )

@@ -66,24 +66,32 @@ class Section:
         some = any(cell.against in there and cell.label in there for cell in own if cell.against)
         return every if wanted <= there.keys() or (self.partly and some) else []
 
+    def there(self, kept: Path) -> dict[str, str]:
+        """Its pictures: those it draws, and those in the folder ``kept`` that were drawn from weights."""
+        return self.pictures | {
+            stem: alt for stem, alt in self.kept.items() if (kept / f"{stem}.png").exists()
+        }
+
     def markdown(self, folder: Path, kept: Path) -> str:
         """Heading, table and pictures."""
         parts = [f"## {self.title}\n"]
         if self.table:
             parts.append((folder / f"{self.table}.md").read_text(encoding="utf-8"))
-        there = {stem: alt for stem, alt in self.kept.items() if (kept / f"{stem}.png").exists()}
-        parts += [f"![{alt}]({folder.name}/{stem}.png)\n" for stem, alt in {**self.pictures, **there}.items()]
+        parts += [f"![{alt}]({folder.name}/{stem}.png)\n" for stem, alt in self.there(kept).items()]
         return "\n".join(parts)
 
-    def index_row(self, folder: Path) -> str:
+    def index_row(self, folder: Path, kept: Path) -> str:
         """Its line in the list of what there is."""
         files = [f"[table]({folder.name}/{self.table}.md)"] if self.table else []
-        first = next(iter(self.pictures))
-        for stem in self.pictures:
-            name = "picture" if stem == first else stem.replace("_", " ")
+        for number, stem in enumerate(self.there(kept)):
+            name = stem.replace("_", " ") if number else "picture"
             files.append(f"[{name}]({folder.name}/{stem}.png)")
         link = f"[`{self.notebook}`](../notebooks/{self.notebook}.ipynb)"
         return f"| {self.title} | {link} | {', '.join(files)} |\n"
+
+
+def _nothing(*_: object) -> tuple[Path, ...]:
+    return ()
 
 
 def _sampler(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, ...]:
@@ -113,7 +121,12 @@ SECTIONS = (
         "Variants", "variants", "variants", draw_variants,
         {"variants": "Distances with intervals, and changes beside the paper's",
          "learning_curves": "Learning curves, norm, rank and direction"}, "variants", partly=True,
-        kept={"samples": "Samples of the baseline and of the paper's setting from the same noise"},
+    ),
+    Section(
+        "Samples, picked and not", "samples", "pair", _nothing, {},
+        kept={"samples": "Samples of the baseline and of the paper's setting from the same noise, in order",
+              "samples_curated": "The samples of each of which the classifier is surest",
+              "samples_pairs": "What the same noise becomes with and without the term, and how far apart"},
     ),
     Section(
         "Variants beside their contrastive parents", "variants", "contrastive", draw_grid,
@@ -159,6 +172,7 @@ SECTIONS = (
         "Beyond the distance", "beyond_fid", "scale_of_effect", _looked(draw_beyond_fid, twice=True),
         {"beyond_fid": "Precision, recall and agreement; copies and the gap of losses by training images"},
         "beyond_fid", ("pair",), look="against_training",
+        kept={"nearest": "Samples beside the training images that they are nearest to"},
     ),
     Section(
         "Noise level by noise level", "per_timestep", "pair", _looked(draw_per_timestep),

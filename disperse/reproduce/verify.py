@@ -19,6 +19,7 @@ from ..errors import StorageError
 from ..experiments import home, profile
 from ..experiments.store import Record, check_seal, published_path, seal
 from ..figures import draw_published
+from ..figures.sections import SECTIONS
 from ..spec import NUMERICS
 from . import retrain
 
@@ -28,7 +29,8 @@ NOT_COMPARED = {"date", "commit", "picture_sha256", "sha256"}
 OK, STALE, DIFFERS, MISSING, EDITED, STRAY = "ok", "STALE", "DIFFERS", "MISSING", "EDITED", "STRAY"
 BEGUN = "train"
 UNSEALED = "without a seal: drawn by an earlier version"
-FROM_WEIGHTS = ("samples",)  # drawn when results are published, by weights that are not
+# Drawn when results are published, by weights that are not.
+FROM_WEIGHTS = {stem for section in SECTIONS for stem in section.kept}
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import torch
 from disperse.errors import DisperseError
 from disperse.experiments import ITEMS, item, publish, run_folder
 from disperse.experiments.store import Record
-from disperse.figures import draw_published, draw_samples, points_facts, read_sidecar
+from disperse.figures import draw_from_weights, draw_published, draw_samples, points_facts, read_sidecar
 from disperse.figures.norm_cost import count_of_seeds, norm_cost_figure, norm_cost_markdown, paired_curves
 from disperse.figures.sampler import convergence_figure, convergence_frame, relative_to_finest
+from disperse.figures.sections import SECTIONS
 from disperse.figures.variants import learning_curves_figure
 from disperse.losses import DispersiveLoss
 from disperse.training import train
@@ -138,13 +139,20 @@ def test_samples_of_both_runs_on_the_same_noise(toy: object, store: Path) -> Non
     assert "4 steps" in facts["sampler"]
     assert draw_samples("toy", folder=store / "elsewhere", num=3).parent == store / "elsewhere"
 
+    paths = draw_from_weights("toy", folder=store / "all")
+    assert {path.stem for path in paths} == {stem for section in SECTIONS for stem in section.kept}
+    for path in paths:
+        steps = {(run["label"], run["step"]) for run in read_sidecar(path)["runs"]}
+        assert steps == {("baseline", TOY.num_steps), ("infonce-l2", TOY.num_steps)}
+
 
 def test_the_index_shows_the_samples_where_they_were_drawn(folder: Path) -> None:
     index = folder.parent / "README.md"
-    assert "samples" not in index.read_text()
-    (folder / "samples.png").write_bytes(b"")
+    assert "samples.ipynb" not in index.read_text()
+    (folder / "samples_pairs.png").write_bytes(b"")
     draw_published("smoke")
-    assert "(smoke/samples.png)" in index.read_text()
+    assert index.read_text().count("(smoke/samples_pairs.png)") == 2  # in the list and in its section
+    assert "samples.png" not in index.read_text()
 
 
 def test_facts_of_points_in_the_plane() -> None:

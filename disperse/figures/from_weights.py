@@ -1,0 +1,37 @@
+"""Pictures that need the weights of runs: drawn where those were trained, published beside the results."""
+
+from pathlib import Path
+
+from ..experiments import home, item, profile
+from ..models import model_config
+from .curated import draw_curated, draw_pairs, other_baseline
+from .nearest import draw_nearest
+from .samples import draw_from, draw_grids
+
+CANDIDATES = 20  # of each class, to pick from
+SHOWN = 100  # uncurated, and pairs that are measured
+
+
+def draw_from_weights(profile_name: str, *, folder: Path | None = None, seed: int = 0) -> list[Path]:
+    """Draw baseline and ℓ2 of one training seed: all samples, picked ones, pairs, nearest training images.
+
+    Args:
+        profile_name: row of the ladder.
+        folder: where to; ``figures/<profile>`` by default.
+        seed: of training; pairs are compared with those of the next seed, where that is trained.
+
+    Raises:
+        ConfigError: the profile's evaluator is no classifier.
+        StorageError, CheckpointError: a run is not trained on this machine; weights are not published.
+    """
+    row = profile(profile_name)
+    folder = home() / "figures" / profile_name if folder is None else folder
+    cells = item("pair", profile_name, (seed,))
+    classes = model_config(row.model, **row.overrides).num_classes
+    drawn = [draw_from(cell, row, max(SHOWN, CANDIDATES * classes)) for cell in cells]
+    return [
+        draw_grids(drawn, row, folder / "samples", num=SHOWN),
+        draw_curated(drawn, row, folder, candidates=CANDIDATES),
+        draw_pairs(drawn, row, folder, other=other_baseline(row, seed + 1, SHOWN), num=SHOWN),
+        draw_nearest(row, folder, seed=seed),
+    ]
