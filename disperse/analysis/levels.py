@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..data import ImageSet
+from ..errors import ConfigError
 from ..models import DiffusionTransformer
 from ..objectives import Draws, Objective, build_objective
 from ..regularizers import DispersiveRegularizer
@@ -79,6 +80,9 @@ def gradients_by_level(
     Args:
         model, spec, term: as of ``measure_levels``.
         data: images and labels; as many whole batches as there are.
+
+    Raises:
+        ConfigError: fewer images than a group of the term has rows.
     """
     device = next(model.parameters()).device
     objective = build_objective(spec.objective, model.config.num_classes)
@@ -86,6 +90,10 @@ def gradients_by_level(
     (block,) = regularizer.blocks
     size = min(spec.batch_size, len(data))
     size -= size % (term.local_batch or 1)
+    if size == 0:
+        raise ConfigError(
+            f"{len(data)} images: expected at least local_batch = {term.local_batch}, a whole group"
+        )
     whole = slice(len(data) - len(data) % size)
     x, y = data.images[whole].to(device), data.labels[whole].to(device)
     parameters = [p for name, p in model.named_parameters() if name != "pos_embed"]  # which is fixed

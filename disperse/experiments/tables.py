@@ -20,12 +20,18 @@ def with_interval(estimate: Estimate, digits: int = 2) -> str:
     return f"{estimate.value:.{digits}f} ± {(estimate.high - estimate.low) / 2:.{digits}f}"
 
 
+def whole(value: float) -> str:
+    """``+12``, ``-3``, and ``0`` for what rounds to it: neither ``-0`` nor ``+0``."""
+    return f"{round(value):+d}".replace("+0", "0")
+
+
 def percent_interval(change: Estimate | None) -> str:
     """A log ratio as ``+12% [+5%, +20%]``."""
     if change is None:
         return ""
     value, low, high = (100 * np.expm1(v) for v in (change.value, change.low, change.high))
-    return f"{value:+.0f}%" + (f" [{low:+.0f}%, {high:+.0f}%]" if np.isfinite(low) else " (one seed)")
+    interval = f" [{whole(low)}%, {whole(high)}%]" if np.isfinite(low) else " (one seed)"
+    return f"{whole(value)}%{interval}"
 
 
 def times_interval(ratio: Estimate | None) -> str:

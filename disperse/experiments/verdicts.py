@@ -10,6 +10,7 @@ from .items import item
 from .profiles import Profile
 from .statements import STATEMENTS
 from .store import Record
+from .tables import whole
 
 # Statement → the notebook that shows it, and the items whose runs it compares. Holm's correction is over
 # the claims of one notebook.
@@ -79,7 +80,7 @@ def _ours(parts: list[Part]) -> str:
     below = sum(part.estimate.high < 0 for part in parts)
     above = sum(part.estimate.low > 0 for part in parts)
     changes = [_change(part) for part in parts if " / " in part.label]
-    span = f"{min(changes):+.0f}%" + (f" to {max(changes):+.0f}%" if len(changes) > 1 else "")
+    span = f"{whole(min(changes))}%" + (f" to {whole(max(changes))}%" if len(changes) > 1 else "")
     span = span.replace("-", "−")
     return f"{span} ({below} of {len(parts)} as claimed, {above} against)"
 

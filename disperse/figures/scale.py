@@ -200,7 +200,8 @@ def _map(ax: Axes, found: list[Change], row: Profile, bound: float) -> None:
 
 def _in_two_lines(change: Estimate) -> str:
     value, low, high = percent(change)
-    return f"{value:+.0f}%\n" + ("(one seed)" if np.isnan(change.low) else f"[{low:+.0f}, {high:+.0f}]")
+    interval = "(one seed)" if np.isnan(change.low) else f"[{tables.whole(low)}, {tables.whole(high)}]"
+    return f"{tables.whole(value)}%\n{interval}"
 
 
 def _name(images: int, row: Profile) -> str:

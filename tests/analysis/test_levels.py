@@ -6,6 +6,7 @@ import torch
 from disperse.analysis import measure_levels
 from disperse.analysis.levels import gradients_by_level
 from disperse.data import ImageSet, digits
+from disperse.errors import ConfigError
 from disperse.models import DiffusionTransformer, build_model, preset
 from disperse.objectives import build_objective
 from disperse.rng import normal
@@ -106,3 +107,9 @@ def test_a_level_with_few_rows_says_nothing(
     few = ImageSet(SEEN.images[:16], SEEN.labels[:16])
     rows = gradients_by_level(model, SPEC, few, TERM)
     assert {row["gradient_cosine"] for row in rows} == {None}
+
+
+def test_fewer_images_than_a_group_are_refused(model: DiffusionTransformer) -> None:
+    few = ImageSet(SEEN.images[:3], SEEN.labels[:3])
+    with pytest.raises(ConfigError, match=f"3 images: expected at least local_batch = {TERM.local_batch}"):
+        gradients_by_level(model, SPEC, few, TERM)

@@ -218,6 +218,15 @@ def test_numbers_as_text() -> None:
     assert tables.percent_interval(change) == "+12% [+5%, +20%]"
     assert tables.percent_interval(Estimate(math.log(0.5), math.nan, math.nan, 1, "")) == "-50% (one seed)"
     assert tables.percent_interval(None) == ""
+    small = Estimate(math.log(0.999), math.log(0.996), math.log(1.002), 3, "")
+    assert tables.percent_interval(small) == "0% [0%, 0%]"
+    assert [tables.whole(value) for value in (-10.4, 9.5, 0.6, -0.4, 100.0)] == [
+        "-10",
+        "+10",
+        "+1",
+        "0",
+        "+100",
+    ]
 
 
 def test_the_markdown_says_how_and_how_many() -> None:
