@@ -60,12 +60,38 @@ class Claim:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What our runs say of a claim: the verdict, its p after Holm's correction, and the smallest n."""
+    """What our runs say of a claim.
+
+    Attributes:
+        claim: that is judged.
+        verdict: ``"agrees"``, ``"disagrees"`` or ``"can't tell"``.
+        p: of the verdict, after both corrections.
+        deciding: the comparison that the verdict stands on: of a claim that agrees the least sure one, of one
+            that disagrees the surest that is the other way. None where nothing is decided.
+    """
 
     claim: Claim
     verdict: str
     p: float
-    n: int
+    deciding: Part | None
+
+    @property
+    def counts(self) -> list[int]:
+        """Seeds of each comparison."""
+        return [len(part.values) for part in self.claim.parts]
+
+    @property
+    def said(self) -> str:
+        """The verdict; where nothing can be told, also whether runs are missing."""
+        if self.deciding or (self.counts and min(self.counts)):
+            return self.verdict
+        return "not all trained yet" if any(self.counts) else "not trained yet"
+
+    @property
+    def seeds(self) -> str:
+        """Fewest and most seeds of the comparisons that have any: ``"3"``, ``"1–6"``, or empty."""
+        there = sorted({count for count in self.counts if count})
+        return "–".join(str(count) for count in dict.fromkeys((there[0], there[-1]))) if there else ""
 
 
 def difference(values: Values, better: str, worse: str) -> Part:
@@ -89,24 +115,27 @@ def slope(sizes: Mapping[str, float], changes: Values, name: str) -> Part:
 
 
 def judge(claims: list[Claim]) -> list[Judgement]:
-    """Verdicts on the claims of one notebook; a part without any seed makes its claim "can't tell"."""
-    directions, raw = [], []
-    for claim in claims:
-        agrees = max((_one_way(part, -1) for part in claim.parts), default=1.0)
-        against = [_one_way(part, +1) for part in claim.parts]
-        disagrees = min([1.0, *(p * len(against) for p in against)])
-        directions.append("agrees" if agrees < disagrees else "disagrees")
-        raw.append(min(agrees, disagrees))
-    adjusted = _holm(raw)
+    """Verdicts on the claims of one notebook; a claim agrees only where every part of it has seeds."""
+    raw = [_judge_alone(claim) for claim in claims]
+    adjusted = _holm([p for _, p, _ in raw])
     return [
-        Judgement(
-            claim,
-            direction if p < LEVEL else "can't tell",
-            p,
-            min((len(part.values) for part in claim.parts), default=0),
-        )
-        for claim, direction, p in zip(claims, directions, adjusted, strict=True)
+        Judgement(claim, verdict, p, part) if p < LEVEL else Judgement(claim, "can't tell", p, None)
+        for claim, (verdict, _, part), p in zip(claims, raw, adjusted, strict=True)
     ]
+
+
+def _judge_alone(claim: Claim) -> tuple[str, float, Part | None]:
+    """The likelier verdict, its p before Holm's correction, and the comparison that this is of."""
+    agrees = max(((_one_way(part, -1), part) for part in claim.parts), key=_first, default=(1.0, None))
+    against = min(((_one_way(part, +1), part) for part in claim.parts), key=_first, default=(1.0, None))
+    disagrees = min(1.0, against[0] * max(len(claim.parts), 1))
+    if agrees[0] < disagrees:
+        return "agrees", agrees[0], agrees[1]
+    return "disagrees", disagrees, against[1]
+
+
+def _first(pair: tuple[float, Part | None]) -> float:
+    return pair[0]
 
 
 def _one_way(part: Part, sign: int) -> float:

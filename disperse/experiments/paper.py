@@ -96,6 +96,15 @@ CLAIMED = {
     11: "−6.2% to −8.2%",
 }
 
+# What a claim says beyond the comparisons that its verdict stands on.
+NOT_TESTED = {
+    4: "that ℓ2 alone is not helped",
+    5: "that covariance is level",
+    8: "that the term reduces overfitting: see `beyond_fid`",
+    10: "how much longer: only that norms rise",
+    11: "that MeanFlow with the term beats other one-step systems, whose FIDs are of another data set",
+}
+
 COLUMNS = ("independent", "restricted", "dispersive")  # of VARIANTS_FID
 NAMES |= {f"{v}-{view}": f"{NAMES[v]}, {view}" for v in VARIANTS_FID for view in COLUMNS[:2]}
 

@@ -166,20 +166,47 @@ def grid_section(judgements: list[Judgement], rows: list[Row]) -> str:
 
 def claims_markdown(judgements: list[Judgement]) -> str:
     """Claims of the paper, what our runs say of each, and the comparisons that the verdict rests on."""
-    lines = ["| claim of the paper | at this scale | p (Holm) | n | comparisons |", "|" + "---|" * 5]
+    lines = ["| claim of the paper | at this scale | p (corrected) | seeds | comparisons | decided by |",
+             "|" + "---|" * 6]  # fmt: skip
     for judgement in judgements:
         parts = judgement.claim.parts
         below = sum(part.estimate.high < 0 for part in parts if part.values)
         above = sum(part.estimate.low > 0 for part in parts if part.values)
+        counted = (
+            f"{len(parts)}: {below} as claimed, {above} the other way, {len(parts) - below - above} open"
+        )
         lines.append(
-            f"| {judgement.claim.number}. {paper.CLAIMS[judgement.claim.number]} | **{judgement.verdict}** | "
-            f"{judgement.p:.2g} | {judgement.n} | {len(parts)}: {below} as claimed, {above} the other way, "
-            f"{len(parts) - below - above} open |"
+            f"| {judgement.claim.number}. {paper.CLAIMS[judgement.claim.number]} | **{judgement.said}** | "
+            f"{judgement.p:.2g} | {judgement.seeds} | {counted} | {deciding(judgement)} |"
         )
     lines += [
         "",
-        "*Agrees*: every comparison as claimed; *disagrees*: at least one is the other way; each by its 95% "
-        "interval over seeds that share initial weights, order of data and noise, corrected for the number "
-        "of comparisons and, by Holm's method, for the number of claims. n: seeds of the least.",
+        "*Agrees*: every comparison as claimed; *disagrees*: at least one the other way, by Student's t over "
+        "seeds that share initial weights, order of data and noise. The p of a verdict is corrected for the "
+        "number of comparisons, and by Holm's method (the smallest of m is multiplied by m, the next by "
+        "m − 1, ...) for the claims of this table, so that all of them together are wrong in at most one of "
+        "twenty such tables. Comparisons are counted by their own 95% intervals, uncorrected.",
+        "",
+        not_tested(judgements),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def deciding(judgement: Judgement) -> str:
+    """The comparison that a verdict stands on, with interval and seeds; empty where nothing is decided."""
+    part = judgement.deciding
+    if part is None:
+        return ""
+    labels, _, block = part.label.partition(", ")
+    names = " / ".join(paper.name_of(label) for label in labels.split(" / "))
+    return (
+        f"{names}{', ' if block else ''}{block}: {percent_interval(part.estimate)}, n = {len(part.values)}, "
+        f"p = {judgement.p:.2g}"
+    )
+
+
+def not_tested(judgements: list[Judgement]) -> str:
+    """What the claims say beyond what their verdicts stand on; empty for claims that say no more."""
+    numbers = sorted(judgement.claim.number for judgement in judgements)
+    said = [f"{paper.NOT_TESTED[number]} ({number})" for number in numbers if number in paper.NOT_TESTED]
+    return f"Not tested: {'; '.join(said)}." if said else ""

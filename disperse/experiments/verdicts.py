@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import paper
+from . import paper, tables
 from .claims import Judgement, Part, judge
 from .items import item
 from .profiles import Profile
 from .statements import STATEMENTS
 from .store import Record
-from .tables import whole
 
 # Statement → the notebook that shows it, and the items whose runs it compares. Holm's correction is over
 # the claims of one notebook.
@@ -50,27 +49,20 @@ def verdicts_markdown(found: list[Verdict], notebooks: str) -> str:
         found: of ``verdicts``.
         notebooks: path from the table's file to the folder of notebooks.
     """
-    columns = (
-        "claim of the paper",
-        "paper",
-        "ours: the changes compared",
-        "n",
-        "verdict at this scale",
-    )
+    columns = ("claim of the paper", "paper", "ours: the changes compared", "seeds", "verdict at this scale",
+               "decided by")  # fmt: skip
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for verdict in found:
         judgement = verdict.judgement
         number = judgement.claim.number
         there = [part for part in judgement.claim.parts if part.values]
-        said = f"**{judgement.verdict}**"
-        if not judgement.n:  # of some comparison
-            said = "not all trained yet" if there else "not trained yet"
         link = f"[`{verdict.notebook}`]({notebooks}/{verdict.notebook}.ipynb)"
         lines.append(
             f"| {number}. {paper.CLAIMS[number]} {link} | {paper.CLAIMED[number]} | {_ours(there)} | "
-            f"{judgement.n or ''} | {said} |"
+            f"{judgement.seeds} | **{judgement.said}** | {tables.deciding(judgement)} |"
         )
-    return "\n".join(lines) + "\n"
+    judged = [verdict.judgement for verdict in found]
+    return "\n".join(lines) + f"\n\n{tables.not_tested(judged)}\n"
 
 
 def _ours(parts: list[Part]) -> str:
@@ -80,7 +72,9 @@ def _ours(parts: list[Part]) -> str:
     below = sum(part.estimate.high < 0 for part in parts)
     above = sum(part.estimate.low > 0 for part in parts)
     changes = [_change(part) for part in parts if " / " in part.label]
-    span = f"{whole(min(changes))}%" + (f" to {whole(max(changes))}%" if len(changes) > 1 else "")
+    span = f"{tables.whole(min(changes))}%" + (
+        f" to {tables.whole(max(changes))}%" if len(changes) > 1 else ""
+    )
     span = span.replace("-", "−")
     return f"{span} ({below} of {len(parts)} as claimed, {above} against)"
 

@@ -94,7 +94,8 @@ def claim_facts(judgements: list[Judgement]) -> list[dict[str, Any]]:
             "number": judgement.claim.number,
             "verdict": judgement.verdict,
             "p": judgement.p,
-            "n": judgement.n,
+            "seeds": judgement.counts,
+            "decided_by": judgement.deciding.label if judgement.deciding else None,
             "parts": [
                 {"compared": part.label, **plain(part.estimate)}
                 for part in judgement.claim.parts

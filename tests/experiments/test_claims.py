@@ -41,7 +41,25 @@ def test_one_seed_or_none_can_not_tell() -> None:
     for parts in ([[-9.0]], [[]], [[-1.0, -1.1, -0.9], [-9.0]], [[-1.0, -1.1, -0.9], []], []):
         (judgement,) = judge([claim(*parts)])
         assert (judgement.verdict, judgement.p) == ("can't tell", 1.0)
-    assert judge([claim([-1.0, -1.1], [-1.0])])[0].n == 1
+        assert judgement.deciding is None
+
+
+def test_what_is_missing_is_told_and_seeds_are_counted() -> None:
+    down, up = [-1.0, -1.1, -0.9], [0.5, 0.51, 0.52]
+    cases = ([down, [-1.0]], [down, []], [[], []], [], [up, []], [down, down])
+    judged = [judge([claim(*parts)])[0] for parts in cases]
+    assert [judgement.said for judgement in judged] == [
+        "can't tell", "not all trained yet", "not trained yet", "not trained yet", "disagrees", "agrees",
+    ]  # fmt: skip
+    assert [judgement.seeds for judgement in judged] == ["1–3", "3", "", "", "3", "3"]
+
+
+def test_a_verdict_names_the_comparison_that_it_stands_on() -> None:
+    sure, less_sure = [-1.0, -1.1, -0.9], [-1.0, -1.3, -0.7]
+    (agrees,) = judge([claim(sure, less_sure)])
+    assert agrees.deciding is agrees.claim.parts[1]  # the chain is as strong as its weakest link
+    (disagrees,) = judge([claim([1.0, 1.3, 0.7], [1.0, 1.1, 0.9], sure)])
+    assert disagrees.deciding is disagrees.claim.parts[1]
 
 
 def test_equal_values_have_no_spread() -> None:

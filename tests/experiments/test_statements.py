@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from disperse.experiments import item, paper
-from disperse.experiments.claims import judge
+from disperse.experiments.claims import Claim, Judgement, Part, judge
 from disperse.experiments.items import Cell
 from disperse.experiments.statements import STATEMENTS, model_size_claims, parameters, size_slopes
 from disperse.experiments.store import Record
-from disperse.experiments.tables import claims_markdown
+from disperse.experiments.tables import claims_markdown, deciding
 from disperse.figures import blocks_figure, draw_changes, lambda_tau_figure, read_sidecar
 
 from .cases import TOY, record, toy
@@ -133,7 +133,7 @@ def test_a_size_that_is_not_there_yet_leaves_the_claim_open(toy: object) -> None
     there = [cell for cell in cells if not cell.label.startswith("dit-Nano")]
     for asked in (cells, there):
         (judgement,) = judge(model_size_claims(evaluated(there, fd), asked, TOY))
-        assert (judgement.verdict, judgement.n) == ("can't tell", 0)
+        assert (judgement.verdict, judgement.said) == ("can't tell", "not all trained yet")
         slopes = size_slopes(evaluated(there, fd), asked, TOY)
         assert {kind: len(part.values) for kind, part in slopes.items()} == {"sit": 3, "dit": 0}
 
@@ -168,7 +168,9 @@ def test_tables_and_pictures_tell_the_verdict(toy: object, tmp_path: Path) -> No
     assert "| InfoNCE, ℓ2 | -11.3% | 1.00" in text
     facts = read_sidecar(picture.with_suffix(""))
     (claim,) = facts["claims"]
-    assert (claim["number"], claim["verdict"], claim["n"]) == (6, "disagrees", 3)
+    assert (claim["number"], claim["verdict"], set(claim["seeds"])) == (6, "disagrees", {3})
+    assert claim["decided_by"] in ("l2-block1 / baseline", "l2-all / l2-block1")
+    assert "| ℓ2, block 1 / baseline: +10% [+" in text
     worse = [p for p in claim["parts"] if p["compared"] == "l2-block1 / baseline"]
     assert worse[0]["low"] > 0
     assert {run["label"] for run in facts["runs"]} == {cell.label for cell in cells}
@@ -188,5 +190,17 @@ def test_the_picture_of_a_grid(toy: object) -> None:
 
 def test_claims_without_runs_can_not_tell() -> None:
     text = claims_markdown(judge(STATEMENTS["variants"]([], [], TOY)))
-    assert text.count("**can't tell**") == 5
-    assert "| 0 |" in text
+    assert text.count("**not trained yet**") == 5
+    assert "Not tested: that ℓ2 alone is not helped (4); that covariance is level (5)." in text
+
+
+def test_comparisons_are_named_as_in_tables() -> None:
+    def named(label: str) -> str:
+        part = Part(label, {0: 0.2, 1: 0.25, 2: 0.15})
+        return deciding(Judgement(Claim(1, (part,)), "disagrees", 0.03, part))
+
+    assert named("infonce-cosine / baseline") == (
+        "InfoNCE, cosine / baseline: +22% [+8%, +38%], n = 3, p = 0.03"
+    )
+    assert named("baseline / l2-block1, block 2").startswith("baseline / ℓ2, block 1, block 2: +22%")
+    assert named("sit: change over size").startswith("sit: change over size: +22%")
