@@ -22,7 +22,7 @@ from .networks import Cifar10Classifier, DigitsClassifier
 
 FOLDER = Path(__file__).parent / "weights"
 EVALUATOR = "digits-classifier-f77f"
-CIFAR10_EVALUATOR = "cifar10-classifier-0000"
+CIFAR10_EVALUATOR = "cifar10-classifier-f1f1"
 Classifier = DigitsClassifier | Cifar10Classifier
 
 

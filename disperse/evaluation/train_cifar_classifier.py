@@ -28,7 +28,7 @@ from ..rng import stream, uniform
 from .networks import Cifar10Classifier
 
 NAME = "cifar10_classifier"
-BATCH, PEAK, PEAK_AT, MOMENTUM, DECAY, SMOOTHING, SHIFT = 256, 0.3, 0.2, 0.9, 2e-4, 0.1, 4
+BATCH, PEAK, PEAK_AT, MOMENTUM, DECAY, SMOOTHING, SHIFT = 256, 0.3, 0.2, 0.9, 5e-4, 0.1, 4
 
 
 def augmented(images: Tensor, *key: str | int) -> Tensor:
@@ -171,7 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, measure on the held-out split, save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", help="folder of the data set; DISPERSE_DATA by default")
-    parser.add_argument("--epochs", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=56)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("build/cifar_classifier"), help="for its epochs")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")

@@ -54,7 +54,6 @@ def shipped(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     noise_floor.cache_clear()
 
 
-@pytest.mark.skipif(not WEIGHTS.exists(), reason="the weights are not there yet")
 def test_the_evaluator_is_named_after_its_weights_and_good_enough() -> None:
     record = json.loads(WEIGHTS.with_suffix(".json").read_text())
     assert f"cifar10-classifier-{atomic.sha256_file(WEIGHTS)[:4]}" == CIFAR10_EVALUATOR
