@@ -82,7 +82,7 @@ def panel_by_images(ax: Axes, places: list[Place], name: str, row: Profile) -> N
     own = [place for place in places if place["model"] == row.model]
     lines = {term: [(p["images"], p[name][term]) for p in own if term in p[name]] for term in TERMS}
     for number, (term, shown) in enumerate(lines.items()):
-        _line(ax, shown, number, color=COLORS[term], marker=MARKERS[term])
+        _line(ax, shown, number, color=COLORS[term], marker=MARKERS[term], markersize=6)
     finish_axis(ax, lines.values())
 
 
@@ -103,7 +103,7 @@ def panel_of_bounds(ax: Axes, places: list[Place], row: Profile) -> None:
         (between, 0.5, "nothing copied", (0, 4), "center" if len(images) > 1 else "left"),
     ):
         ax.annotate(text, (x, y), shift, textcoords="offset points", color=ACCENT, fontsize=10, ha=align)
-    ax.set_ylim(min(0.42, *ax.get_ylim()), 1.08)
+    ax.set_ylim(min(0.42, min(real) - 0.06, *ax.get_ylim()), 1.08)
 
 
 def panel_of_changes(ax: Axes, places: list[Place], row: Profile) -> None:
@@ -119,8 +119,9 @@ def panel_of_changes(ax: Axes, places: list[Place], row: Profile) -> None:
         for model in models
     }
     for number, (model, shown) in enumerate(lines.items()):
+        # Points may stand alone, so that networks differ in size and not in their lines only.
         style = {"color": COLORS[TERMS[1]], "marker": MARKERS[TERMS[1]], "linestyle": styles.get(model, "-"),
-                 "alpha": 0.6 if model in styles else 1}  # fmt: skip
+                 "alpha": 0.6 if model in styles else 1, "markersize": 6 + min(2 * number, 8)}  # fmt: skip
         _line(ax, shown, number, as_percent=True, **style)
         if shown:
             ax.plot([], [], label=model.partition("/")[0], **style)
@@ -141,7 +142,7 @@ def _line(ax: Axes, shown: Line, number: int, *, as_percent: bool = False, **sty
         above = [bound - v for v, bound in zip(value, high, strict=True)]
         x = [images * 1.07**number for images, _ in places]
         face = "white" if seeds == 1 else style["color"]
-        ax.errorbar(x, value, [below, above], capsize=3, markersize=6, markerfacecolor=face, **style)
+        ax.errorbar(x, value, [below, above], capsize=3, markerfacecolor=face, **style)
 
 
 def finish_axis(ax: Axes, lines: Iterable[Line]) -> None:

@@ -192,6 +192,13 @@ def test_no_line_goes_from_one_seed_to_three() -> None:
     assert all(len(bars.lines[0].get_xdata()) == 2 for bars in panels(against())[4].containers)
 
 
+def test_networks_are_told_apart_without_lines() -> None:
+    unseen = panels(against())[5]
+    sizes = [bars.lines[0].get_markersize() for bars in unseen.containers]
+    assert sizes == sorted(set(sizes))
+    assert [handle.get_markersize() for handle in unseen.get_legend().legend_handles] == sizes
+
+
 def test_gaps_are_on_a_logarithmic_axis_where_all_are_positive() -> None:
     assert panels(against())[4].get_yscale() == "log"
     negative = [looked(cell, ROW, seen_loss=1.0, unseen_loss=0.9) for cell in cells()]
