@@ -28,6 +28,7 @@ from .levels import (
     over_seeds,
     points_text,
 )
+from .norm_cost import count_of_seeds
 from .overfitting import (
     Place,
     copying_markdown,
@@ -40,7 +41,7 @@ from .overfitting import (
     panel_of_changes,
     table,
 )
-from .theme import COLORS, MARKERS, new_figure, save, say_not_measured, student_band
+from .theme import COLORS, MARKERS, log_axis, new_figure, save, say_not_measured, student_band
 
 # Shares, all better if higher.
 QUALITY = {"precision": "precision", "recall": "recall", "agreement": "class agreement",
@@ -66,14 +67,14 @@ def quality_changes(frame: pd.DataFrame, step: int) -> dict[str, dict[str, Any]]
 
 
 def beyond_fid_figure(frame: pd.DataFrame, places: list[Place], row: Profile) -> Figure:
-    """Above, metrics over training and their differences at the end; below, what was learned by heart.
+    """Metrics over training and their differences at the end; copies, the gap of losses, the unseen loss.
 
     Args:
         frame: of ``quality_frame``.
         places: of ``overfitting``.
         row: the profile.
     """
-    figure, axes = new_figure(12.5, 7.4, columns=3, rows=2)
+    figure, axes = new_figure(8.5, 11, columns=2, rows=3)
     manifold, labels, ends, near, gap, unseen = axes
     _curves(manifold, frame, ("precision", "recall"), "share", "Precision and recall")
     _curves(labels, frame, ("agreement", "guided_agreement"), "share", "Is it the class asked for?")
@@ -83,23 +84,27 @@ def beyond_fid_figure(frame: pd.DataFrame, places: list[Place], row: Profile) ->
     near.set(ylabel="share of samples nearest\nto a training image", title="Copies?")
     panel_by_images(gap, places, "gap", row)
     gap.set(ylabel="loss on unseen − on seen images", title="Learned by heart?")
-    low, high = gap.get_ylim()
-    gap.set_ylim(min(0, low), 1.08 * high)
+    gaps = [low for place in places for value in place["gap"].values() for low in shown_bounds(value)]
+    if gaps and min(gaps) > 0:  # on a linear axis gaps of large sets would lie on each other
+        log_axis(gap.yaxis)
     panel_of_changes(unseen, places, row)
     unseen.set(ylabel="change of the unseen loss, %", title="Does the term help?")
     if unseen.get_legend_handles_labels()[0]:
-        unseen.legend(loc="best", fontsize=9)
+        unseen.legend(loc="best")
+    for term in TERMS:
+        near.plot([], [], color=COLORS[term], marker=MARKERS[term], label=paper.name_of(term))
+    figure.legend(*near.get_legend_handles_labels(), loc="outside upper center", ncols=2,
+                  title="bands and bars: 95% over seeds; hollow: one seed", title_fontsize=10)  # fmt: skip
     return figure
 
 
 def _curves(ax: Axes, frame: pd.DataFrame, names: tuple[str, str], ylabel: str, title: str) -> None:
     """Two metrics over training, the first with a full line, the second dashed; bands are 95% over seeds."""
     ax.set(xlabel="training step", ylabel=ylabel, title=title, xticks=sorted(set(frame.step)))
-    if frame[list(names)].isna().all(axis=None):
+    measured = frame[frame[list(names)].notna().any(axis=1)]
+    if measured.empty:
         say_not_measured(ax)
         return
-    for term in TERMS:
-        ax.plot([], [], color=COLORS[term], marker=MARKERS[term], label=paper.name_of(term))
     for name, line in zip(names, ("-", "--"), strict=True):
         for term in TERMS:
             shown = frame[(frame.label == term) & frame[name].notna()]
@@ -108,19 +113,23 @@ def _curves(ax: Axes, frame: pd.DataFrame, names: tuple[str, str], ylabel: str, 
                              linestyle=line, errorbar=student_band, err_kws={"alpha": 0.12},
                              ax=ax)  # fmt: skip
         ax.plot([], [], color="black", linestyle=line, label=QUALITY[name])
-    ax.set(xlabel="training step", ylabel=ylabel)  # seaborn named them
-    ax.legend(loc="lower right", fontsize=9)
+    seeds = set(measured.groupby(["label", "step"]).seed.nunique())
+    ax.set(xlabel=f"training step ({count_of_seeds(seeds)})", ylabel=ylabel)  # seaborn named them
+    ax.legend(loc="lower right")
 
 
 def _differences(ax: Axes, changes: dict[str, dict[str, Any]]) -> None:
     """ℓ2 minus baseline at the end in percentage points, one line for each metric."""
     shown = {name: found["difference"] for name, found in changes.items() if found["difference"]}
-    for y, estimate in enumerate(shown.values()):
+    color, names = COLORS[TERMS[1]], []
+    for y, (name, estimate) in enumerate(shown.items()):
         value, low, high = (100 * v for v in (estimate.value, *shown_bounds(estimate)))
-        ax.errorbar(value, y, xerr=[[value - low], [high - value]], fmt=MARKERS[TERMS[1]],
-                    color=COLORS[TERMS[1]], capsize=4, markersize=7)  # fmt: skip
+        face = color if estimate.n > 1 else "white"
+        ax.errorbar(value, y, xerr=[[value - low], [high - value]], fmt=MARKERS[TERMS[1]], color=color,
+                    markerfacecolor=face, capsize=4, markersize=7)  # fmt: skip
+        names.append("\n".join([*QUALITY[name].split(), f"({count_of_seeds({estimate.n})})"]))
     ax.axvline(0, color=COLORS[TERMS[0]], linewidth=1)
-    ax.set_yticks(range(len(shown)), [QUALITY[name].replace(" ", "\n") for name in shown])
+    ax.set_yticks(range(len(shown)), names)
     ax.set_ylim(max(len(shown), 1) - 0.5, -0.5)
     ax.set(xlabel="ℓ2 − baseline, percentage points", title="At the end  (right is better)")
     if not shown:
@@ -149,7 +158,9 @@ def beyond_fid_markdown(frame: pd.DataFrame, places: list[Place], row: Profile) 
     return "\n".join([
         table(lines),
         f"{row.model}, the whole training set. {row.protocol.card()}. Mean ± half the 95% interval over n "
-        "training seeds (Student's t); differences are paired by seed. *Improves*: the interval is above 0.",
+        "training seeds (Student's t); differences are paired by seed. *Improves*: the interval is above 0. "
+        "The tables below are of the runs that were compared with their training images too: their n may be "
+        "smaller.",
         "",
         "**Copies.** Share of samples whose nearest image, in pixels, is one of training and not one of as "
         "many held-out images; *improves*: fewer. *Real images* are in neither set; *only copies*: every "

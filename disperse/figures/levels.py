@@ -51,8 +51,9 @@ def term_of(spec: RunSpec) -> str:
 def level_frame(runs: list[tuple[Cell, Record]]) -> pd.DataFrame:
     """One row for each run and noise level: term, model, data, images, seed, the measures, and their group.
 
-    ``gap``: loss on unseen images minus that on seen ones; ``near``: share of samples whose nearest image is
-    one of training, the same at every level. What wasn't measured is NaN.
+    ``gap``: loss on unseen images minus that on seen ones; ``share``: of the loss on unseen images, summed
+    over the run's levels, what this level has; ``near``: share of samples whose nearest image is one of
+    training, the same at every level. What wasn't measured is NaN.
     """
     frame = pd.DataFrame(
         [
@@ -68,6 +69,10 @@ def level_frame(runs: list[tuple[Cell, Record]]) -> pd.DataFrame:
         frame[column] = pd.to_numeric(frame[column])  # None becomes NaN
     frame["level"] = frame["level"].round(3)
     frame["gap"] = frame.unseen_loss - frame.seen_loss
+    total = frame.groupby(["term", "model", "data", "seed"]).unseen_loss.transform(
+        lambda v: v.sum(skipna=False)
+    )
+    frame["share"] = frame.unseen_loss / total
     frame["group"] = [next(g for g, (low, top) in GROUPS.items() if low < at <= top) for at in frame.level]
     return frame
 

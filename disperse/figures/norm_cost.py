@@ -1,5 +1,6 @@
 """Why the paper's setting slows small models at first, and what becomes of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,17 @@ from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
 from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
 
 PAIR = ("baseline", "infonce-l2")
+Changes = dict[str, dict[int, Estimate]]  # label → step → estimate
+OF_L2 = ("l2-lam0.05", "l2-tau0.05", "l2-group-whole")  # the ℓ2 run with one thing changed
+
+
+# Below the table, where cosine's features are longer than the baseline's.
+SIDEWAYS = (
+    " InfoNCE with cosine doesn't ask for length: it sees directions alone, so its gradient is at right "
+    "angles to every z. A step at right angles makes z longer all the same (‖z + δ‖² = ‖z‖² + ‖δ‖²), and "
+    "blocks normalise what they read, so little would shorten it again. That may be why its rms is above the "
+    "baseline's: an explanation, not a measurement, as steps are taken in the weights and not in z."
+)
 
 
 def paired_curves(frame: pd.DataFrame) -> pd.DataFrame:
@@ -43,7 +55,7 @@ def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         frame: rows of ``compare.curves``: label, seed, step, fd, rms...
         row: the profile.
     """
-    figure, (curves, early, late) = new_figure(14, 4.3, columns=3)
+    figure, (curves, names_of_runs, early, late) = new_figure(8.5, 8, columns=2, rows=2)
     long_curves(curves, paired_curves(frame), row)
     labels = [label for label in COLORS if label in set(frame.label)]
     for ax, step in ((early, min(frame.step)), (late, row.num_steps)):
@@ -56,8 +68,12 @@ def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         if len(at_step):
             log_axis(ax.xaxis)
             log_axis(ax.yaxis)
+    names_of_runs.set_axis_off()
     handles, names = early.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right center")
+    if names:
+        names_of_runs.legend(
+            handles, names, loc="center", title="below: a dot per training seed", title_fontsize=10
+        )
     return figure
 
 
@@ -71,6 +87,8 @@ def long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     ax.set(xlabel="training step", ylabel="Fréchet distance",
            title=f"{steps[-1]} steps, {seeds} seed{'s' * (seeds != 1)}")  # fmt: skip
     floor_line(ax, floor_of(row.protocol), "real against real", right=False)
+    for note in ax.texts:
+        note.set_fontsize(10)
     log_axis(ax.yaxis)
     # Each step has a tick; of steps that are near each other, the doublings have the label.
     doublings = [step for step in steps if (step // steps[0]).bit_count() == 1 and step % steps[0] == 0]
@@ -79,12 +97,24 @@ def long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     ax.legend(ax.get_legend_handles_labels()[0], [paper.name_of(label) for label in shown])
 
 
-def changes_by_step(frame: pd.DataFrame) -> dict[str, dict[int, Estimate]]:
+def changes_by_step(frame: pd.DataFrame) -> Changes:
     """Paired log ratio of distances to the run that each is compared with, label → step → estimate."""
+    pairs = frame[["label", "against"]].dropna().drop_duplicates()
+    return _changes(frame, dict(pairs.itertuples(index=False)))
+
+
+def changes_against_l2(frame: pd.DataFrame) -> Changes:
+    """The same to ℓ2 itself, of the runs that differ from it by one thing and share a seed with it."""
+    found = _changes(frame, dict.fromkeys(OF_L2, PAIR[1]))
+    return {label: by_step for label, by_step in found.items() if by_step}
+
+
+def _changes(frame: pd.DataFrame, against: Mapping[str, str]) -> Changes:
+    """Label → step → paired log ratio of its distances to those of the label it is compared with."""
     fd = {key: group.set_index("seed").fd.to_dict() for key, group in frame.groupby(["label", "step"])}
-    changes: dict[str, dict[int, Estimate]] = {}
-    for label, against in frame[["label", "against"]].dropna().drop_duplicates().itertuples(index=False):
-        reference = {step: fd.get((against, step), {}) for _, step in fd}
+    changes: Changes = {}
+    for label, other in against.items():
+        reference = {step: fd.get((other, step), {}) for _, step in fd}
         changes[label] = {
             step: log_ratio(values, reference[step])
             for (name, step), values in fd.items()
@@ -116,11 +146,35 @@ def norm_cost_markdown(frame: pd.DataFrame, card: str) -> str:
         "against the baseline at twice the learning rate): mean of the log ratio and 95% interval over "
         f"{count_of_seeds(counts)}. Rms, weight and ratio at {min(steps)} steps, at the regularised block; "
         f"the baseline's rms is {norms['baseline']:.2f}. Off-diagonal weight: share of the loss that can "
-        "still move. Gradient ratio: ‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖.",
+        "still move. Gradient ratio: ‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖."
+        + (SIDEWAYS if norms.get("infonce-cosine", 0) > norms["baseline"] else ""),
         "",
+        *_against_l2_lines(frame),
         card,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _against_l2_lines(frame: pd.DataFrame) -> list[str]:
+    """The table of ``changes_against_l2`` with a line below; nothing where there are none."""
+    changes = changes_against_l2(frame)
+    steps = sorted({step for by_step in changes.values() for step in by_step})
+    if not steps:
+        return []
+    lines = ["| against ℓ2 | " + " | ".join(f"{step} steps; n" for step in steps) + " |"]
+    lines.append("|" + "---|" * (len(steps) + 1))
+    for label, by_step in changes.items():
+        cells = [
+            f"{tables.percent_interval(by_step[k])}; {by_step[k].n}" if k in by_step else "" for k in steps
+        ]
+        lines.append(f"| {paper.name_of(label)} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        "Change of the Fréchet distance against InfoNCE, ℓ2, of the same seed, from which each differs by "
+        "one thing: mean of the log ratio, 95% interval and number of seeds n. Below 0, it costs less.",
+        "",
+    ]
 
 
 def count_of_seeds(counts: set[int]) -> str:
@@ -138,6 +192,7 @@ def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: 
         "noise_floor": floor_of(row.protocol),
         "curves": curve_facts(paired_curves(frame), ("fd",)),
         "changes": plain(changes_by_step(frame)),
+        "changes_against_l2": plain(changes_against_l2(frame)),
         "values": plain(frame.to_dict(orient="records")),
         "runs": run_facts(pool, cells, row),
     }

@@ -23,7 +23,8 @@ from .ablations import regularised_blocks
 from .changes import claim_facts, over_seeds, shown_bounds
 from .facts import plain, run_facts
 from .heat import ratio_map
-from .theme import COLORS, log_axis, new_figure, save
+from .levels import difference
+from .theme import COLORS, log_axis, save, theme
 
 LEVEL = 0.5  # noise level that everything here is measured at
 MEASURES = {
@@ -31,8 +32,10 @@ MEASURES = {
     "effective_rank": ("effective rank", "Rank"),
     "mean_cosine": ("mean cosine", "Direction"),
 }
-MARKERS = "ov^<>p"  # of the regularised blocks; diamonds are the paper's everywhere
-Ratios = dict[tuple[str, int], Estimate]  # label, block → paired log ratio
+DIFFERENCES = {"effective_rank": ("rank", 1), "mean_cosine": ("cosine", 3)}  # short name, decimal places
+ALL = "#117733"  # of the run with all blocks: neither the baseline's grey nor the blue of ℓ2
+MARKERS = "ov^<>p"  # of the single blocks; diamonds are the paper's everywhere
+Paired = dict[tuple[str, int], Estimate]  # label, block → estimate
 
 
 def block_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.DataFrame:
@@ -47,13 +50,36 @@ def block_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.DataF
     return pd.DataFrame(values, columns=["label", "seed", "block", *MEASURES])
 
 
-def norm_ratios(frame: pd.DataFrame) -> Ratios:
+def norm_ratios(frame: pd.DataFrame) -> Paired:
     """Paired log ratio of each block's rms to that of the baseline of the same seed."""
-    rms = {key: group.set_index("seed").rms.to_dict() for key, group in frame.groupby(["label", "block"])}
+    rms = _by_seed(frame, "rms")
     return {
         (label, block): log_ratio(values, rms["baseline", block])
         for (label, block), values in rms.items()
         if label != "baseline" and values.keys() & rms.get(("baseline", block), {}).keys()
+    }
+
+
+def block_differences(frame: pd.DataFrame, measure: str) -> Paired:
+    """Paired difference of a block's measure to that of the baseline of the same seed.
+
+    Args:
+        frame: of ``block_frame``.
+        measure: of ``DIFFERENCES``, in its own unit: directions, or a cosine.
+    """
+    values = _by_seed(frame, measure)
+    found = {
+        (label, block): difference(own, values.get(("baseline", block), {}))
+        for (label, block), own in values.items()
+        if label != "baseline"
+    }
+    return {key: estimate for key, estimate in found.items() if estimate is not None}
+
+
+def _by_seed(frame: pd.DataFrame, measure: str) -> dict[tuple[str, int], dict[int, float]]:
+    return {
+        (str(label), int(block)): group.set_index("seed")[measure].to_dict()
+        for (label, block), group in frame.groupby(["label", "block"], sort=False)
     }
 
 
@@ -66,88 +92,130 @@ def place_names(cells: list[Cell]) -> dict[str, str]:
 
 
 def norms_figure(frame: pd.DataFrame, cells: list[Cell]) -> Figure:
-    """Norm of every block and its ratio to the baseline's; below, what becomes of rank and direction.
+    """Left, norm, rank and direction of every block; right, each against the baseline of the same seed.
 
     Args:
         frame: of ``block_frame``.
         cells: the runs, baselines among them.
     """
-    figure, (norm, ratio, rank, direction) = new_figure(11, 8, columns=2, rows=2)
+    theme()
+    figure = Figure(figsize=(8.5, 10), layout="constrained")
+    rows = figure.add_gridspec(3, 1)
+    shares = ((2, 3), (1, 1), (1, 1))  # of the width: the map has text in its cells
+    pairs = [rows[row].subgridspec(1, 2, width_ratios=widths) for row, widths in enumerate(shares)]
+    places = [pair[0, column] for pair in pairs for column in (0, 1)]
+    norm, ratio, rank, fewer, direction, turned = (figure.add_subplot(place) for place in places)
     for ax, measure in ((norm, "rms"), (rank, "effective_rank"), (direction, "mean_cosine")):
-        _lines(ax, frame, measure, cells)
+        means = {key: mean_over_seeds(list(v.values())) for key, v in _by_seed(frame, measure).items()}
+        ylabel, title = MEASURES[measure]
+        _lines(ax, means, cells)
+        ax.set(ylabel=ylabel, title=title)
     if len(frame):
         log_axis(norm.yaxis)
-    places, names = regularised_blocks(cells), place_names(cells)
-    depth = preset(cells[0].spec.model).config.depth
-    shown = {(names[label], str(block)): value for (label, block), value in norm_ratios(frame).items()}
-    ratio_map(ratio, shown, [names[label] for label in places], [str(block) for block in range(depth)],
-              label="feature rms over the baseline's", cmap="PuOr_r", times=True)  # fmt: skip
-    for y, own in enumerate(places.values()):
-        for block in own:
-            ratio.add_patch(
-                Rectangle((block, y), 1, 1, fill=False, edgecolor="black", linewidth=1.6, clip_on=False)
-            )
-    over = over_seeds({value.n for value in shown.values()})
-    ratio.set(xlabel="measured block", title=f"Norm over the baseline's, {over}")
+    ratios = norm_ratios(frame)
+    _map(ratio, ratios, cells)
+    for ax, measure in ((fewer, "effective_rank"), (turned, "mean_cosine")):
+        _lines(ax, block_differences(frame, measure), cells)
+        ylabel, title = MEASURES[measure]
+        ax.axhline(0, color=COLORS["baseline"], linewidth=1, zorder=0)
+        ax.set(ylabel=f"difference of {ylabel}", title=f"{title} − baseline's")
     handles, labels = norm.get_legend_handles_labels()
+    counts = {group.seed.nunique() for _, group in frame.groupby("label")}
+    notes = ["regularised (ringed: measured there)", f"bars: {over_seeds(counts)}"]
+    notes += ["hollow: one seed"] if 1 in counts and max(counts) > 1 else []
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1.2,
-                  title="regularised (there with a dark rim)")  # fmt: skip
+                  title="; ".join(notes), title_fontsize=10)  # fmt: skip
     return figure
 
 
-def _lines(ax: Axes, frame: pd.DataFrame, measure: str, cells: list[Cell]) -> None:
-    """A measure over the blocks, one line per run; the regularised blocks have a dark rim."""
+def _map(ax: Axes, ratios: Paired, cells: list[Cell]) -> None:
+    """Ratios of norms as a map: runs by measured blocks; the regularised blocks are framed."""
+    places, names = regularised_blocks(cells), place_names(cells)
+    depth = preset(cells[0].spec.model).config.depth
+    shown = {(names[label], str(block)): value for (label, block), value in ratios.items()}
+    ratio_map(ax, shown, [names[label] for label in places], [str(block) for block in range(depth)],
+              label="", cmap="PuOr_r", times=True)  # fmt: skip
+    bar = ax.collections[0].colorbar
+    assert bar is not None
+    bar.remove()  # every cell has its number
+    for y, own in enumerate(places.values()):
+        for block in own:  # within the cell, so that frames of neighbours stay apart
+            frame = Rectangle((block + 0.05, y + 0.05), 0.9, 0.9, fill=False, edgecolor="black", linewidth=2)
+            ax.add_patch(frame)
+    ax.set(xlabel="measured block", title="Norm over the baseline's")
+
+
+def _lines(ax: Axes, estimates: Paired, cells: list[Cell]) -> None:
+    """Estimates over the blocks, one line per run: ringed where the term acts, hollow where of one seed."""
     places, names = regularised_blocks(cells), place_names(cells)
     single = [label for label, blocks in places.items() if len(blocks) == 1 and label != "infonce-l2"]
-    colors = {**COLORS, "l2-all": "black"} | dict(zip(single, sns.color_palette("flare", len(single))))
+    colors = {**COLORS, "l2-all": ALL} | dict(zip(single, sns.color_palette("flare", len(single))))
     for number, (label, name) in enumerate(names.items()):
-        own = frame[frame.label == label]
-        means = {
-            int(block): mean_over_seeds(group[measure].tolist()) for block, group in own.groupby("block")
-        }
-        bounds = [(value.value, *shown_bounds(value)) for value in means.values()]
-        x = np.array(list(means)) + 0.05 * (number - len(names) / 2)  # side by side
+        own = {block: value for (of, block), value in estimates.items() if of == label}
+        bounds = [(value.value, *shown_bounds(value)) for value in own.values()]
+        x = np.array(list(own)) + 0.05 * (number - len(names) / 2)  # side by side
         y, low, high = np.array(bounds).reshape(-1, 3).T
         marker, line = ("s", "--") if label == "baseline" else (MARKERS[(number - 1) % len(MARKERS)], "-")
+        marker = "X" if label == "l2-all" else marker
+        filled = any(value.n > 1 for value in own.values())
         ax.errorbar(x, y, [y - low, high - y], color=colors[label], marker=marker, linestyle=line,
-                    linewidth=1.2, capsize=3, label=name)  # fmt: skip
-        rim = np.isin(list(means), places.get(label, ()))
-        ax.scatter(x[rim], y[rim], s=110, marker=marker, color=[colors[label]], edgecolor="black",
-                   linewidth=1.6, zorder=3)  # fmt: skip
-    ylabel, title = MEASURES[measure]
-    ax.set(xlabel="measured block", ylabel=ylabel, title=title)
+                    linewidth=1.2, capsize=3, markerfacecolor=colors[label] if filled else "white",
+                    label=name)  # fmt: skip
+        ringed = np.isin(list(own), places.get(label, ()))
+        ax.scatter(x[ringed], y[ringed], s=150, facecolor="none", edgecolor="black", linewidth=1.3, zorder=3)
+    ax.set_xlabel("measured block")
     ax.set_xticks(range(preset(cells[0].spec.model).config.depth))
 
 
 def norms_markdown(frame: pd.DataFrame, cells: list[Cell], card: str) -> str:
-    """Ratio of every block's norm to the baseline's, then rank and cosine of every block, as Markdown."""
+    """Norm, rank and cosine of every block against the baseline's, then the three themselves, as Markdown."""
     names, ratios = place_names(cells), norm_ratios(frame)
+    differences = {measure: block_differences(frame, measure) for measure in DIFFERENCES}
     blocks = range(preset(cells[0].spec.model).config.depth)
-    head = " | ".join(f"block {block}" for block in blocks)
-    rule = "|" + "---|" * (2 + len(blocks))
-    lines = [f"| regularised | {head} | seeds |", rule]
-    for label, name in names.items():
-        found = [ratios.get((label, block)) for block in blocks]
-        counts = {value.n for value in found if value is not None}
-        if counts:
-            text = " | ".join(tables.times_interval(value) for value in found)
-            lines.append(f"| {name} | {text} | {min(counts)} |")
+    head = ["regularised", "measured", "feature rms, ratio", "effective rank, difference",
+            "mean cosine, difference", "by the intervals", "n"]  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for place, ratio in sorted(ratios.items(), key=lambda entry: list(names).index(entry[0][0])):
+        own = {measure: found[place] for measure, found in differences.items()}
+        text = [_signed(own[measure], digits) for measure, (_, digits) in DIFFERENCES.items()]
+        so = clear_of_none({"norm": ratio} | {DIFFERENCES[m][0]: value for m, value in own.items()})
+        cells_of_row = [names[place[0]], f"block {place[1]}", tables.times_interval(ratio), *text, so]
+        lines.append("| " + " | ".join([*cells_of_row, str(ratio.n)]) + " |")
+    by_block = " | ".join(f"block {block}" for block in blocks)
     lines += [
         "",
-        "Feature rms of each block over that of the baseline of the same seed: mean of the log ratio and 95% "
-        "interval over seeds (Student's t). The paper says that every norm rises, by about an order of "
-        "magnitude (read in one secondary source).",
+        "Each block against the same block of the baseline of the same seed: mean and 95% interval over n "
+        "seeds (Student's t), of the log ratio for the rms. *By the intervals*: what lies on one side of no "
+        "change with its whole interval; of intervals at 95%, one in twenty does by chance. The paper says "
+        "that every norm rises, by about an order of magnitude (read in one secondary source).",
         "",
-        f"| regularised: rms; effective rank; mean cosine | {head} | seeds |",
-        rule,
+        f"| regularised: rms; effective rank; mean cosine | {by_block} | seeds |",
+        "|" + "---|" * (2 + len(blocks)),
     ]
     for label, name in names.items():
-        own = frame[frame.label == label]
-        if len(own):
-            cells_of_blocks = [_measures(own[own.block == block]) for block in blocks]
-            lines.append(f"| {name} | {' | '.join(cells_of_blocks)} | {own.seed.nunique()} |")
+        measured = frame[frame.label == label]
+        if len(measured):
+            cells_of_blocks = [_measures(measured[measured.block == block]) for block in blocks]
+            lines.append(f"| {name} | {' | '.join(cells_of_blocks)} | {measured.seed.nunique()} |")
     lines += ["", f"Mean ± half the 95% interval over seeds. {card}"]
     return "\n".join(lines) + "\n"
+
+
+def clear_of_none(changes: dict[str, Estimate]) -> str:
+    """``norm up, rank down``: the changes whose interval leaves out none; else "can't tell"."""
+    clear = [
+        f"{name} {'up' if change.low > 0 else 'down'}"
+        for name, change in changes.items()
+        if change.low > 0 or change.high < 0
+    ]
+    return ", ".join(clear) or "can't tell"
+
+
+def _signed(estimate: Estimate, digits: int) -> str:
+    value, low, high = (  # what rounds to nothing is +0, not -0
+        f"{round(v, digits) + 0.0:+.{digits}f}" for v in (estimate.value, estimate.low, estimate.high)
+    )
+    return value + (f" [{low}, {high}]" if estimate.n > 1 else " (one seed)")
 
 
 def _measures(group: pd.DataFrame) -> str:
@@ -181,6 +249,11 @@ def draw_norms(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
         "ratios": [
             {"label": label, "block": block, "log_ratio": plain(value)}
             for (label, block), value in norm_ratios(frame).items()
+        ],
+        "differences": [
+            {"label": label, "block": block, "measure": measure, "difference": plain(value)}
+            for measure in DIFFERENCES
+            for (label, block), value in block_differences(frame, measure).items()
         ],
         "means": [
             {"label": label, "block": int(block)}

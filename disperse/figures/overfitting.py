@@ -1,6 +1,8 @@
 """What was learned by heart: samples near to training images, and the loss on images that are new."""
 
 import itertools
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -8,16 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from ..evaluation import Estimate
-from ..experiments import compare, paper
+from ..experiments import compare
 from ..experiments.copying import copying_bounds
 from ..experiments.profiles import Profile
 from ..models import preset
 from ..models.flops import num_parameters
 from .changes import percent, shown_bounds
 from .levels import GROUPS, TERMS, by_seed, change_text, difference, mean_text, over_seeds, points_text
-from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, say_not_measured
+from .norm_cost import count_of_seeds
+from .theme import ACCENT, COLORS, MARKERS, log_axis, say_not_measured
 
 Place = dict[str, Any]  # model, data, images, and estimates: by term, and of the difference
+Line = list[tuple[int, Estimate]]  # numbers of training images, with what was measured there
 LINES = ("--", ":", "-.", (0, (1, 4)))  # of networks; the profile's own is full
 
 
@@ -76,10 +80,10 @@ def conclusion(gap: Estimate | None, unseen: Estimate | None) -> str:
 def panel_by_images(ax: Axes, places: list[Place], name: str, row: Profile) -> None:
     """A measure of both terms against the number of training images; of the profile's own network."""
     own = [place for place in places if place["model"] == row.model]
-    for number, term in enumerate(TERMS):
-        shown = [(p["images"], p[name][term]) for p in own if term in p[name]]
-        _line(ax, shown, number, color=COLORS[term], marker=MARKERS[term], label=paper.name_of(term))
-    finish_axis(ax, own)
+    lines = {term: [(p["images"], p[name][term]) for p in own if term in p[name]] for term in TERMS}
+    for number, (term, shown) in enumerate(lines.items()):
+        _line(ax, shown, number, color=COLORS[term], marker=MARKERS[term], markersize=6)
+    finish_axis(ax, lines.values())
 
 
 def panel_of_bounds(ax: Axes, places: list[Place], row: Profile) -> None:
@@ -91,10 +95,15 @@ def panel_of_bounds(ax: Axes, places: list[Place], row: Profile) -> None:
     real, copies = [place["real"].value for place in own], [place["copies"] for place in own]
     ax.scatter(images, real, marker="D", s=36, color="white", edgecolor=ACCENT, zorder=3)
     ax.plot(images, copies, color=ACCENT, linestyle=":", marker="_")
-    for y, text, above in ((real[0], "real images", -13), (copies[0], "nothing but copies", 4)):
-        ax.annotate(text, (images[0], y), (7, above), textcoords="offset points", color=ACCENT, fontsize=9)
-    floor_line(ax, 0.5, "nothing copied", right=False)
-    ax.set_ylim(min(0.43, *ax.get_ylim()), 1.08)
+    ax.axhline(0.5, color=ACCENT, linestyle="--", linewidth=1, zorder=1)
+    between = math.sqrt(images[0] * images[1]) if len(images) > 1 else 0.8 * images[0]  # beside the diamonds
+    for x, y, text, shift, align in (
+        (images[0], real[0], "real images", (7, -15), "left"),
+        (images[0], copies[0], "nothing but copies", (7, 4), "left"),
+        (between, 0.5, "nothing copied", (0, 4), "center" if len(images) > 1 else "left"),
+    ):
+        ax.annotate(text, (x, y), shift, textcoords="offset points", color=ACCENT, fontsize=10, ha=align)
+    ax.set_ylim(min(0.42, min(real) - 0.06, *ax.get_ylim()), 1.08)
 
 
 def panel_of_changes(ax: Axes, places: list[Place], row: Profile) -> None:
@@ -103,40 +112,53 @@ def panel_of_changes(ax: Axes, places: list[Place], row: Profile) -> None:
     styles = dict(
         zip([model for model in models if model != row.model], itertools.cycle(LINES), strict=False)
     )
-    for number, model in enumerate(models):
-        change = [(p["images"], p["unseen_change"]) for p in places if p["model"] == model]
-        shown = [(images, estimate) for images, estimate in change if estimate is not None]
-        _line(ax, shown, number, color=COLORS[TERMS[1]], marker=MARKERS[TERMS[1]],
-              linestyle=styles.get(model, "-"), alpha=0.6 if model in styles else 1,
-              label=model.partition("/")[0], as_percent=True)  # fmt: skip
+    lines = {
+        model: [
+            (p["images"], p["unseen_change"]) for p in places if p["model"] == model and p["unseen_change"]
+        ]
+        for model in models
+    }
+    for number, (model, shown) in enumerate(lines.items()):
+        # Points may stand alone, so that networks differ in size and not in their lines only.
+        style = {"color": COLORS[TERMS[1]], "marker": MARKERS[TERMS[1]], "linestyle": styles.get(model, "-"),
+                 "alpha": 0.6 if model in styles else 1, "markersize": 6 + min(2 * number, 8)}  # fmt: skip
+        _line(ax, shown, number, as_percent=True, **style)
+        if shown:
+            ax.plot([], [], label=model.partition("/")[0], **style)
     ax.axhline(0, color=COLORS[TERMS[0]], linewidth=1)
-    finish_axis(ax, places)
+    finish_axis(ax, lines.values())
 
 
-def _line(
-    ax: Axes, shown: list[tuple[int, Estimate]], number: int, *, as_percent: bool = False, **style: Any
-) -> None:
-    """Values with their intervals, the lines a little apart on the logarithmic axis."""
-    if not shown:
-        return
-    drawn = [percent(e) if as_percent else (e.value, *shown_bounds(e)) for _, e in shown]
-    value, low, high = zip(*drawn, strict=True)
-    below = [v - bound for v, bound in zip(value, low, strict=True)]
-    above = [bound - v for v, bound in zip(value, high, strict=True)]
-    x = [images * 1.04**number for images, _ in shown]
-    ax.errorbar(x, value, [below, above], capsize=3, markersize=6, **style)
+def _line(ax: Axes, shown: Line, number: int, *, as_percent: bool = False, **style: Any) -> None:
+    """Values with their intervals, the lines a little apart on the logarithmic axis; single seeds are hollow.
+
+    Joined are neighbours of as many seeds: from one seed to three, a line would show seeds, not images.
+    """
+    for seeds, part in itertools.groupby(shown, key=lambda entry: entry[1].n):
+        places = list(part)
+        drawn = [percent(e) if as_percent else (e.value, *shown_bounds(e)) for _, e in places]
+        value, low, high = zip(*drawn, strict=True)
+        below = [v - bound for v, bound in zip(value, low, strict=True)]
+        above = [bound - v for v, bound in zip(value, high, strict=True)]
+        x = [images * 1.07**number for images, _ in places]
+        face = "white" if seeds == 1 else style["color"]
+        ax.errorbar(x, value, [below, above], capsize=3, markerfacecolor=face, **style)
 
 
-def finish_axis(ax: Axes, places: list[Place]) -> None:
-    """Numbers of images along a logarithmic axis; says so where nothing was measured."""
+def finish_axis(ax: Axes, lines: Iterable[Line]) -> None:
+    """Numbers of images and of seeds along a logarithmic axis; says so where nothing was measured."""
     ax.set_xlabel("training images")
-    counts = sorted({float(place["images"]) for place in places})
-    if counts:
-        ax.set_xlim(counts[0] / 1.25, counts[-1] * 1.35)
-        log_axis(ax.xaxis, counts)
-        ax.xaxis.set_minor_locator(NullLocator())
-    if not ax.containers:
+    seeds: dict[float, set[int]] = {}
+    for images, estimate in itertools.chain(*lines):
+        seeds.setdefault(float(images), set()).add(estimate.n)
+    if not seeds:
         say_not_measured(ax)
+        return
+    counts = sorted(seeds)
+    ax.set_xlim(counts[0] / 1.25, counts[-1] * 1.35)
+    log_axis(ax.xaxis, counts)
+    ax.xaxis.set_ticklabels([f"{images:.0f}\n{count_of_seeds(seeds[images])}" for images in counts])
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def copying_markdown(places: list[Place]) -> str:

@@ -30,9 +30,10 @@ from .levels import (
     looked_facts,
     mean_text,
     over_seeds,
+    points_text,
 )
 from .norm_cost import count_of_seeds
-from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, new_figure, save, say_not_measured
+from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, save, say_not_measured, theme
 
 RATIO = r"$\|\lambda\,g_\mathrm{disp}\| \,/\, \|g_\mathrm{diff}\|$"
 Summary = dict[str, Any]  # term, level or group, and estimates by name
@@ -41,8 +42,9 @@ Summary = dict[str, Any]  # term, level or group, and estimates by name
 def summarise(frame: pd.DataFrame, by: str) -> list[Summary]:
     """Means over seeds with intervals, one entry for each term and level (or group of levels).
 
-    ``change``: paired log ratio of the loss on unseen images to the baseline's. ``gradient_ratio`` is a
-    geometric mean. What wasn't measured is None.
+    ``change``: paired log ratio of the loss on unseen images to the baseline's. ``share``: of the loss over
+    all levels, what falls to these; ``share_difference``: ℓ2 minus baseline, paired. ``gradient_ratio`` is
+    a geometric mean. What wasn't measured is None.
 
     Args:
         frame: of ``level_frame``.
@@ -57,13 +59,24 @@ def summarise(frame: pd.DataFrame, by: str) -> list[Summary]:
                 entry[name] = over_seeds(by_seed(own, name).values())
             for name in ("mean_cosine", "gradient_cosine"):
                 entry[name] = over_seeds(by_seed(own, name).values(), bounds=(-1, 1))
+            shares = _shares(own)
+            entry["share"] = over_seeds(shares.values(), bounds=(0, 1))
             logs = by_seed(own, "gradient_ratio", log=True)
             entry["gradient_ratio"] = exponential(over_seeds(logs.values()))
             if term != TERMS[0]:
                 losses = (by_seed(part, "unseen_loss", log=True) for part in (own, base))
                 entry["change"] = difference(*losses)
+                entry["share_difference"] = difference(shares, _shares(base))
             found.append(entry)
     return found
+
+
+def _shares(at: pd.DataFrame) -> dict[int, float]:
+    """Seed → the sum over these levels of their shares of the loss."""
+    return {
+        int(seed): float(share)
+        for seed, share in at.dropna(subset="share").groupby("seed").share.sum().items()
+    }
 
 
 def conflict(cosine: Estimate | None) -> str:
@@ -75,40 +88,57 @@ def conflict(cosine: Estimate | None) -> str:
     return "agreement" if cosine.low > 0 else "can't tell"
 
 
-def per_timestep_figure(levels: list[Summary]) -> Figure:
-    """Above, the features; below, the loss against the baseline's, and the two gradients.
+def per_timestep_figure(levels: list[Summary], row: Profile) -> Figure:
+    """From above: the features, where the loss lies and how it changes, and the two gradients.
 
     Args:
         levels: of ``summarise`` by level.
+        row: the profile.
     """
-    figure, axes = new_figure(12.5, 7.2, columns=3, rows=2)
-    rms, rank, cosine, loss, ratio, pull = axes
-    _panel(rms, levels, "rms", "root mean square of the features", "How long")
+    theme()
+    figure = Figure(figsize=(8.5, 12), layout="constrained")
+    axes = figure.subplot_mosaic("ab;cd;ef;gg")
+    rms, rank, cosine, share, loss, ratio, pull = (axes[name] for name in "abcdefg")
+    _panel(rms, levels, "rms", "feature rms", "How long")
     _panel(rank, levels, "effective_rank", "effective rank", "In how many directions")
     _panel(cosine, levels, "mean_cosine", "mean cosine of two rows", "How alike")
+    _panel(share, levels, "share", "share of the unseen loss, %", "Where the loss lies")
     _panel(loss, levels, "change", "change of the unseen loss, %", "Is denoising worse?")
     _panel(ratio, levels, "gradient_ratio", RATIO, "Which gradient is larger?")
     _panel(pull, levels, "gradient_cosine", "cosine of the two gradients", "Do they pull together?")
     for ax in (rms, ratio):
         if ax.lines:
             log_axis(ax.yaxis)
+    share.set_ylim(bottom=0)
     loss.axhline(0, color=COLORS["baseline"], linewidth=1)
     low, high = ratio.get_ylim()
     if ratio.lines and low < 1 < high:
-        floor_line(ratio, 1, "equal", right=False)
+        floor_line(ratio, 1, "equal")
+        ratio.texts[-1].set_fontsize(10)
     pull.axhline(0, color=COLORS["baseline"], linewidth=1)
     pull.set(ylim=(-1.25, 1.25), yticks=[-1, -0.5, 0, 0.5, 1])
     for y, text in ((1.13, "agreement"), (-1.13, "conflict")):
-        pull.annotate(text, (0.99, y), xycoords=pull.get_yaxis_transform(), color=ACCENT, fontsize=9,
+        pull.annotate(text, (0.99, y), xycoords=pull.get_yaxis_transform(), color=ACCENT, fontsize=10,
                       ha="right", va="center")  # fmt: skip
-    if rms.lines:
-        rms.legend(loc="best")
+    handles, names = rms.get_legend_handles_labels()
+    if names:
+        title = f"Features, losses and gradients at {weights_of(row)}"
+        figure.legend(handles, names, loc="outside upper center", ncols=len(names), title=title,
+                      title_fontsize=10)  # fmt: skip
     return figure
+
+
+def weights_of(row: Profile) -> str:
+    """Which weights of a run everything here is measured at."""
+    if row.weights == "raw":
+        return "the weights that training ended with"
+    return f"the averaged weights (EMA {row.weights})"
 
 
 def _panel(ax: Axes, levels: list[Summary], name: str, ylabel: str, title: str) -> None:
     """One measure against the noise level, a line for each term with its interval."""
-    bars = name == "gradient_cosine"  # bands that change sign from level to level hide each other
+    # Bands that change sign from level to level, or coincide, hide each other.
+    bars = name in ("gradient_cosine", "share")
     for number, term in enumerate(TERMS):
         points = [(e["level"], e[name]) for e in levels if e["term"] == term and e.get(name) is not None]
         if not points:
@@ -116,6 +146,8 @@ def _panel(ax: Axes, levels: list[Summary], name: str, ylabel: str, title: str) 
         x = np.array([level for level, _ in points]) + (0.012 * (2 * number - 1) if bars else 0)
         if name == "change":
             drawn = [percent(estimate) for _, estimate in points]
+        elif name == "share":
+            drawn = [(100 * v.value, *(100 * bound for bound in shown_bounds(v))) for _, v in points]
         else:
             drawn = [(estimate.value, *shown_bounds(estimate)) for _, estimate in points]
         value, low, high = np.array(drawn).T
@@ -133,45 +165,63 @@ def _panel(ax: Axes, levels: list[Summary], name: str, ylabel: str, title: str) 
 
 
 def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Profile) -> str:
-    """The table: features, loss and gradients at low, middle and high noise, and whether there is a conflict.
+    """Two tables at low, middle and high noise: features and loss; gradients, and whether they conflict.
 
     Args:
         groups, levels: of ``summarise`` by group and by level.
         row: the profile.
     """
-    columns = ["noise", "run", "feature rms", "effective rank", "mean cosine", "loss on unseen images",
-               "its change (paired, 95%)", "verdict", "gradient ratio", "gradient cosine",
-               "do the gradients pull together?", "n"]  # fmt: skip
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    features = _header("noise", "run", "feature rms", "effective rank", "mean cosine",
+                       "loss on unseen images", "its change (paired, 95%)", "verdict", "share of the loss",
+                       "its difference, points", "n")  # fmt: skip
+    gradients = _header("noise", "run", "gradient ratio", "gradient cosine",
+                        "do the gradients pull together?", "n")  # fmt: skip
     for entry in groups:
         change, term = entry.get("change"), entry["term"]
-        cells = [
-            entry["group"] if term == TERMS[0] else "",
-            paper.name_of(term),
-            mean_text(entry["rms"]),
-            mean_text(entry["effective_rank"], 0),
-            mean_text(entry["mean_cosine"]),
-            mean_text(entry["unseen_loss"], 3),
-            change_text(change),
-            compare.verdict(change) if change else "",
-            _ratio(entry["gradient_ratio"]),
-            mean_text(entry["gradient_cosine"]),
-            _pulls(entry, levels),
-            str(entry["rms"].n),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+        place = [entry["group"] if term == TERMS[0] else "", paper.name_of(term)]
+        features.append(_cells(
+            *place, mean_text(entry["rms"]), mean_text(entry["effective_rank"], 0),
+            mean_text(entry["mean_cosine"]), mean_text(entry["unseen_loss"], 3), change_text(change),
+            compare.verdict(change) if change else "", _share(entry["share"]),
+            points_text(entry.get("share_difference")), str(entry["rms"].n),
+        ))  # fmt: skip
+        gradients.append(_cells(
+            *place, _ratio(entry["gradient_ratio"]), mean_text(entry["gradient_cosine"]),
+            _pulls(entry, levels), str(entry["rms"].n),
+        ))  # fmt: skip
     bounds = "; ".join(f"{name} {low:.2g} to {high:.2g}" for name, (low, high) in GROUPS.items())
-    lines += [
+    lines = [
+        *features,
         "",
-        f"{row.model}, last step, {row.weights} weights. Noise levels: {bounds}; the mean over the levels of "
-        "a group within each run, then mean ± half the 95% interval over n training seeds (Student's t); of "
-        "the gradient ratio the geometric mean and its interval. Features: training images at the "
-        "regularised block. The term is the paper's (ℓ2, λ = 0.5, τ = 0.5, groups of 16), for the baseline "
-        "the one that it was *not* trained with. *Conflict*: the interval of the cosine lies below 0; "
+        *gradients,
+        "",
+        f"{row.model}, last step; features, losses and gradients at {weights_of(row)}, those that samples "
+        f"are drawn with. Noise levels: {bounds}; the mean over the levels of a group within each run, then "
+        "mean ± half the 95% interval over n training seeds (Student's t); of the gradient ratio the "
+        "geometric mean and its interval. *Share of the loss*: what a group has of the loss on unseen images "
+        "over all levels, each level counted alike. Features: training images at the regularised block. The "
+        "term is the paper's (ℓ2, λ = 0.5, τ = 0.5, groups of 16), for the baseline the one that it was "
+        "*not* trained with. *Conflict*: the interval of the cosine lies below 0; "
         "*agreement*: above. In brackets, how many of the group's levels do so alone: of intervals at 95%, "
         "one in twenty is clear of 0 by chance.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _header(*columns: str) -> list[str]:
+    return [_cells(*columns), "|" + "---|" * len(columns)]
+
+
+def _cells(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _share(share: Estimate | None) -> str:
+    """A share as ``45.1 ± 0.3%``."""
+    if share is None:
+        return ""
+    reach = f" ± {50 * (share.high - share.low):.1f}" if share.n > 1 else ""
+    return f"{100 * share.value:.1f}{reach}%"
 
 
 def _ratio(ratio: Estimate | None) -> str:
@@ -215,8 +265,9 @@ def draw_per_timestep(
         "item": "pair, against training",
         "protocol": row.protocol.model_copy(update=AGAINST_TRAINING).model_dump(mode="json"),
         "levels": facts_of(levels),
+        "weights": row.weights,
         "groups": facts_of([e | {"verdict": conflict(e["gradient_cosine"])} for e in groups]),
         "values": plain(frame.to_dict(orient="records")),
         "runs": looked_facts(runs),
     }
-    return table, save(per_timestep_figure(levels), folder / "per_timestep", facts, stamp=row.stamp)
+    return table, save(per_timestep_figure(levels, row), folder / "per_timestep", facts, stamp=row.stamp)

@@ -99,6 +99,12 @@ def _sampler(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) 
     return (draw_convergence(records, row, folder),)
 
 
+def _beyond_fid(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, ...]:
+    """Every published seed of the pair, and of ``cells``, which are looked at, what the look says."""
+    pair = item("pair", row.name, tuple(sorted({record["seed"] for record in pool})))
+    return draw_beyond_fid(pool, pool, pair + cells, row, folder)
+
+
 def _ablation(name: str) -> Section:
     def draw(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, ...]:
         return draw_ablation(name, pool, cells, row, folder)
@@ -169,7 +175,7 @@ SECTIONS = (
         {"systems_tour": "Learning curves of SiT, DiT and MeanFlow"}, "systems_tour", ("pair",), partly=True,
     ),
     Section(
-        "Beyond the distance", "beyond_fid", "scale_of_effect", _looked(draw_beyond_fid, twice=True),
+        "Beyond the distance", "beyond_fid", "scale_of_effect", _beyond_fid,
         {"beyond_fid": "Precision, recall and agreement; copies and the gap of losses by training images"},
         "beyond_fid", ("pair",), look="against_training",
         kept={"nearest": "Samples beside the training images that they are nearest to"},

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from disperse.data import digits
 from disperse.errors import DisperseError
@@ -14,9 +16,10 @@ from disperse.experiments import PROFILES, Cell, item, run_folder
 from disperse.experiments.store import Record, seal
 from disperse.figures import draw_beyond_fid, draw_nearest, nearest_figure, read_sidecar
 from disperse.figures.beyond_fid import beyond_fid_figure, quality_frame
-from disperse.figures.levels import level_frame, looked_at
+from disperse.figures.levels import TERMS, level_frame, looked_at
 from disperse.figures.nearest import REAL, find_nearest
 from disperse.figures.overfitting import conclusion, overfitting
+from disperse.figures.sections import SECTIONS
 from disperse.training import train
 
 from ..experiments.cases import TOY, record, toy  # noqa: F401  (a fixture)
@@ -165,8 +168,68 @@ def test_lines_are_those_of_the_runs() -> None:
     assert drawn == pytest.approx([10.1, -10, 0, 0])
     assert near.containers[0].lines[0].get_ydata() == pytest.approx([0.91, 0.61])
     assert {note.get_text() for note in near.texts} == {"real images", "nothing but copies", "nothing copied"}
+    assert [tick.get_text() for tick in near.get_xticklabels()] == ["100\n3 seeds", "1297\n3 seeds"]
+    assert ends.get_yticklabels()[0].get_text() == "precision\n(3 seeds)"
+    assert figure.axes[0].get_xlabel() == "training step (3 seeds)"
     assert [text.get_text() for text in unseen.get_legend().get_texts()] == ["SiT-Pico", "SiT-Nano"]
     assert unseen.containers[0].lines[0].get_ydata()[0] < 0 < unseen.containers[1].lines[0].get_ydata()[0]
+
+
+def panels(made: list[Record]) -> list[Axes]:
+    places = list(places_of(made).values())
+    return beyond_fid_figure(quality_frame(quality(), cells(), ROW), places, ROW).axes
+
+
+def test_no_line_goes_from_one_seed_to_three() -> None:
+    few = [r for r in against() if r["name"] in TERMS or ("nano" in r["name"] and r["seed"] == 0)]
+    *_, near, gap, unseen = panels(few)
+    for ax, terms in ((near, 2), (gap, 2), (unseen, 1)):
+        assert [len(bars.lines[0].get_xdata()) for bars in ax.containers] == [1, 1] * terms
+        faces = [bars.lines[0].get_markerfacecolor() for bars in ax.containers]
+        assert faces[::2] == ["white"] * terms
+        assert "white" not in faces[1::2]
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["100\n1 seed", "1297\n3 seeds"]
+    assert all(len(bars.lines[0].get_xdata()) == 2 for bars in panels(against())[4].containers)
+
+
+def test_networks_are_told_apart_without_lines() -> None:
+    unseen = panels(against())[5]
+    sizes = [bars.lines[0].get_markersize() for bars in unseen.containers]
+    assert sizes == sorted(set(sizes))
+    assert [handle.get_markersize() for handle in unseen.get_legend().legend_handles] == sizes
+
+
+def test_gaps_are_on_a_logarithmic_axis_where_all_are_positive() -> None:
+    assert panels(against())[4].get_yscale() == "log"
+    negative = [looked(cell, ROW, seen_loss=1.0, unseen_loss=0.9) for cell in cells()]
+    assert panels(negative)[4].get_yscale() == "linear"
+
+
+def test_nothing_copied_is_written_beside_the_diamonds() -> None:
+    (note,) = (note for note in panels(against())[3].texts if note.get_text() == "nothing copied")
+    assert 150 < note.xy[0] < 1000  # between 100 and 1297 images
+
+
+def test_the_picture_fits_a_column() -> None:
+    figure = beyond_fid_figure(
+        quality_frame(quality(), cells(), ROW), list(places_of(against()).values()), ROW
+    )
+    assert figure.get_figwidth() <= 8.5
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 10
+
+
+def test_published_the_first_table_has_every_seed_and_the_others_those_looked_at(tmp_path: Path) -> None:
+    (section,) = (section for section in SECTIONS if section.notebook == "beyond_fid")
+    pool, seeds = [*quality(), *against((0, 1))], (0, 1, 2)
+    table, picture = section.draw(pool, section.cells(pool, ROW, seeds), ROW, tmp_path)
+    first, *others = table.read_text().split("\n\n")
+    assert all(line.endswith("| 3 |") for line in first.splitlines()[2:])
+    rows = [line for part in others for line in part.splitlines() if line.startswith(("| SiT", "| 1"))]
+    assert rows
+    assert all(line.endswith("| 2 |") for line in rows)
+    facts = read_sidecar(picture)
+    assert facts["changes"]["precision"]["difference"]["n"] == 3
+    assert {run["seed"] for run in facts["looked_at"]} == {0, 1}
 
 
 def test_nearest_pairs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

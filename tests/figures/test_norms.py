@@ -1,14 +1,23 @@
-"""Norms block by block: paired ratios, the claim about one block, and rank and direction beside it."""
+"""Norms block by block: paired ratios, the claim about one block, and rank and direction beside them."""
 
 from pathlib import Path
 
 import pytest
+from matplotlib.colors import to_rgb
 
+from disperse.evaluation import mean_over_seeds
 from disperse.experiments import item
 from disperse.experiments.items import Cell
 from disperse.experiments.store import Record, seal
-from disperse.figures import draw_norms, norms_figure, read_sidecar
-from disperse.figures.norms import block_frame, norm_ratios, norms_markdown, place_names
+from disperse.figures import COLORS, draw_norms, norms_figure, read_sidecar
+from disperse.figures.norms import (
+    block_differences,
+    block_frame,
+    clear_of_none,
+    norm_ratios,
+    norms_markdown,
+    place_names,
+)
 
 from ..experiments.cases import TOY, record, toy
 
@@ -24,7 +33,7 @@ def cells_of(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
 def evaluated(cells: list[Cell], factor: dict[tuple[str, int], float] | None = None) -> list[Record]:
     """Runs whose norms are three times the baseline's of the same seed, but for (label, block) → factor.
 
-    Norms of seeds are far apart, and their ratios within 1%.
+    Norms of seeds are far apart, and their ratios within 2%; so are ranks, and their differences within 2.
     """
     pool = []
     for cell in cells:
@@ -33,6 +42,11 @@ def evaluated(cells: list[Cell], factor: dict[tuple[str, int], float] | None = N
             ratio = (factor or {}).get((cell.label, entry["block"]), 3.0) * (1 + 0.01 * cell.spec.seed)
             entry["rms"] *= 1.0 if cell.against is None else ratio
             entry["rms"] *= 1.0 if entry["level"] == 0.5 else 100.0  # no other level is looked at
+            entry["effective_rank"] += 50.0 * cell.spec.seed
+            entry["mean_cosine"] -= 0.1 * cell.spec.seed
+            if cell.against is not None:
+                entry["effective_rank"] -= 4.0 + cell.spec.seed  # rank falls by 4, 5, 6
+                entry["mean_cosine"] += 0.02 * (cell.spec.seed - 1)  # to either side
         pool.append(seal(made))
     return pool
 
@@ -54,6 +68,27 @@ def test_a_seed_without_its_baseline_is_in_no_ratio() -> None:
     assert norm_ratios(block_frame([r for r in pool if r["name"] != "baseline"], cells, TOY)) == {}
 
 
+def test_differences_are_within_a_seed() -> None:
+    cells = cells_of()
+    frame = block_frame(evaluated(cells), cells, TOY)
+    ranks = block_differences(frame, "effective_rank")
+    assert ranks.keys() == norm_ratios(frame).keys()
+    for value in ranks.values():  # unpaired, seeds are 50 apart
+        assert (value.value, value.n) == (pytest.approx(-5), 3)
+        assert value.low == pytest.approx(-5 - 4.303 / 3**0.5, abs=1e-3)
+    cosines = block_differences(frame, "mean_cosine")
+    assert all(value.low < 0 < value.high and value.high < 0.06 for value in cosines.values())
+    alone = frame[(frame.label != "baseline") | (frame.seed != 1)]
+    assert {value.n for value in block_differences(alone, "effective_rank").values()} == {2}
+    assert block_differences(frame[frame.label != "baseline"], "effective_rank") == {}
+
+
+def test_only_intervals_say_what_goes_up_or_down() -> None:
+    up, down, open_, single = (mean_over_seeds(v) for v in ([1.0, 1.1], [-1.0, -1.1], [-1.0, 1.0], [9.0]))
+    assert clear_of_none({"norm": up, "rank": down, "cosine": open_}) == "norm up, rank down"
+    assert clear_of_none({"norm": single, "rank": single}) == "can't tell"
+
+
 @pytest.mark.parametrize(
     ("factor", "verdict"),
     [({}, "agrees"), ({("l2-block3", 0): 0.5}, "disagrees"), ({("l2-block3", 0): 0.99}, "can't tell"),
@@ -72,25 +107,27 @@ def test_the_claim_is_of_one_block_and_all_norms(
     assert len(claim["parts"]) == 4 * 4
 
 
-def test_the_table_has_ratios_then_norm_rank_and_cosine(tmp_path: Path) -> None:
-    cells = cells_of((0, 1))
+def test_the_table_has_changes_then_norm_rank_and_cosine(tmp_path: Path) -> None:
+    cells = cells_of()
     text = norms_markdown(block_frame(evaluated(cells), cells, TOY), cells, "card")
-    lines = [line for line in text.splitlines() if line.startswith("| block 0 |")]
-    assert lines[0].startswith("| block 0 | ×3.01 [")
-    assert lines[0].endswith("] | 2 |")
-    assert "; 10 ± 0; 0.50 ± 0.00 | " in lines[1]  # effective rank and mean cosine of block 0
-    first = text.partition("| regularised: ")[0]
-    assert "baseline |" not in first
+    first, _, second = text.partition("| regularised: ")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in first.splitlines() if "×" in line]
     names = ["block 0", "block 1", "block 2", "block 3", "all blocks"]
-    assert [line.split(" | ")[0].strip("| ") for line in first.splitlines() if "×" in line] == names
+    assert [row[:2] for row in rows] == [[name, f"block {k}"] for name in names for k in range(4)]
+    for row in rows:
+        assert row[2].startswith("×3.03 [")
+        assert row[3:] == ["-5.0 [-7.5, -2.5]", "+0.000 [-0.050, +0.050]", "norm up, rank down", "3"]
+    (line,) = (line for line in second.splitlines() if line.startswith("| block 0 |"))
+    assert "; 55 ± 122; 0.40 ± 0.20 | " in line  # effective rank and mean cosine of block 0
 
 
 def test_the_picture_frames_what_is_regularised() -> None:
     cells = cells_of()
     figure = norms_figure(block_frame(evaluated(cells, {("l2-block1", 0): 6.0}), cells, TOY), cells)
-    norm, ratio, rank, direction = figure.axes[:4]
-    frames = sorted(tuple(patch.get_xy()) for patch in ratio.patches)
+    norm, ratio, rank, fewer, direction, turned = figure.axes
+    frames = sorted((int(patch.get_x()), int(patch.get_y())) for patch in ratio.patches)
     assert frames == sorted([*((k, k) for k in range(4)), *((k, 4) for k in range(4))])
+    assert all(patch.get_width() < 1 and patch.get_height() < 1 for patch in ratio.patches)  # none touch
     texts = {tuple(t.get_position()): t.get_text() for t in ratio.texts}
     assert texts[0.5, 1.5].startswith("×6.06\n[")
     assert texts[1.5, 1.5].startswith("×3.03\n[")
@@ -99,13 +136,30 @@ def test_the_picture_frames_what_is_regularised() -> None:
         assert ax.get_ylabel() == label
         assert len(ax.containers) == 6
         assert list(ax.get_xticks()) == [0, 1, 2, 3]
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    for ax, value in ((fewer, -5), (turned, 0)):
+        assert len(ax.containers) == 6  # the baseline's is empty
+        assert ax.containers[1].lines[0].get_ydata() == pytest.approx([value] * 4)
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
     assert (
         names
         == list(place_names(cells).values())
         == ["baseline", *(f"block {k}" for k in range(4)), "all blocks"]
     )
-    assert "95% over 3 seeds" in ratio.get_title(loc="left")
+    assert "95% over 3 seeds" in legend.get_title().get_text()
+    assert "hollow" not in legend.get_title().get_text()
+
+
+def test_runs_of_one_seed_are_hollow_and_all_blocks_are_neither_grey_nor_blue() -> None:
+    cells = cells_of()
+    pool = [r for r in evaluated(cells) if r["seed"] == 0 or r["name"] in ("baseline", "infonce-l2")]
+    figure = norms_figure(block_frame(pool, cells, TOY), cells)
+    faces = [bars.lines[0].get_markerfacecolor() for bars in figure.axes[0].containers]
+    assert faces == [COLORS["baseline"], COLORS["infonce-l2"], *["white"] * 4]
+    assert "hollow: one seed" in figure.legends[0].get_title().get_text()
+    red, green, blue = to_rgb(figure.axes[0].containers[5].lines[0].get_color())
+    assert max(red, green, blue) - min(red, green, blue) > 0.2
+    assert blue < green
 
 
 @pytest.mark.parametrize("part", ["one seed", "no baseline", "baseline", "odd ones", "none"])
@@ -128,6 +182,8 @@ def test_what_is_missing_is_left_out(part: str, tmp_path: Path) -> None:
     if part == "one seed":
         assert text.count("×3.06 (one seed)") == 20
         assert all(ratio["log_ratio"]["low"] is None for ratio in facts["ratios"])
+        assert "-6.0 (one seed) | +0.020 (one seed) | can't tell | 1 |" in text
+        assert {d["difference"]["n"] for d in facts["differences"]} == {1}
     if part in ("no baseline", "baseline", "none"):
         assert "**can't tell**" in text
-        assert facts["ratios"] == []
+        assert facts["ratios"] == facts["differences"] == []

@@ -1,16 +1,18 @@
 """Levels are grouped, paired by seed and judged by their intervals; what isn't measured is left out."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from disperse.experiments import PROFILES, Cell, item
 from disperse.experiments.store import Record, seal
 from disperse.figures import COLORS, draw_per_timestep, read_sidecar
 from disperse.figures.levels import level_frame, looked_at
-from disperse.figures.per_timestep import conflict, per_timestep_figure, summarise
+from disperse.figures.per_timestep import conflict, per_timestep_figure, summarise, weights_of
 
 from .looked import looked
 
@@ -62,11 +64,12 @@ def test_what_is_drawn_and_written_is_what_was_measured(tmp_path: Path) -> None:
     text = table.read_text()
     assert "**conflict** (0 for, 3 against, of 3 levels) | 2 |" in text
     assert "**agreement** (4 for, 0 against, of 4 levels) | 2 |" in text
-    assert "| worse |" in text
+    assert "| worse | 32.1 ± 1.3% | +2.1 [+0.9, +3.4] | 2 |" in text
 
 
 def test_lines_are_those_of_the_levels() -> None:
-    rms, _, _, loss, _, pull = per_timestep_figure(levels_of(records())).axes
+    figure = per_timestep_figure(levels_of(records()), ROW)
+    rms, _, _, share, loss, _, pull = figure.axes
     base, own = rms.lines
     assert base.get_color() == COLORS["baseline"]
     assert own.get_color() == COLORS["infonce-l2"]
@@ -74,10 +77,49 @@ def test_lines_are_those_of_the_levels() -> None:
     assert list(own.get_xdata()) == pytest.approx([0.05 + k / 10 for k in range(10)])
     assert loss.lines[0].get_ydata()[-1] == pytest.approx(100 * (np.sqrt(1.1 * 1.11) - 1))
     assert pull.lines[1].get_ydata() == pytest.approx([0.305] * 7 + [-0.495] * 3)
-    assert [text.get_text() for text in rms.get_legend().get_texts()] == [
-        "baseline, 2 seeds",
-        "InfoNCE, ℓ2, 2 seeds",
-    ]
+    assert share.lines[0].get_ydata() == pytest.approx(
+        [10] * 10
+    )  # percent; the baseline loses alike everywhere
+    assert sum(share.lines[1].get_ydata()) == pytest.approx(100)
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["baseline, 2 seeds", "InfoNCE, ℓ2, 2 seeds"]
+    assert f"averaged weights (EMA {ROW.weights})" in legend.get_title().get_text()
+
+
+def test_no_text_of_the_picture_is_small() -> None:
+    figure = per_timestep_figure(levels_of(records()), ROW)
+    assert figure.get_figwidth() <= 8.5
+    sizes = {text.get_fontsize() for text in figure.findobj(Text) if text.get_text()}
+    assert min(sizes) >= 10
+
+
+def test_shares_add_up_within_a_run() -> None:
+    frame = level_frame(looked_at(records(), cells(), ROW))
+    assert frame.groupby(["term", "seed"]).share.sum().tolist() == pytest.approx([1] * 4)
+    groups = {(e["group"], e["term"]): e for e in summarise(frame, "group")}
+    assert [groups[g, "baseline"]["share"].value for g in ("low", "middle", "high")] == pytest.approx(
+        [0.3, 0.4, 0.3]
+    )
+    high = groups["high", "infonce-l2"]
+    own = [3.3 / 10.3, 3.33 / 10.33]  # ten levels of 1, three of them 10% and 11% larger
+    assert high["share"].value == pytest.approx(np.mean(own))
+    assert high["share_difference"].value == pytest.approx(np.mean(own) - 0.3)
+    assert high["share_difference"].n == 2
+    assert "share_difference" not in groups["high", "baseline"]
+
+
+def test_a_run_that_lacks_a_level_has_no_shares() -> None:
+    made = [looked(cell, ROW, unseen_loss=lambda s: None if s > 0.9 else 1.0) for cell in cells()]
+    assert all(entry["share"] is None for entry in levels_of(made))
+
+
+def test_the_weights_are_named(tmp_path: Path) -> None:
+    table, picture = draw_per_timestep(records(), cells(), ROW, tmp_path)
+    assert f"gradients at the averaged weights (EMA {ROW.weights})" in table.read_text()
+    assert read_sidecar(picture)["weights"] == ROW.weights
+    raw = dataclasses.replace(ROW, weights="raw")
+    assert weights_of(raw) == "the weights that training ended with"
 
 
 def test_one_seed_has_no_interval_and_no_verdict(tmp_path: Path) -> None:
@@ -116,8 +158,8 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
     table, picture = draw_per_timestep(made, cells(), ROW, tmp_path)
     json.dumps(read_sidecar(picture), allow_nan=False)
     assert "nan" not in table.read_text()
-    *_, loss, ratio, pull = per_timestep_figure(levels_of(made)).axes
-    for ax in (loss, ratio, pull):
+    *_, share, loss, ratio, pull = per_timestep_figure(levels_of(made), ROW).axes
+    for ax in (share, loss, ratio, pull):
         assert "not measured" in [text.get_text() for text in ax.texts]
 
 

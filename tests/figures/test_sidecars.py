@@ -1,16 +1,25 @@
 """A sidecar holds what its picture shows, and where that comes from."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 
 from disperse.errors import DisperseError
 from disperse.experiments import ITEMS, item, publish, run_folder
 from disperse.experiments.store import Record
 from disperse.figures import draw_from_weights, draw_published, draw_samples, points_facts, read_sidecar
-from disperse.figures.norm_cost import count_of_seeds, norm_cost_figure, norm_cost_markdown, paired_curves
+from disperse.figures.norm_cost import (
+    changes_against_l2,
+    changes_by_step,
+    count_of_seeds,
+    norm_cost_figure,
+    norm_cost_markdown,
+    paired_curves,
+)
 from disperse.figures.sampler import convergence_figure, convergence_frame, relative_to_finest
 from disperse.figures.sections import SECTIONS
 from disperse.figures.variants import learning_curves_figure
@@ -58,6 +67,7 @@ def test_norm_cost(folder: Path) -> None:
     assert facts["noise_floor"] > 0
     assert {(e["label"], e["step"]) for e in facts["curves"]} >= {("baseline", 160), ("infonce-l2", 20)}
     assert all(e["fd"]["low"] is not None for e in facts["curves"])
+    assert facts["changes_against_l2"].keys() == {"l2-lam0.05", "l2-tau0.05", "l2-group-whole"}
 
 
 def test_sampler(folder: Path) -> None:
@@ -87,6 +97,46 @@ def test_long_curves_have_the_same_seeds_at_every_step() -> None:
     assert set(paired_curves(frame).step) == {1, 2, 4}
     shorter = paired_curves(frame[(frame.seed > 0) | (frame.step < 4)])
     assert (set(shorter.seed), set(shorter.step)) == ({0, 1}, {1, 2})
+
+
+def test_settings_are_compared_with_l2_itself_by_seed() -> None:
+    frame = curves_frame({
+        (label, seed): (20, 40) if label == "infonce-l2" or seed else (20,)
+        for label in ("baseline", "infonce-l2", "l2-lam0.05", "l2-tau0.05") for seed in (0, 1, 2)
+    })  # fmt: skip
+    frame.loc[frame.label == "infonce-l2", "fd"] *= 2.0
+    frame.loc[frame.label == "l2-lam0.05", "fd"] *= 1.0 + 0.1 * frame.seed
+    found = changes_against_l2(frame)
+    assert list(found) == ["l2-lam0.05", "l2-tau0.05"]  # the whole batch isn't there
+    halved = sum(math.log((1 + 0.1 * seed) / 2) for seed in (0, 1, 2)) / 3
+    assert found["l2-lam0.05"][20].value == pytest.approx(halved)
+    assert {step: change.n for step, change in found["l2-lam0.05"].items()} == {20: 3, 40: 2}
+    assert changes_by_step(frame)["l2-tau0.05"][20].value == pytest.approx(0)  # against the baseline
+    text = norm_cost_markdown(frame, "card.")
+    assert "| against ℓ2 | 20 steps; n | 40 steps; n |" in text
+    assert "| ℓ2, τ = 0.05 | -50% [-50%, -50%]; 3 | -50% [-50%, -50%]; 2 |" in text
+    assert "against ℓ2" not in norm_cost_markdown(frame[frame.label != "infonce-l2"], "card.")
+
+
+def test_why_cosine_is_long_is_said_only_where_it_is() -> None:
+    frame = curves_frame({(label, 0): (20,) for label in ("baseline", "infonce-cosine")})
+    assert "at right angles" not in norm_cost_markdown(frame, "card.")
+    frame.loc[frame.label == "infonce-cosine", "rms"] = 2.0
+    assert "an explanation, not a measurement" in norm_cost_markdown(frame, "card.")
+    z = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (push,) = torch.autograd.grad(DispersiveLoss("infonce-cosine")(z), z)
+    assert push.norm() > 0
+    assert torch.allclose((push * z).sum(1), torch.zeros(16), atol=1e-6)
+
+
+def test_the_norm_cost_picture_fits_a_column() -> None:
+    labels = ("baseline", "infonce-l2", "l2-lam0.05")
+    frame = curves_frame({(label, 0): (20, 40) for label in labels})
+    figure = norm_cost_figure(frame, ROW)
+    assert figure.get_figwidth() <= 8.5
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 10
+    names = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert names == ["baseline", "InfoNCE, ℓ2", "ℓ2, λ = 0.05"]
 
 
 @pytest.mark.parametrize(("counts", "text"), [({1}, "1 seed"), ({3}, "3 seeds"), ({1, 2, 6}, "1 to 6 seeds")])
