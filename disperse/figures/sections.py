@@ -104,7 +104,7 @@ def _ablation(name: str) -> Section:
         return draw_ablation(name, pool, cells, row, folder)
 
     own = ABLATIONS[name]
-    return Section(own.title, name, name, draw, {name: own.alt}, name, ("pair",))
+    return Section(own.title, name, name, draw, {name: own.alt}, name, ("pair",), partly=True)
 
 
 def _looked(draw: Callable[..., tuple[Path, ...]], *, twice: bool = False) -> Draw:

@@ -58,7 +58,7 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
                 left.errorbar(x[entry.label], fd.value, [[fd.value - low], [high - fd.value]], capsize=4,
                               fmt=MARKERS[kind], markersize=7, color=COLORS[term])  # fmt: skip
             for at, change in changes.items():
-                change_bar(right, at, change, COLORS[term], marker=MARKERS[kind])
+                change_bar(right, at, change, COLORS[term], shape=MARKERS[kind])
     left.set(ylabel="Fréchet distance", title="Distance")
     counts = {entry.change.n for entry in rows if entry.change}
     title = f"Change, {count_of_seeds(counts)}" if counts else "Change"
