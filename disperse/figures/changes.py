@@ -1,5 +1,6 @@
 """Changes against the baseline, ours beside the paper's: a table, the claims and a picture for each item."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -87,11 +88,20 @@ def change_bar(
     mark(ax, place, in_percent(change), color, shape=shape, across=across)
 
 
-def name_counts(ax: Axes, points: Iterable[tuple[float, float, int]], *, across: bool = False) -> None:
-    """Where marks (x, y, n) differ in their number of seeds, that beside each, or above what lies across."""
-    found = list(points)
-    shift, ha, va = ((0, 6), "center", "bottom") if across else ((8, 0), "left", "center")
-    for x, y, n in found if len({n for _, _, n in found}) > 1 else []:
+# Where a number of seeds stands: shift in points from its mark, horizontal and vertical alignment.
+SIDES = {
+    "right": ((8, 0), "left", "center"),
+    "left": ((-8, 0), "right", "center"),
+    "above": ((0, 6), "center", "bottom"),
+}
+
+
+def name_counts(
+    ax: Axes, points: Iterable[tuple[float, float, int]], *, among: Iterable[int] = (), side: str = "right"
+) -> None:
+    """Beside marks (x, y, n) their numbers of seeds, where these and those ``among`` aren't all the same."""
+    found, (shift, ha, va) = list(points), SIDES[side]
+    for x, y, n in found if len({*among, *(n for _, _, n in found)}) > 1 else []:
         ax.annotate(f"n = {n}", (x, y), shift, textcoords="offset points", fontsize=10, color="dimgrey",
                     ha=ha, va=va)  # fmt: skip
 
@@ -121,14 +131,14 @@ def name_diamonds(ax: Axes, label: str) -> None:
     ax.scatter([], [], marker="D", s=46, facecolor="none", edgecolor="black", linewidth=1.5, label=label)
 
 
-def not_trained(ax: Axes, place: float, *, across: bool = False) -> None:
-    """Says so at the place of a run that isn't there: upright from the foot of the panel, or across in it."""
-    text: dict[str, Any] = {"color": "dimgrey", "fontsize": 10, "ha": "center", "zorder": 4,
+def not_trained(ax: Axes, place: float, *, across: bool = False, said: str = "not trained") -> None:
+    """Says so at the place of a run that isn't there: upright from the foot of the panel, or in its line."""
+    text: dict[str, Any] = {"color": "dimgrey", "fontsize": 10, "zorder": 4,
             "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}}  # fmt: skip
     if across:
-        ax.annotate("not trained", (0.5, place), xycoords=ax.get_yaxis_transform(), va="center", **text)
+        ax.annotate(said, (0.97, place), xycoords=ax.get_yaxis_transform(), ha="right", va="center", **text)
     else:
-        ax.annotate("not trained", (place, 0.03), xycoords=ax.get_xaxis_transform(), va="bottom",
+        ax.annotate(said, (place, 0.03), xycoords=ax.get_xaxis_transform(), ha="center", va="bottom",
                     rotation=90, **text)  # fmt: skip
 
 
@@ -188,6 +198,18 @@ def missing(rows: Sequence[compare.Row], cells: Sequence[Cell]) -> list[str]:
     """Names of the runs without any finished seed, in the order of the cells."""
     there = {entry.label for entry in rows}
     return [paper.name_of(label) for label in dict.fromkeys(c.label for c in cells) if label not in there]
+
+
+def unguided(rows: list[compare.Row], cells: list[Cell], row: Profile) -> list[compare.Row]:
+    """Rows without the agreement under guidance of systems that are sampled at guidance 1, that is none."""
+    kinds = {cell.label: cell.spec.objective.kind for cell in cells}
+    none = Estimate(np.nan, np.nan, np.nan, 0, "not measured: no guidance")
+    return [
+        dataclasses.replace(entry, metrics=entry.metrics | {"guided_agreement": none})
+        if row.protocol_of(kinds[entry.label]).agreement_guidance == 1
+        else entry
+        for entry in rows
+    ]
 
 
 def draw_changes(
