@@ -61,7 +61,7 @@ def against_training(row: Profile, kind: str) -> list[Protocol]:
 
 
 LOOKS = {
-    "sampler": Look(("pair",), convergence, labels=("baseline",), seeds=1),
+    "sampler": Look(("pair",), convergence, labels=("baseline", "infonce-l2")),
     "systems": Look(("pair", "systems_tour"), guided),
     "one_step": Look(("pair", "systems_tour"), few_steps),
     "against_training": Look(("pair", "scale_of_effect"), against_training),

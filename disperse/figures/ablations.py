@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -14,13 +13,27 @@ from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..models import preset
 from ..regularizers import block_indices
-from .changes import Draw, Published, change_bar, change_legend, draw_changes, paper_diamond, shown_bounds
+from .changes import (
+    Draw,
+    Published,
+    change_bar,
+    draw_changes,
+    join,
+    legend_above,
+    mark,
+    name_counts,
+    name_diamonds,
+    name_ours,
+    not_trained,
+    paper_diamond,
+    percent,
+)
 from .heat import ratio_map
 from .sweeps import alpha_figure, local_batch_figure
 from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure
 
 ALL = 1.2  # where "all blocks" stands on an axis of shares of the depth
-SECONDARY = "paper's FID (one secondary source)"
+SURE = "paper's FID: [P] printed in it, [S] read in one secondary source"
 
 
 def regularised_blocks(cells: list[Cell]) -> dict[str, tuple[int, ...]]:
@@ -37,32 +50,49 @@ def blocks_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
 
     Whether the paper's numbers of blocks count from 0 is unknown: a bar spans both readings.
     """
-    figure, (ax,) = new_figure(8, 4.8)
+    figure, (ax,) = new_figure(8.4, 4.8)
     depth = preset(cells[0].spec.model).config.depth
     where = {
         label: (blocks[0] + 1) / depth if len(blocks) == 1 else ALL
         for label, blocks in regularised_blocks(cells).items()
     }
-    for entry in rows:
-        if entry.change is not None:
-            change_bar(ax, where[entry.label], entry.change, COLORS["infonce-l2"])
+    changes = {where[entry.label]: entry.change for entry in rows if entry.change is not None}
+    for place, change in changes.items():
+        change_bar(ax, place, change, COLORS["infonce-l2"])
+    name_counts(ax, [(place, percent(change)[0], change.n) for place, change in changes.items()])
+    for place in where.values():
+        if place not in changes:
+            not_trained(ax, place)
     for block, fid in paper.BLOCKS_FID.items():
-        change = 100 * paper.relative_change(fid.value, paper.BASELINE_FID.value)
+        published, place = 100 * paper.relative_change(fid.value, paper.BASELINE_FID.value), ALL
+        end = place
         if isinstance(block, int):
-            low, high = (k / paper.BLOCKS_DEPTH for k in (block, block + 1))
-            ax.hlines(change, low, high, color="black", linewidth=1.4)
-            paper_diamond(ax, (low + high) / 2, change)
-        else:
-            paper_diamond(ax, ALL - 0.03, change)
+            low, end = (k / paper.BLOCKS_DEPTH for k in (block, block + 1))
+            ax.hlines(published, low, end, color="black", linewidth=1.4)
+            place = (low + end) / 2
+        paper_diamond(ax, place, published)
+        ax.annotate(f"[{block_source(block)}]", (end, published), (8, 0), textcoords="offset points",
+                    fontsize=10, ha="left", va="center")  # fmt: skip
     ax.axhline(0, color=COLORS["baseline"], linewidth=1)
-    ax.plot([], [], color="black", linewidth=1.4, label="counted from 0 or 1")
     ticks = {where[label]: str(blocks[0]) for label, blocks in regularised_blocks(cells).items()}
     ax.set_xticks(list(ticks), [f"{name}\n{x:.2g}" if x != ALL else "all" for x, name in ticks.items()])
-    ax.set_xlim(-0.03, ALL + 0.08)
+    ax.set_xlim(-0.03, ALL + 0.12)
     ax.set(xlabel="regularised block (from 0), and the share of the depth that is done after it",
            ylabel="change against the baseline, %")  # fmt: skip
-    change_legend(ax, published=True, rows=rows, source=SECONDARY)
+    name_ours(ax, {change.n for change in changes.values()})
+    name_diamonds(ax, SURE)
+    ax.plot(
+        [], [], color="black", linewidth=1.4, label="where its block may lie, as it may count from 0 or 1"
+    )
+    legend_above(ax, columns=1)
     return figure
+
+
+def block_source(block: int | str) -> str:
+    """Where the paper's change at a block was read; that of its default is its headline, which is printed."""
+    headline = paper.variants_fid("infonce-l2")
+    fid = paper.BLOCKS_FID[block]
+    return headline.source if fid.value == headline.value else fid.source
 
 
 def published_headline(cells: list[Cell]) -> Published:
@@ -87,19 +117,18 @@ def published_blocks(cells: list[Cell]) -> Published:
 
 
 def published_alphas(cells: list[Cell]) -> Published:
-    """The paper's dispersive loss at α = 0, and its contrastive loss with restricted noise at α = 1."""
-    contrastive = paper.variants_change("infonce-l2-restricted")
-    assert contrastive is not None
+    """The paper's dispersive loss, that of α = 0; its contrastive losses are no members of the family."""
     own = published_headline(cells)
-    return own | {"l2-alpha0": own["infonce-l2"], "l2-alpha1": contrastive}
+    return own | {"l2-alpha0": own["infonce-l2"]}
 
 
-GRID_BLUES = ("#7fb8d8", COLORS["infonce-l2"], "#00324f")  # small to large λ
+# Small to large λ: hues that neither the baseline nor the dispersive setting has.
+LAMBDAS = (("#d9a066", "^"), ("#a35c1c", "o"), ("#4f2a08", "v"))
 
 
 def lambda_tau_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
     """Above, the change for each λ and τ, blue better and red worse; below, how long the features become."""
-    figure, (top, bottom) = new_figure(8, 8, rows=2)
+    figure, (top, bottom) = new_figure(8, 8.4, rows=2)
     place = {cell.label: (term.lam, term.tau) for cell in cells for term in cell.spec.regularizers}
     lams, taus = (sorted({entry[i] for entry in place.values()}) for i in (0, 1))
     changes = {
@@ -108,30 +137,42 @@ def lambda_tau_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
         if entry.change is not None
     }
     ratio_map(top, changes, [f"{lam:g}" for lam in lams], [f"{tau:g}" for tau in taus],
-              label="change of the Fréchet distance", cmap="vlag")  # fmt: skip
+              label="change of the Fréchet distance", cmap="vlag", counts=True)  # fmt: skip
     own = place["infonce-l2"]
     corner = (taus.index(own[1]), lams.index(own[0]))
     top.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ACCENT, linewidth=2, clip_on=False))
     top.set(xlabel="temperature τ", ylabel="weight λ")
     top.set_title("Change (bold: clear of zero; framed: the paper's setting)")
     length = {place[entry.label]: entry.block["rms"] for entry in rows if entry.label in place}
-    for number, (lam, color) in enumerate(zip(lams, GRID_BLUES, strict=False)):
-        line = [(tau, length[lam, tau]) for tau in taus if (lam, tau) in length]
-        low, high = zip(*(shown_bounds(rms) for _, rms in line), strict=True) if line else ((), ())
-        y = np.array([rms.value for _, rms in line])
-        x = [tau * 1.03 ** (number - 1) for tau, _ in line]  # side by side
-        bottom.errorbar(x, y, [y - np.array(low), np.array(high) - y], fmt="o-",
-                        color=color, capsize=4, label=f"λ = {lam:g}")  # fmt: skip
+    drawn: list[tuple[float, float, int]] = []
+    for number, (lam, (color, shape)) in enumerate(zip(lams, LAMBDAS, strict=False)):
+        # Side by side, so that intervals don't hide each other.
+        x = {tau: tau * 1.03 ** (number - 1) for tau in taus}
+        line = [(x[tau], length[lam, tau].value, length[lam, tau].n) if (lam, tau) in length else None
+                for tau in taus]  # fmt: skip
+        join(bottom, line, color=color, linewidth=1.4)
+        for tau in taus:
+            if (lam, tau) in length and (lam, tau) != own:
+                mark(bottom, x[tau], length[lam, tau], color, shape=shape)
+                bottom.plot([], [], color=color, marker=shape, label=f"λ = {lam:g}")
+            elif (lam, tau) in length:
+                mark(bottom, x[tau], length[own], COLORS["infonce-l2"], shape=shape)
+                bottom.plot([], [], shape, color=COLORS["infonce-l2"], label="the paper's setting")
+        drawn += filter(None, line)
+    name_counts(bottom, drawn)
     baseline = [entry for entry in rows if entry.label == "baseline"]
     if baseline:
         floor_line(bottom, baseline[0].block["rms"].value, "baseline", color=COLORS["baseline"])
     bottom.set(xlabel="temperature τ", ylabel="feature rms at ¼ depth")
-    bottom.set_title("How far the features go")
+    hollow = any(n == 1 for _, _, n in drawn)
+    bottom.set_title("How far the features go" + (" (hollow: one seed)" if hollow else ""))
     if length:
         bottom.set_xticks(taus)
+        bottom.set_xlim(0.8 * taus[0], 1.3 * taus[-1])
         log_axis(bottom.xaxis, taus)
         log_axis(bottom.yaxis)
-        bottom.legend()
+        named = dict(zip(*reversed(bottom.get_legend_handles_labels()), strict=True))  # each once
+        bottom.legend(named.values(), named.keys())
     return figure
 
 
@@ -143,7 +184,7 @@ class Ablation:
         title: its heading in the index.
         alt: what the picture shows.
         own: what the table calls the paper's own setting here.
-        draw: its picture; one line per run by default.
+        draw: its picture.
         published: the paper's changes, of these cells.
         note: of the paper's numbers, below the table.
     """
@@ -151,7 +192,7 @@ class Ablation:
     title: str
     alt: str
     own: str
-    draw: Draw | None = None
+    draw: Draw
     published: Callable[[list[Cell]], Published] = published_headline
     note: str = ""
 
@@ -167,7 +208,7 @@ ABLATIONS = {
         "Ours count blocks from 0. The paper's changes are of FID, SiT-B/2 on ImageNet 256²: that at ¼ of "
         "the depth is printed in the paper; the others were read in one secondary source, for blocks 0, 3, "
         "6 and 11 of 12 and for all, and stand here at the same share of the depth. Whether its 3 counts "
-        "from 0 is unknown.",
+        "from 0 is unknown, so in the picture a bar spans both readings.",
     ),
     "lambda_tau": Ablation(
         "How much, and how far?",
@@ -189,8 +230,9 @@ ABLATIONS = {
         "ℓ2, one view (the paper's)",
         alpha_figure,
         published_alphas,
-        "The paper's change beside α = 1 is that of its contrastive loss with restricted noise, which is "
-        "nearly, but not exactly, the loss of α = 1 here.",
+        "The paper's dispersive loss is that of α = 0. Its contrastive losses (in the grid of variants) are "
+        "no members of this family: there the positive is one of the candidates, and the pull on its "
+        "distance, (1 − p)/τ, dies as the positive's share p of the row goes to 1; here it is α/τ for ever.",
     ),
 }
 

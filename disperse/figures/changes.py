@@ -1,6 +1,8 @@
 """Changes against the baseline, ours beside the paper's: a table, the claims and a picture for each item."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
 from .facts import floor_of, floor_sentence, plain, run_facts
 from .norm_cost import count_of_seeds
-from .theme import COLORS, new_figure, save
+from .theme import COLORS, save
 
 Draw = Callable[[list[compare.Row], list[Cell]], Figure]
 Published = dict[str, float]  # label → the paper's relative change
@@ -37,15 +39,117 @@ def percent(change: Estimate) -> tuple[float, float, float]:
     return value, low, high
 
 
-def change_bar(ax: Axes, x: float, change: Estimate, color: str, *, marker: str = "o") -> None:
-    """A change in percent with its interval, at x."""
-    value, low, high = percent(change)
-    ax.errorbar(x, value, [[value - low], [high - value]], fmt=marker, color=color, capsize=4, markersize=7)
+def in_percent(change: Estimate) -> Estimate:
+    """A log ratio with its value and bounds in percent; NaN (one seed has no interval) stays."""
+    value, low, high = (100 * float(np.expm1(v)) for v in (change.value, change.low, change.high))
+    return Estimate(value, low, high, change.n, change.method)
 
 
-def paper_diamond(ax: Axes, x: float, y: float) -> None:
-    """A published change, in percent."""
-    ax.scatter(x, y, marker="D", s=42, color="white", edgecolor="black", linewidth=1.4, zorder=3)
+def mark(
+    ax: Axes,
+    place: float,
+    mean: Estimate,
+    color: str,
+    *,
+    shape: str = "o",
+    across: bool = False,
+    size: float = 7,
+) -> None:
+    """A mean over seeds: filled, with its interval; one seed has none, and is hollow.
+
+    Args:
+        ax: where to.
+        place: on the other axis.
+        mean: in units of the axis.
+        color, shape, size: of the mark.
+        across: the value lies on the horizontal axis.
+    """
+    single = bool(np.isnan(mean.low))
+    reach = None if single else [[mean.value - mean.low], [mean.high - mean.value]]
+    x, y = (mean.value, place) if across else (place, mean.value)
+    ax.errorbar(
+        x,
+        y,
+        xerr=reach if across else None,
+        yerr=None if across else reach,
+        fmt=shape,
+        color=color,
+        capsize=4,
+        markersize=size,
+        markeredgewidth=1.6,
+        markerfacecolor="white" if single else color,
+    )
+
+
+def change_bar(
+    ax: Axes, place: float, change: Estimate, color: str, *, shape: str = "o", across: bool = False
+) -> None:
+    """A log ratio as a ``mark`` in percent."""
+    mark(ax, place, in_percent(change), color, shape=shape, across=across)
+
+
+# Where a number of seeds stands: shift in points from its mark, horizontal and vertical alignment.
+SIDES = {
+    "right": ((8, 0), "left", "center"),
+    "left": ((-8, 0), "right", "center"),
+    "above": ((0, 6), "center", "bottom"),
+}
+
+
+def name_counts(
+    ax: Axes, points: Iterable[tuple[float, float, int]], *, among: Iterable[int] = (), side: str = "right"
+) -> None:
+    """Beside marks (x, y, n) their numbers of seeds, where these and those ``among`` aren't all the same."""
+    found, (shift, ha, va) = list(points), SIDES[side]
+    for x, y, n in found if len({*among, *(n for _, _, n in found)}) > 1 else []:
+        ax.annotate(f"n = {n}", (x, y), shift, textcoords="offset points", fontsize=10, color="dimgrey",
+                    ha=ha, va=va)  # fmt: skip
+
+
+def join(ax: Axes, points: Sequence[tuple[float, float, int] | None], **line: Any) -> None:
+    """Lines through neighbouring means over as many seeds; means over other runs are no points of one curve.
+
+    Args:
+        ax: where to.
+        points: (x, y, n) in their order; None: nothing is there, and no line goes across.
+        line: its colour, style...
+    """
+    for n, run in itertools.groupby(points, key=lambda point: point and point[2]):
+        near = [point[:2] for point in run if point]
+        if n and len(near) > 1:
+            ax.plot(*zip(*near, strict=True), **line)
+
+
+def paper_diamond(ax: Axes, x: float, y: float, *, color: str = "black") -> None:
+    """A published number: hollow and in front, so that nothing hides it and it hides nothing."""
+    ax.scatter(x, y, marker="D", s=46, facecolor="none", edgecolor=color, linewidth=1.5, zorder=5,
+               gid="paper")  # fmt: skip
+
+
+def name_diamonds(ax: Axes, label: str) -> None:
+    """An entry of the legend for ``paper_diamond``."""
+    ax.scatter([], [], marker="D", s=46, facecolor="none", edgecolor="black", linewidth=1.5, label=label)
+
+
+def not_trained(ax: Axes, place: float, *, across: bool = False, said: str = "not trained") -> None:
+    """Says so at the place of a run that isn't there: upright from the foot of the panel, or in its line."""
+    text: dict[str, Any] = {"color": "dimgrey", "fontsize": 10, "zorder": 4,
+            "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}}  # fmt: skip
+    if across:
+        ax.annotate(said, (0.97, place), xycoords=ax.get_yaxis_transform(), ha="right", va="center", **text)
+    else:
+        ax.annotate(said, (place, 0.03), xycoords=ax.get_xaxis_transform(), ha="center", va="bottom",
+                    rotation=90, **text)  # fmt: skip
+
+
+def seeds_shown(counts: Iterable[int]) -> str:
+    """What marks of means over so many seeds each show, and what a hollow one is."""
+    found = set(counts)
+    if not found:
+        return "none yet"
+    if found == {1}:
+        return "one seed, no interval"
+    return "95% where n > 1; hollow: one seed" if 1 in found else f"95% over {count_of_seeds(found)}"
 
 
 def over_seeds(counts: set[int]) -> str:
@@ -55,36 +159,21 @@ def over_seeds(counts: set[int]) -> str:
     return f"95% over {count_of_seeds(counts)}" if max(counts) > 1 else "one seed, no interval"
 
 
-def change_legend(
-    ax: Axes, *, published: bool, rows: Sequence[compare.Row] = (), source: str = PAPER
+def name_ours(
+    ax: Axes, counts: Iterable[int], *, label: str = "ours", color: str = "", shape: str = "o"
 ) -> None:
-    """Above the picture: names the dots, with the seeds of ``rows``, and the diamonds where there are any."""
-    counts = {entry.change.n for entry in rows if entry.change is not None}
-    ax.scatter([], [], color=COLORS["infonce-l2"], s=49, label=f"ours, {over_seeds(counts)}")
-    if published:
-        ax.scatter([], [], marker="D", s=42, color="white", edgecolor="black", label=source)
+    """An entry of the legend for ``mark``: hollow where every mark is."""
+    found, color = set(counts), color or COLORS["infonce-l2"]
+    ax.scatter([], [], marker=shape, s=49, facecolor="white" if found == {1} else color, edgecolor=color,
+               linewidth=1.6, label=f"{label}, {seeds_shown(found)}")  # fmt: skip
+
+
+def legend_above(ax: Axes, *, columns: int = 0) -> None:
+    """A legend of what is named in ``ax``, above the picture and in one line by default."""
     handles, names = ax.get_legend_handles_labels()
     assert isinstance(ax.figure, Figure)
-    ax.figure.legend(handles, names, loc="outside upper center", ncols=len(names), columnspacing=1.2)
-
-
-def changes_figure(rows: list[compare.Row], published: Published) -> Figure:
-    """One line per run: its change with the interval, and the paper's as a diamond."""
-    changed = [(entry.label, entry.change) for entry in rows if entry.change is not None]
-    figure, (ax,) = new_figure(8, 1.8 + 0.42 * len(changed))
-    for position, (label, change) in enumerate(changed):
-        value, low, high = percent(change)
-        ax.errorbar(value, position, xerr=[[value - low], [high - value]], fmt="o", capsize=4, markersize=7,
-                    color=COLORS["infonce-l2"])  # fmt: skip
-        if label in published:
-            paper_diamond(ax, 100 * published[label], position - 0.22)
-    ax.axvline(0, color=COLORS["baseline"], linewidth=1)
-    ax.set_yticks(range(len(changed)), [paper.name_of(label) for label, _ in changed])
-    ax.set_ylim(len(changed) - 0.4, -0.7)
-    ax.set_xlabel("change of the Fréchet distance against the baseline, %   (left is better)")
-    shown = published.keys() & {label for label, _ in changed}
-    change_legend(ax, published=bool(shown), rows=rows)
-    return figure
+    ax.figure.legend(handles, names, loc="outside upper center", ncols=columns or len(names),
+                     columnspacing=1.2, handletextpad=0.4)  # fmt: skip
 
 
 def claim_facts(judgements: list[Judgement]) -> list[dict[str, Any]]:
@@ -106,6 +195,24 @@ def claim_facts(judgements: list[Judgement]) -> list[dict[str, Any]]:
     ]
 
 
+def missing(rows: Sequence[compare.Row], cells: Sequence[Cell]) -> list[str]:
+    """Names of the runs without any finished seed, in the order of the cells."""
+    there = {entry.label for entry in rows}
+    return [paper.name_of(label) for label in dict.fromkeys(c.label for c in cells) if label not in there]
+
+
+def unguided(rows: list[compare.Row], cells: list[Cell], row: Profile) -> list[compare.Row]:
+    """Rows without the agreement under guidance of systems that are sampled at guidance 1, that is none."""
+    kinds = {cell.label: cell.spec.objective.kind for cell in cells}
+    none = Estimate(np.nan, np.nan, np.nan, 0, "not measured: no guidance")
+    return [
+        dataclasses.replace(entry, metrics=entry.metrics | {"guided_agreement": none})
+        if row.protocol_of(kinds[entry.label]).agreement_guidance == 1
+        else entry
+        for entry in rows
+    ]
+
+
 def draw_changes(
     name: str,
     pool: list[Record],
@@ -113,8 +220,8 @@ def draw_changes(
     row: Profile,
     folder: Path,
     *,
-    published: Published | None = None,
-    draw: Draw | None = None,
+    published: Published,
+    draw: Draw,
     names: Mapping[str, str] | None = None,
     note: str = "",
 ) -> tuple[Path, Path]:
@@ -127,7 +234,7 @@ def draw_changes(
         row: the profile.
         folder: where to.
         published: the paper's relative changes by label.
-        draw: a picture of its own; one line per run by default.
+        draw: the picture, of the table's rows.
         names: of labels that the table calls otherwise here.
         note: below the table, on the paper's numbers.
 
@@ -137,6 +244,8 @@ def draw_changes(
     rows = compare.compare(pool, cells, row)
     judgements = judge(STATEMENTS[name](pool, cells, row)) if name in STATEMENTS else []
     card = f"{row.model}. {row.protocol.card()}.{floor_sentence(row.protocol)}"
+    gone = missing(rows, cells)
+    card += f" Not trained yet: {'; '.join(gone)}." if gone else ""
     text = tables.comparison_markdown(rows, f"{card} {note}".rstrip(), names=names, published=published)
     if judgements:
         text = f"{tables.claims_markdown(judgements)}\n{text}"
@@ -146,10 +255,9 @@ def draw_changes(
         "item": name,
         "protocol": row.protocol.model_dump(mode="json"),
         "noise_floor": floor_of(row.protocol),
-        "paper": published or {},
+        "paper": published,
         "rows": compare.as_json(rows),
         "claims": claim_facts(judgements),
         "runs": run_facts(pool, cells, row),
     }
-    figure = draw(rows, cells) if draw else changes_figure(rows, published or {})
-    return table, save(figure, folder / name, facts, stamp=row.stamp)
+    return table, save(draw(rows, cells), folder / name, facts, stamp=row.stamp)

@@ -22,10 +22,11 @@ def ratio_map(
     label: str,
     cmap: str,
     times: bool = False,
+    counts: bool = False,
 ) -> None:
     """Draw log ratios as cells with their text, bold where the 95% interval leaves out "no difference".
 
-    Of more than six columns the intervals are left to the table.
+    Of more than six columns the intervals are left to the table, and so are the numbers of seeds.
 
     Args:
         ax: where to.
@@ -34,6 +35,7 @@ def ratio_map(
         label: of the colour bar.
         cmap: a diverging colour map.
         times: write a ratio as ×4.6, not as a change in percent.
+        counts: write the number of seeds below the interval, where there is one.
     """
     values = pd.DataFrame(np.nan, index=rows, columns=columns)
     for (row, column), estimate in estimates.items():
@@ -52,7 +54,10 @@ def ratio_map(
         for x, column in enumerate(columns):
             found = estimates.get((row, column))
             text = written(found).replace(" ", "\n", 1) or "not\ntrained"
-            text = text.partition("\n")[0] if found and len(columns) > 6 else text
+            if found and len(columns) > 6:
+                text = text.partition("\n")[0]
+            elif found and counts and found.n > 1:
+                text += f"\nn = {found.n}"
             clear = found is not None and (found.low > 0 or found.high < 0)
             dark = found is not None and abs(found.value) > 0.6 * bound
             ax.text(x + 0.5, y + 0.5, text, ha="center", va="center",

@@ -15,7 +15,7 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import longer_claims
 from ..experiments.store import Record
-from .changes import change_bar, claim_facts, over_seeds, paper_diamond
+from .changes import change_bar, claim_facts, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
 from .norm_cost import PAIR, changes_by_step, long_curves, paired_curves
 from .theme import COLORS, log_axis, new_figure, save
@@ -47,11 +47,12 @@ def longer_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         frame: of ``pair_frame``.
         row: the profile, whose length is 1 on the right axis, as the paper's 80 epochs are.
     """
-    figure, (left, right) = new_figure(11, 5, columns=2)
+    figure, (left, right) = new_figure(9, 4.8, columns=2)
     if len(frame):
         long_curves(left, paired_curves(frame), row)
     _changes(right, frame, row)
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=3, columnspacing=1.2)
+    handles, names = right.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, columnspacing=1.2)
     return figure
 
 
@@ -63,21 +64,19 @@ def _changes(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     places = {step / row.num_steps: change for step, change in changes.items()}
     for place, change in places.items():
         change_bar(ax, place, change, COLORS[OWN])
-        ax.annotate(f"{change.n}", (place, 1), (0, 2), xycoords=ax.get_xaxis_transform(), fontsize=9,
+        ax.annotate(f"{change.n}", (place, 1), (0, 2), xycoords=ax.get_xaxis_transform(), fontsize=10,
                     textcoords="offset points", ha="center", va="bottom")  # fmt: skip
     for epochs, guided, base, own_fid in paper.LONGER_FID.values():
         if epochs and not guided:
-            relative = epochs / PAPER_EPOCHS
-            paper_diamond(ax, 0.93 * relative, 100 * paper.relative_change(own_fid.value, base.value))
+            change_of_fid = 100 * paper.relative_change(own_fid.value, base.value)
+            paper_diamond(ax, epochs / PAPER_EPOCHS, change_of_fid)
     ax.axhline(0, color=COLORS[BASELINE], linestyle="--", linewidth=1)
     ax.plot([], [], color=COLORS[OWN], linewidth=0.8, alpha=0.5, label="ours, each seed")
-    over = over_seeds({change.n for change in changes.values()})
-    ax.scatter([], [], s=49, color=COLORS[OWN], label=f"ours, {over}")
-    ax.scatter([], [], marker="D", s=42, color="white", edgecolor="black",
-               label="paper's FID, SiT-XL/2 (one secondary source)")  # fmt: skip
-    ax.set(xlabel=f"length of training; 1: ours {row.num_steps} steps, the paper's {PAPER_EPOCHS} epochs",
+    name_ours(ax, {change.n for change in changes.values()})
+    name_diamonds(ax, "paper's FID, SiT-XL/2 (one secondary source)")
+    ax.set(xlabel=f"length of training\n(1: ours {row.num_steps} steps, the paper's {PAPER_EPOCHS} epochs)",
            ylabel="change against the baseline, %")  # fmt: skip
-    ax.set_title("Change at each length; above: number of seeds", pad=20)
+    ax.set_title("Change (above: number of seeds)", pad=20)
     ticks = sorted({*places, 1.0, 10.0})
     log_axis(ax.xaxis, [tick for tick in ticks if tick.is_integer() or (1 / tick).is_integer()])
 

@@ -15,9 +15,19 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import meanflow_claims
 from ..experiments.store import Record
-from .changes import claim_facts, paper_diamond, percent, shown_bounds
+from .changes import (
+    claim_facts,
+    in_percent,
+    mark,
+    missing,
+    name_counts,
+    name_diamonds,
+    not_trained,
+    paper_diamond,
+    seeds_shown,
+    unguided,
+)
 from .facts import floor_of, floor_sentence, plain, run_facts
-from .norm_cost import count_of_seeds
 from .theme import ACCENT, COLORS, log_axis, new_figure, save
 
 CONTROLS = ("meanflow-long", "meanflow-lr-half")
@@ -33,6 +43,12 @@ NAMES = {
     "meanflow-long": "patch 2,\ntokens × 4",
     "meanflow-lr-half": "patch 2,\nlearning rate ÷ 2",
 }
+# Colour, mark and name; the controls are no baselines of their rows, and have no term.
+KINDS = {
+    "baseline": (COLORS["baseline"], "s", paper.NAMES["baseline"]),
+    "infonce-l2": (COLORS["infonce-l2"], "o", paper.NAMES["infonce-l2"]),
+    "control": (COLORS["baseline-long"], "s", "controls, without the term"),
+}
 PAPER = {
     f"meanflow-{name}-infonce-l2": paper.relative_change(fid.value, base.value)
     for name, (_, _, base, fid) in paper.MEANFLOW_FID.items()
@@ -46,89 +62,87 @@ def meanflow_figure(rows: list[compare.Row], floor: float | None = None) -> Figu
         rows: of ``compare``.
         floor: noise floor of the distance.
     """
-    figure, (left, right) = new_figure(11, 5, columns=2)
+    figure, (left, right) = new_figure(9, 5, columns=2)
     by_label = {entry.label: entry for entry in rows}
+    counts = {len(entry.seeds) for entry in rows}, {entry.change.n for entry in rows if entry.change}
     for name in paper.MEANFLOW_FID:
-        for term, aside in (("baseline", -0.13), ("infonce-l2", 0.13)):
-            entry = by_label.get(f"meanflow-{name}-{term}")
-            if entry:
-                _bar(left, PLACES[name] + aside, entry.metrics["fd"], term)
+        for term, aside in (("baseline", -0.15), ("infonce-l2", 0.15)):
+            _mark(
+                left,
+                PLACES[name] + aside,
+                _distance(by_label.get(f"meanflow-{name}-{term}")),
+                term,
+                counts[0],
+            )
         own = by_label.get(f"meanflow-{name}-infonce-l2")
-        if own and own.change:
-            _bar(right, PLACES[name], _in_percent(own.change), "infonce-l2")
-        paper_diamond(right, 100 * PAPER[f"meanflow-{name}-infonce-l2"], PLACES[name] - 0.27)
-    controls = [by_label[label] for label in CONTROLS if label in by_label]
-    for entry in controls:
-        _bar(left, PLACES[entry.label], entry.metrics["fd"], "baseline", face="white")
-        if entry.change:
-            _bar(right, PLACES[entry.label], _in_percent(entry.change), "baseline", face="white")
-    counts = {entry.change.n for entry in rows if entry.change}
-    right.set_title(f"Change, {count_of_seeds(counts)}" if counts else "Change")
-    if controls:
+        _mark(right, PLACES[name], _change(own), "infonce-l2", counts[1])
+        paper_diamond(right, 100 * PAPER[f"meanflow-{name}-infonce-l2"], PLACES[name] - 0.3)
+        if not own and f"meanflow-{name}-baseline" not in by_label:
+            not_trained(left, PLACES[name], across=True)
+    for label in CONTROLS:
+        _mark(left, PLACES[label], _distance(by_label.get(label)), "control", counts[0])
+        _mark(right, PLACES[label], _change(by_label.get(label)), "control", counts[1])
+        if label not in by_label:
+            not_trained(left, PLACES[label], across=True)
+    if any(label in by_label for label in CONTROLS):
         _reference_lines(left, right, by_label)
     if floor is not None:
         left.axvline(floor, color=ACCENT, linestyle="--", linewidth=1, zorder=1)
-        left.annotate("real against real", (floor, 0), (3, 3), color=ACCENT, fontsize=9, rotation=90,
-                      xycoords=left.get_xaxis_transform(), textcoords="offset points")  # fmt: skip
-    _rows_axis(left, right, [entry.label for entry in controls])
+        left.annotate("real against real", (floor, 1), (4, -3), color=ACCENT, fontsize=10, rotation=90,
+                      va="top", xycoords=left.get_xaxis_transform(), textcoords="offset points")  # fmt: skip
+    _rows_axis(left, right)
     if rows:
         log_axis(left.xaxis)
-    _legends(left, right, bool(controls))
+    _legend(figure, by_label, counts[0])
     return figure
 
 
-def _bar(ax: Axes, y: float, estimate: Estimate, term: str, *, face: str = "") -> None:
-    low, high = shown_bounds(estimate)
-    reach = [[estimate.value - low], [high - estimate.value]]
-    ax.errorbar(estimate.value, y, xerr=reach, capsize=4, fmt=_marker(term), markersize=7,
-                color=COLORS[term], markerfacecolor=face or COLORS[term])  # fmt: skip
+def _distance(entry: compare.Row | None) -> Estimate | None:
+    return entry.metrics["fd"] if entry else None
 
 
-def _marker(term: str) -> str:
-    return "s" if term == "baseline" else "o"
+def _change(entry: compare.Row | None) -> Estimate | None:
+    return in_percent(entry.change) if entry and entry.change else None
 
 
-def _in_percent(change: Estimate) -> Estimate:
-    value, low, high = percent(change)
-    return Estimate(value, low, high, change.n, change.method)
+def _mark(ax: Axes, y: float, mean: Estimate | None, kind: str, counts: set[int]) -> None:
+    """A mean in its line, as far as it is there; its number of seeds where these differ in the panel."""
+    if mean:
+        mark(ax, y, mean, KINDS[kind][0], shape=KINDS[kind][1], across=True)
+        name_counts(ax, [(mean.value, y, mean.n)], among=counts, side="above")
 
 
 def _reference_lines(left: Axes, right: Axes, by_label: dict[str, compare.Row]) -> None:
     """Beside the controls, dotted: what the same network reaches without and with the term."""
     top, bottom = len(paper.MEANFLOW_FID) - 0.3, max(PLACES.values()) + 0.5
     for label, term in ((BASELINE, "baseline"), (TERM, "infonce-l2")):
-        entry = by_label.get(label)
-        if entry:
-            left.vlines(entry.metrics["fd"].value, top, bottom, color=COLORS[term], linestyle=":", zorder=1)
-            if entry.change:
-                right.vlines(
-                    percent(entry.change)[0], top, bottom, color=COLORS[term], linestyle=":", zorder=1
-                )
+        for ax, mean in ((left, _distance(by_label.get(label))), (right, _change(by_label.get(label)))):
+            if mean:
+                ax.vlines(mean.value, top, bottom, color=COLORS[term], linestyle=":", zorder=1)
 
 
-def _rows_axis(left: Axes, right: Axes, controls: list[str]) -> None:
-    shown = [*paper.MEANFLOW_FID, *controls]
+def _rows_axis(left: Axes, right: Axes) -> None:
     for ax in (left, right):
-        ax.set_ylim((max(PLACES[name] for name in shown)) + 0.6, -0.6)
-        if controls:
-            ax.axhline(len(paper.MEANFLOW_FID) - 0.2, color="black", linewidth=0.6)
-    left.set_yticks([PLACES[name] for name in shown], [NAMES[name] for name in shown])
-    right.set_yticks([PLACES[name] for name in shown], [""] * len(shown))
+        ax.set_ylim(max(PLACES.values()) + 0.6, -0.7)
+        ax.axhline(len(paper.MEANFLOW_FID) - 0.2, color="black", linewidth=0.6)
+    left.set_yticks(list(PLACES.values()), [NAMES[name] for name in PLACES])
+    right.set_yticks(list(PLACES.values()), [""] * len(PLACES))
     right.axvline(0, color=COLORS["baseline"], linewidth=1)
     left.set(xlabel="Fréchet distance, one step", title="Distance")
-    right.set_xlabel("change against the baseline, %   (left is better)")
+    right.set(xlabel="change against the baseline, %   (left is better)", title="Change")
 
 
-def _legends(left: Axes, right: Axes, controls: bool) -> None:
-    for term in ("baseline", "infonce-l2"):
-        left.scatter([], [], marker=_marker(term), s=49, color=COLORS[term], label=paper.NAMES[term])
-    if controls:
-        left.scatter([], [], marker="s", s=49, color="white", edgecolor=COLORS["baseline"],
-                     label="controls, without the term")  # fmt: skip
-    right.scatter([], [], color=COLORS["infonce-l2"], s=49, label="ours, 95% over seeds")
-    right.scatter([], [], marker="D", s=42, color="white", edgecolor="black", label="paper (FID, ImageNet)")
-    for ax in (left, right):
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3, columnspacing=1, handletextpad=0.2)
+def _legend(figure: Figure, by_label: dict[str, compare.Row], counts: set[int]) -> None:
+    """Of what is drawn."""
+    ax = figure.axes[0]
+    kinds = {"control" if label in CONTROLS else label.rpartition("-")[2] for label in by_label}
+    for kind, (color, shape, name) in KINDS.items():
+        if kind in kinds or kind.rpartition("-")[2] in kinds:
+            ax.scatter([], [], marker=shape, s=49, color=color, label=name)
+    name_diamonds(ax, "paper (FID, ImageNet)")
+    handles, names = ax.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), columnspacing=1.2,
+                  handletextpad=0.4, title=seeds_shown(counts), title_fontsize=10)  # fmt: skip
 
 
 def against_controls(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, Estimate]:
@@ -198,7 +212,8 @@ def features_markdown(measured: dict[str, dict[str, Estimate]], split: str) -> s
 
 def draw_meanflow(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
     """Draw the paper's rows of MeanFlow and the controls into ``folder``; returns (table, picture)."""
-    rows, against = compare.compare(pool, cells, row), against_controls(pool, cells, row)
+    rows = unguided(compare.compare(pool, cells, row), cells, row)
+    against = against_controls(pool, cells, row)
     judgements, measured = judge(meanflow_claims(pool, cells, row)), features(pool, cells, row)
     protocol = row.protocol_of("meanflow")
     floor = floor_of(protocol)
@@ -211,6 +226,8 @@ def draw_meanflow(pool: list[Record], cells: list[Cell], row: Profile, folder: P
     card = (
         f"{protocol.card()}.{floor_sentence(protocol)} Paper (FID in one step, ImageNet 256×256): {theirs}."
     )
+    gone = missing(rows, cells)
+    card += f" Not trained yet: {'; '.join(gone)}." if gone else ""
     own = [entry for entry in rows if entry.label not in CONTROLS]
     parts = (
         tables.claims_markdown(judgements),

@@ -96,7 +96,7 @@ def _nothing(*_: object) -> tuple[Path, ...]:
 
 def _sampler(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, ...]:
     records = [record for cell in cells for record in seen_by("sampler", pool, cell, row)]
-    return (draw_convergence(records, row, folder),)
+    return folder / "sampler.md", draw_convergence(records, row, folder)
 
 
 def _beyond_fid(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, ...]:
@@ -110,7 +110,7 @@ def _ablation(name: str) -> Section:
         return draw_ablation(name, pool, cells, row, folder)
 
     own = ABLATIONS[name]
-    return Section(own.title, name, name, draw, {name: own.alt}, name, ("pair",))
+    return Section(own.title, name, name, draw, {name: own.alt}, name, ("pair",), partly=True)
 
 
 def _looked(draw: Callable[..., tuple[Path, ...]], *, twice: bool = False) -> Draw:
@@ -199,7 +199,7 @@ SECTIONS = (
     ),
     Section(
         "Has the distance converged?", "sampler", "pair", _sampler,
-        {"sampler": "Change of the distance against the finest grid, by solver and network evaluations"},
-        look="sampler",
+        {"sampler": "The distance, and what the term changes of it, by solver and network evaluations"},
+        "sampler", look="sampler",
     ),
 )  # fmt: skip

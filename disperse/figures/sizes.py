@@ -18,9 +18,20 @@ from ..experiments.store import Record
 from ..models import preset
 from ..models.flops import num_parameters
 from ..spec import RunSpec
-from .changes import change_bar, claim_facts, paper_diamond, percent, shown_bounds
+from .changes import (
+    PAPER,
+    claim_facts,
+    in_percent,
+    join,
+    mark,
+    missing,
+    name_counts,
+    name_diamonds,
+    not_trained,
+    paper_diamond,
+    seeds_shown,
+)
 from .facts import floor_of, floor_sentence, plain, run_facts
-from .norm_cost import count_of_seeds
 from .systems import SYSTEM_NAMES
 from .theme import COLORS, floor_line, log_axis, new_figure, save
 
@@ -39,43 +50,50 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
         cells: runs of ``model_size``.
         floor: noise floor of the distance.
     """
-    figure, (left, right, beside) = new_figure(12, 4.6, columns=3)
+    figure, (left, right, beside) = new_figure(9, 4.4, columns=3)
     left.get_gridspec().set_width_ratios([4, 4, 1.3])
     beside.sharey(right)
     specs = {cell.label: cell.spec for cell in cells}
+    by_label = {entry.label: entry for entry in rows}
+    counts = {len(entry.seeds) for entry in rows}, {entry.change.n for entry in rows if entry.change}
     for kind in MARKERS:
         for term in TERMS:
-            own = [entry for entry in rows if _is_of(specs[entry.label], kind, term)]
-            own.sort(key=lambda entry: parameters(specs[entry.label]))
-            x = {entry.label: ASIDE[kind] * parameters(specs[entry.label]) for entry in own}
-            line = {"color": COLORS[term], "linestyle": LINES[kind], "linewidth": 1.4}
-            left.plot(list(x.values()), [entry.metrics["fd"].value for entry in own], **line)
-            changes = {x[entry.label]: entry.change for entry in own if entry.change is not None}
-            right.plot(list(changes), [percent(change)[0] for change in changes.values()], **line)
-            for entry in own:
-                fd = entry.metrics["fd"]
-                low, high = shown_bounds(fd)
-                left.errorbar(x[entry.label], fd.value, [[fd.value - low], [high - fd.value]], capsize=4,
-                              fmt=MARKERS[kind], markersize=7, color=COLORS[term])  # fmt: skip
-            for at, change in changes.items():
-                change_bar(right, at, change, COLORS[term], marker=MARKERS[kind])
+            own = sorted(
+                (s for s in specs if _is_of(specs[s], kind, term)), key=lambda s: parameters(specs[s])
+            )
+            x = [ASIDE[kind] * parameters(specs[label]) for label in own]
+            found = [by_label.get(label) for label in own]
+            _line(left, x, [entry.metrics["fd"] if entry else None for entry in found], kind, term, counts[0])
+            changes = [entry.change if entry else None for entry in found]
+            _line(
+                right,
+                x,
+                [in_percent(change) if change else None for change in changes],
+                kind,
+                term,
+                counts[1],
+            )
     left.set(ylabel="Fréchet distance", title="Distance")
-    counts = {entry.change.n for entry in rows if entry.change}
-    title = f"Change, {count_of_seeds(counts)}" if counts else "Change"
-    right.set(ylabel="change against the baseline, %", title=title)
+    right.set(ylabel="change against the baseline, %", title="Change")
     floor_line(left, floor, "real against real", right=False)
     if rows:
         log_axis(left.yaxis)
-    _legends(left, right, [kind for kind in MARKERS if any(s.objective.kind == kind for s in specs.values())])
     sizes: dict[str, int] = {}
     for spec in specs.values():  # SiT's come first; DiT's are a few parameters larger
         sizes.setdefault(size_of(spec), parameters(spec))
+    for size, count in sizes.items():
+        there = [entry for entry in rows if size_of(specs[entry.label]) == size]
+        if not there:
+            not_trained(left, count)
+        if not any(entry.change for entry in there):
+            not_trained(right, count, said="no pair yet" if there else "not trained")
     for ax in (left, right):
         _size_axis(ax, sizes)
     _published(beside)
     beside.tick_params(labelleft=False)
     for ax in (right, beside):
         ax.axhline(0, color=COLORS["baseline"], linewidth=1)
+    _legend(figure, rows, [specs[entry.label] for entry in rows])
     return figure
 
 
@@ -83,18 +101,33 @@ def _is_of(spec: RunSpec, kind: str, term: str) -> bool:
     return spec.objective.kind == kind and bool(spec.regularizers) == (term != "baseline")
 
 
-def _legends(left: Axes, right: Axes, kinds: list[str]) -> None:
-    """Colours say the term, markers and lines the system."""
+def _line(
+    ax: Axes, x: list[float], means: list[Estimate | None], kind: str, term: str, counts: set[int]
+) -> None:
+    """Means of one system and term, joined where neighbours are there and have as many seeds."""
+    points = [(place, mean.value, mean.n) if mean else None for place, mean in zip(x, means, strict=True)]
+    join(ax, points, color=COLORS[term], linestyle=LINES[kind], linewidth=1.4)
+    for place, mean in zip(x, means, strict=True):
+        if mean:
+            mark(ax, place, mean, COLORS[term], shape=MARKERS[kind])
+    name_counts(ax, filter(None, points), among=counts, side="left" if kind == "sit" else "right")
+
+
+def _legend(figure: Figure, rows: list[compare.Row], specs: list[RunSpec]) -> None:
+    """Of what is drawn: colours say the term, marks and lines the system; hollow is one seed."""
+    ax = figure.axes[0]
     for term in TERMS:
-        left.plot([], [], color=COLORS[term], linewidth=5, label=paper.NAMES[term])
-    for kind in kinds:
-        for ax, color in ((left, "black"), (right, COLORS["infonce-l2"])):
+        if any(_is_of(spec, kind, term) for spec in specs for kind in MARKERS):
+            ax.plot([], [], color=COLORS[term], linewidth=5, label=paper.NAMES[term])
+    for kind in MARKERS:
+        if any(spec.objective.kind == kind for spec in specs):
             ax.plot(
-                [], [], color=color, marker=MARKERS[kind], linestyle=LINES[kind], label=SYSTEM_NAMES[kind]
+                [], [], color="black", marker=MARKERS[kind], linestyle=LINES[kind], label=SYSTEM_NAMES[kind]
             )
-    left.legend(loc="best")
-    if kinds:
-        right.legend(loc="best")
+    name_diamonds(ax, PAPER)
+    handles, names = ax.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), columnspacing=1.2,
+                  title=seeds_shown(len(entry.seeds) for entry in rows), title_fontsize=10)  # fmt: skip
 
 
 def _size_axis(ax: Axes, sizes: dict[str, int]) -> None:
@@ -103,7 +136,7 @@ def _size_axis(ax: Axes, sizes: dict[str, int]) -> None:
     if not sizes:
         return
     places = [float(count) for count in sizes.values()]
-    room = (max(places) / min(places)) ** 0.15 if len(places) > 1 else 2.0
+    room = (max(places) / min(places)) ** 0.25 if len(places) > 1 else 2.0
     ax.set_xlim(min(places) / room, max(places) * room)
     log_axis(ax.xaxis, places)
     ax.set_xticks(places, [f"{size}\n{short(count)}" for size, count in sizes.items()])
@@ -253,11 +286,12 @@ def draw_model_size(pool: list[Record], cells: list[Cell], row: Profile, folder:
     slopes, scan, floor = size_slopes(pool, cells, row), rates(pool, row), floor_of(row.protocol)
     protocols = {SYSTEM_NAMES[kind]: row.protocol_of(kind) for kind in MARKERS}
     samplers = "; ".join(f"{name}: {protocol.sampler.describe()}" for name, protocol in protocols.items())
+    gone = missing(rows, cells)
     note = (
         "Mean ± half the 95% interval over training seeds (Student's t); one seed has no interval. The slope "
         "is fitted to the changes of one seed over the logarithm of the parameters, and averaged over seeds. "
         f"{row.num_steps} steps of {row.batch_size} images. {row.protocol.card()}. Samplers: {samplers}."
-        f"{floor_sentence(row.protocol)}"
+        f"{floor_sentence(row.protocol)}" + (f" Not trained yet: {'; '.join(gone)}." if gone else "")
     )
     table = folder / "model_size.md"
     claim, sizes = tables.claims_markdown(judgements), size_markdown(rows, cells)

@@ -1,6 +1,7 @@
 """Sweeps over one number: how many rows see each other, and how much of the attraction is left."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,12 +10,35 @@ from matplotlib.figure import Figure
 from ..evaluation import Estimate
 from ..experiments import compare, paper
 from ..experiments.items import Cell
-from .changes import change_legend, paper_diamond, percent, shown_bounds
+from .changes import (
+    PAPER,
+    in_percent,
+    join,
+    legend_above,
+    mark,
+    name_counts,
+    name_diamonds,
+    name_ours,
+    not_trained,
+    paper_diamond,
+    shown_bounds,
+)
 from .theme import COLORS, new_figure
 from .variants import PANELS
 
-COLOR, BASELINE = COLORS["infonce-l2"], COLORS["baseline"]
-Points = list[tuple[float, tuple[float, float, float]]]  # x → value and its interval
+BASELINE, OWN = COLORS["baseline"], COLORS["infonce-l2"]
+ATTRACTED = "#a35c1c"  # runs with two views: neither the baseline's hue nor the dispersive one's
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs of one kind: label → x, how they are drawn, and what the legend calls them."""
+
+    x: Mapping[str, float]
+    name: str
+    color: str = OWN
+    shape: str = "o"
+    size: float = 7
 
 
 def local_batch_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
@@ -25,11 +49,12 @@ def local_batch_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
         for term in cell.spec.regularizers
         if term.kind == "dispersive"
     }
-    figure, axes = _panels(rows, groups, {0.92 * groups.get("infonce-l2", 16): "infonce-l2"})
+    figure, axes = _panels(rows, [Sweep(groups, "ours")], groups.get("infonce-l2"))
     ticks = sorted(set(groups.values()))
     names = [f"{group}\n(batch)" if group == ticks[-1] else f"{group}" for group in ticks]
     for ax in axes:
         ax.set_xscale("log", base=2)
+        ax.set_xlim(0.75 * min(ticks, default=1), 1.5 * max(ticks, default=2))  # room for numbers of seeds
         ax.set_xticks(ticks, names)
         ax.minorticks_off()
         ax.set_xlabel("rows that see each other")
@@ -37,7 +62,7 @@ def local_batch_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
 
 
 def alpha_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
-    """Change and features against the weight α of the attraction; a ring is the one-view run, at α = 0."""
+    """Change and features against the weight α of the attraction; beside α = 0 the run of one view."""
     alphas, one_view = {}, {}
     for cell in cells:
         lam = {term.kind: term.lam for term in cell.spec.regularizers}
@@ -45,8 +70,11 @@ def alpha_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
             alphas[cell.label] = lam["alignment"] / lam["dispersive"]
         elif lam:
             one_view[cell.label] = 0.0
-    published = {-0.04: "infonce-l2", 1.04: "infonce-l2-restricted"}
-    figure, axes = _panels(rows, alphas, published, one_view)
+    sweeps = [
+        Sweep(one_view, "one view (InfoNCE, ℓ2)", size=11),  # α = 0 lies on it
+        Sweep(alphas, "two views", ATTRACTED, "v"),
+    ]
+    figure, axes = _panels(rows, sweeps, 0.0)
     for ax in axes:
         ax.set_xticks(sorted(set(alphas.values())))
         ax.set_xlim(-0.1, 1.1)
@@ -55,55 +83,49 @@ def alpha_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
 
 
 def _panels(
-    rows: list[compare.Row],
-    x: Mapping[str, float],
-    published: Mapping[float, str],
-    rings: Mapping[str, float] | None = None,
+    rows: list[compare.Row], sweeps: list[Sweep], published: float | None
 ) -> tuple[Figure, np.ndarray]:
-    """Change, norm, rank and direction against x, label by label.
+    """Change, norm, rank and direction against x.
 
     Args:
         rows: of the table.
-        x: where each label stands.
-        published: x → label of the paper's table of variants.
-        rings: where labels stand that are drawn as rings around a point.
+        sweeps: what is drawn, from back to front.
+        published: x of the paper's own setting, whose change is known.
     """
-    rings = rings or {}
-    figure, axes = new_figure(11, 7.4, columns=2, rows=2)
-    changes = {entry.label: percent(entry.change) for entry in rows if entry.change is not None}
+    figure, axes = new_figure(9, 7, columns=2, rows=2)
+    changes = {entry.label: in_percent(entry.change) for entry in rows if entry.change is not None}
     axes[0].axhline(0, color=BASELINE, linestyle="--", linewidth=1, label="baseline")
-    _points(axes[0], _placed(changes, x), _placed(changes, rings))
-    for place, label in published.items():
-        change = paper.variants_change(label)
-        assert change is not None
-        paper_diamond(axes[0], place, 100 * change)
     axes[0].set(ylabel="change against the baseline, %", title="Quality")
     for ax, (column, ylabel, title) in zip(axes[1:], PANELS[1:], strict=True):
-        values = {entry.label: _bounds(entry.block[column]) for entry in rows}
-        if "baseline" in values:
-            value, low, high = values["baseline"]
-            ax.axhline(value, color=BASELINE, linestyle="--", linewidth=1, zorder=1)
-            ax.axhspan(low, high, color=BASELINE, alpha=0.12, linewidth=0)
-        _points(ax, _placed(values, x), _placed(values, rings))
+        for entry in rows:
+            if entry.label == "baseline":
+                value, (low, high) = entry.block[column].value, shown_bounds(entry.block[column])
+                ax.axhline(value, color=BASELINE, linestyle="--", linewidth=1, zorder=1)
+                ax.axhspan(low, high, color=BASELINE, alpha=0.12, linewidth=0)
         ax.set(ylabel=ylabel, title=title)
-    if rings:
-        axes[0].scatter([], [], s=150, facecolor="none", edgecolor="black", label="ours, one view")
-    change_legend(axes[0], published=True, rows=rows)
+    columns = [changes, *({entry.label: entry.block[name] for entry in rows} for name, _, _ in PANELS[1:])]
+    for ax, values in zip(axes, columns, strict=True):
+        for sweep in sweeps:
+            _draw(ax, values, sweep)
+    for sweep in sweeps:
+        counts = {changes[label].n for label in sweep.x if label in changes}
+        name_ours(axes[0], counts, label=sweep.name, color=sweep.color, shape=sweep.shape)
+    change = paper.variants_change("infonce-l2")
+    if published is not None and change is not None:
+        paper_diamond(axes[0], published, 100 * change)
+    name_diamonds(axes[0], PAPER)
+    legend_above(axes[0], columns=2 if len(sweeps) > 1 else 0)
     return figure, axes
 
 
-def _bounds(estimate: Estimate) -> tuple[float, float, float]:
-    return (estimate.value, *shown_bounds(estimate))
-
-
-def _placed(values: Mapping[str, tuple[float, float, float]], x: Mapping[str, float]) -> Points:
-    return sorted((x[label], value) for label, value in values.items() if label in x)
-
-
-def _points(ax: Axes, points: Points, rings: Points) -> None:
-    """Means with their intervals, joined by a line; rings around those of other runs at the same place."""
-    x, y = np.array([place for place, _ in points]), np.array([value for _, value in points]).reshape(-1, 3)
-    ax.errorbar(x, y[:, 0], [y[:, 0] - y[:, 1], y[:, 2] - y[:, 0]], fmt="o-", color=COLOR, capsize=4,
-                markersize=7, linewidth=1)  # fmt: skip
-    for place, (value, _, _) in rings:
-        ax.scatter([place], [value], s=150, facecolor="none", edgecolor="black", zorder=3)
+def _draw(ax: Axes, values: Mapping[str, Estimate], sweep: Sweep) -> None:
+    """Means with their intervals, joined where they have as many seeds; "not trained" where there is none."""
+    places = {x: values.get(label) for label, x in sorted(sweep.x.items(), key=lambda entry: entry[1])}
+    line = [(x, mean.value, mean.n) if mean else None for x, mean in places.items()]
+    join(ax, line, color=sweep.color, linewidth=1)
+    for x, mean in places.items():
+        if mean is None:
+            not_trained(ax, x)
+        else:
+            mark(ax, x, mean, sweep.color, shape=sweep.shape, size=sweep.size)
+    name_counts(ax, filter(None, line))

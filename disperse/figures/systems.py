@@ -16,6 +16,7 @@ from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..objectives import PATHS
 from ..sampling.sde import diffusion_coefficient
+from .changes import unguided
 from .facts import floor_of, plain
 from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save, say_not_measured, student_band
 
@@ -145,7 +146,7 @@ def systems_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.Dat
 
 def draw_systems(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
     """Draw learning curves and table of the systems into ``folder``; returns (table, picture)."""
-    rows = compare.compare(pool, cells, row)
+    rows = unguided(compare.compare(pool, cells, row), cells, row)
     frame = systems_frame(pool, cells, row)
     cards = {SYSTEM_NAMES[k]: row.protocol_of(k) for k in SYSTEM_NAMES}
     text = "; ".join(f"{name}: {protocol.sampler.describe()}" for name, protocol in cards.items())

@@ -28,7 +28,7 @@ def pair() -> list[Cell]:
     return item("pair", "toy", (0,))
 
 
-def test_protocols_of_every_look_differ_from_the_profiles_own() -> None:
+def test_protocols_of_every_look_differ_from_the_profiles_own(toy: Profile) -> None:
     for row in PROFILES.values():
         assert all(row.protocol_of(kind).sampler.nfe for kind in ("sit", "dit", "meanflow"))
         for own in LOOKS.values():
@@ -41,6 +41,7 @@ def test_protocols_of_every_look_differ_from_the_profiles_own() -> None:
     assert [p.sampler.nfe for p in few_steps(TOY, "sit")] == [1, 2, 4, 8, 16]
     assert [p.sampler.nfe for p in few_steps(TOY, "meanflow")] == [1, 2, 4]
     assert guided(TOY, "meanflow") == []
+    assert {c.label for c in pair() if LOOKS["sampler"].wants(c)} == {"baseline", "infonce-l2"}
     assert [p.guidance for p in guided(TOY, "dit")] == [1.5]
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from disperse.evaluation import mean_over_seeds
@@ -14,7 +13,14 @@ from disperse.experiments import item, paper
 from disperse.experiments.compare import compare
 from disperse.experiments.items import Cell
 from disperse.experiments.store import Record
-from disperse.figures import ABLATIONS, blocks_figure, draw_ablation, lambda_tau_figure, read_sidecar
+from disperse.figures import (
+    ABLATIONS,
+    COLORS,
+    blocks_figure,
+    draw_ablation,
+    lambda_tau_figure,
+    read_sidecar,
+)
 from disperse.figures.ablations import published_blocks, regularised_blocks
 from disperse.figures.heat import ratio_map
 
@@ -40,15 +46,22 @@ def points(ax: Axes) -> dict[float, float]:
 
 
 def diamonds(ax: Axes) -> dict[float, float]:
-    """x → y of the paper's numbers: white with a black rim."""
-    return {
-        float(x): float(y)
-        for drawn in ax.collections
-        if not isinstance(drawn, LineCollection)
-        and len(drawn.get_facecolor())
-        and tuple(drawn.get_facecolor()[0]) == to_rgba("white")
-        for x, y in drawn.get_offsets()
-    }
+    """x → y of the paper's numbers, which are hollow and in front."""
+    drawn = [dots for dots in ax.collections if dots.get_gid() == "paper"]
+    assert not any(len(dots.get_facecolor()) for dots in drawn)
+    marks = [line.get_zorder() for container in ax.containers for line in container[0:1]]
+    assert all(dots.get_zorder() > max(marks, default=0) for dots in drawn)
+    return {float(x): float(y) for dots in drawn for x, y in dots.get_offsets()}
+
+
+def hollow(ax: Axes) -> dict[float, bool]:
+    """x of each mark → whether it is hollow; such a mark has no interval, and another has one."""
+    found = {}
+    for container in ax.containers:
+        (line,) = container[0:1]
+        found[float(line.get_xdata()[0])] = line.get_markerfacecolor() == "white"
+        assert found[float(line.get_xdata()[0])] == (not container.has_yerr)
+    return found
 
 
 def test_blocks_stand_at_their_share_of_the_depth() -> None:
@@ -76,8 +89,38 @@ def test_a_bar_spans_both_ways_to_count_the_papers_blocks() -> None:
     )
     assert bars == [pytest.approx((k / 12, (k + 1) / 12)) for k in (0, 3, 6, 11)]
     assert len(diamonds(ax)) == 5
-    assert min(diamonds(ax).values()) == pytest.approx(100 * (32.05 / 36.49 - 1))
-    assert "secondary source" in " ".join(text.get_text() for text in ax.figure.legends[0].get_texts())
+    assert diamonds(ax)[1.2] == pytest.approx(100 * (32.05 / 36.49 - 1))  # where "all" stands
+    ours, papers, bar = [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    assert ours.startswith("ours, 95% over 3 seeds")
+    assert "secondary source" in papers
+    assert "count from 0 or 1" in bar
+
+
+def test_the_papers_default_is_printed_and_its_other_blocks_are_not() -> None:
+    """Its change at a quarter of the depth is the headline of the table of variants."""
+    cells = cells_of("blocks")
+    (ax,) = blocks_figure(compare(evaluated(cells, {}), cells, TOY), cells).axes
+    marks = {round(text.xy[1], 1): text.get_text() for text in ax.texts}
+    assert marks == {-6.9: "[S]", -11.3: "[P]", -7.4: "[S]", -7.2: "[S]", -12.2: "[S]"}
+
+
+def test_one_seed_is_hollow_and_numbers_of_seeds_stand_where_they_differ() -> None:
+    cells = cells_of("blocks")
+    pool = [r for r in evaluated(cells, {"l2-block1": 1.1}) if r["name"] != "l2-block1" or r["seed"] == 0]
+    (ax,) = blocks_figure(compare(pool, cells, TOY), cells).axes
+    assert hollow(ax) == {0.25: False, 0.5: True, 0.75: False, 1.0: False, 1.2: False}
+    counts = {text.xy[0]: text.get_text() for text in ax.texts if text.get_text().startswith("n = ")}
+    assert counts == {0.25: "n = 3", 0.5: "n = 1", 0.75: "n = 3", 1.0: "n = 3", 1.2: "n = 3"}
+    assert ax.figure.legends[0].get_texts()[0].get_text() == "ours, 95% where n > 1; hollow: one seed"
+    (ax,) = blocks_figure(compare(evaluated(cells, {}), cells, TOY), cells).axes
+    assert not [text for text in ax.texts if text.get_text().startswith("n = ")]
+
+
+def test_a_block_that_has_no_run_says_so() -> None:
+    cells = cells_of("blocks")
+    pool = [r for r in evaluated(cells, {}) if r["name"] != "l2-all"]
+    (ax,) = blocks_figure(compare(pool, cells, TOY), cells).axes
+    assert [text.xy[0] for text in ax.texts if text.get_text() == "not trained"] == [1.2]
 
 
 def test_the_papers_blocks_by_our_labels() -> None:
@@ -101,7 +144,7 @@ def test_regularised_blocks_are_in_the_order_of_their_places() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [("blocks", "whether its 3 counts from 0 is unknown"), ("blocks", "read in one secondary source"),
-     ("lambda_tau", "read in one secondary source"), ("contrastive_to_dispersive", "nearly, but not exactly")],
+     ("lambda_tau", "read in one secondary source"), ("contrastive_to_dispersive", "no members of this family")],
 )  # fmt: skip
 def test_a_table_says_how_sure_the_papers_numbers_are(name: str, said: str, tmp_path: Path) -> None:
     cells = cells_of(name)
@@ -156,7 +199,23 @@ def test_the_grid_says_what_is_missing_and_what_is_clear() -> None:
     assert bold == {(2, 3), (0, 0)}
     (frame,) = top.patches
     assert frame.get_xy() == (1, 1)  # λ = ½, τ = ½
-    assert [len(container[0].get_xdata()) for container in bottom.containers] == [4, 4, 3]
+    lines = [len(line.get_xdata()) for line in bottom.lines if line.get_marker() == "None"]
+    assert [n for n in lines if n > 2] == [4, 4]  # of λ = 1 one is missing, and no line goes across
+    assert len(bottom.containers) == 11
+    blue = [c for c in bottom.containers if c[0].get_color() == COLORS["infonce-l2"]]
+    assert [c[0].get_xdata()[0] for c in blue] == [0.5]  # the paper's setting alone
+    assert len(bottom.get_legend().get_texts()) == 4
+
+
+def test_a_cell_of_the_grid_tells_its_seeds() -> None:
+    cells = cells_of("lambda_tau")
+    pool = [r for r in evaluated(cells, {}) if r["seed"] == 0 or r["name"] in ("baseline", "infonce-l2")]
+    top, bottom, _ = lambda_tau_figure(compare(pool, cells, TOY), cells).axes
+    assert [text.get_text().split("\n")[-1] for text in top.texts].count("(one seed)") == 11
+    assert [text.get_text() for text in top.texts if "n = 3" in text.get_text()]
+    assert bottom.get_title(loc="left").endswith("(hollow: one seed)")
+    lines = [line for line in bottom.lines if len(line.get_xdata()) > 1 and line.get_marker() == "None"]
+    assert [len(line.get_xdata()) for line in lines if line.get_linestyle() == "-"] == [4, 2, 4]
 
 
 def test_one_seed_is_not_bold_and_has_no_interval() -> None:
@@ -194,7 +253,7 @@ def test_nothing_hides_under_the_legend() -> None:
     """It stands above the axes, not on them."""
     cells = cells_of("blocks")
     figure = blocks_figure(compare(evaluated(cells, {}), cells, TOY), cells)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     (legend,) = figure.legends
     box = legend.get_window_extent()
     assert box.y0 >= figure.axes[0].get_window_extent().y1

@@ -12,7 +12,7 @@ from disperse.experiments.compare import compare
 from disperse.experiments.items import Cell, item
 from disperse.experiments.store import Record
 from disperse.figures import draw_meanflow, meanflow_figure, read_sidecar
-from disperse.figures.meanflow import CONTROLS, PLACES
+from disperse.figures.meanflow import CONTROLS, KINDS, PLACES
 
 from ..experiments.cases import TOY, record, toy
 
@@ -83,15 +83,18 @@ def test_the_table_tells_the_length_of_features_and_the_pull_of_the_term(tmp_pat
     assert "| MeanFlow, patch 2, tokens × 4 | 5.50 ± 0.00 | 10.0 ± 0.0 | 0.09 ± 0.00 |  | 2 |" in lines
 
 
-def test_the_picture_shows_rows_in_pairs_and_controls_open() -> None:
+def test_the_picture_shows_rows_in_pairs_and_controls_in_a_hue_of_their_own() -> None:
     cells = cells_of(0, 1)
     rows = compare(evaluated(cells, GOOD | CONTROL), cells, TOY)
     left, right = meanflow_figure(rows, floor=0.3).axes
     dots = [bar.lines[0] for bar in left.containers]
     assert len(dots) == 4 * 2 + 2
-    hollow = {dot.get_ydata()[0]: dot.get_xdata()[0] for dot in dots if dot.get_markerfacecolor() == "white"}
-    assert set(hollow) == {PLACES[label] for label in CONTROLS}
-    assert hollow[PLACES["meanflow-lr-half"]] == pytest.approx(3.0, rel=0.01)
+    control = KINDS["control"][0]
+    assert control not in (KINDS["baseline"][0], KINDS["infonce-l2"][0])
+    apart = {dot.get_ydata()[0]: dot.get_xdata()[0] for dot in dots if dot.get_color() == control}
+    assert set(apart) == {PLACES[label] for label in CONTROLS}
+    assert apart[PLACES["meanflow-lr-half"]] == pytest.approx(3.0, rel=0.01)
+    assert all(dot.get_markerfacecolor() != "white" for dot in dots)  # hollow is one seed
     changes = {bar.lines[0].get_ydata()[0]: bar.lines[0].get_xdata()[0] for bar in right.containers}
     assert changes[PLACES["patch4"]] == pytest.approx(-50 * 0.99, abs=0.3)
     assert changes[PLACES["meanflow-lr-half"]] == pytest.approx(51, abs=0.5)
@@ -112,8 +115,41 @@ def test_one_seed_has_no_interval_and_no_verdict(tmp_path: Path) -> None:
     changes = [row["change"] for row in read_sidecar(picture)["rows"] if row["change"]]
     assert len(changes) == 6
     assert all(change["low"] is None and change["n"] == 1 for change in changes)
-    right = meanflow_figure(compare(evaluated(cells, GOOD), cells, TOY)).axes[1]
-    assert right.get_title(loc="left") == "Change, 1 seed"
+    figure = meanflow_figure(compare(evaluated(cells, GOOD), cells, TOY))
+    marks = [bar.lines[0] for ax in figure.axes for bar in ax.containers]
+    assert all(dot.get_markerfacecolor() == "white" for dot in marks)
+    assert figure.legends[0].get_title().get_text() == "one seed, no interval"
+
+
+def test_what_is_not_trained_says_so_and_the_legend_has_what_is_drawn() -> None:
+    cells = cells_of(0, 1)
+    pool = [r for r in evaluated(cells, GOOD) if "patch2-" in r["name"] and "longer" not in r["name"]]
+    figure = meanflow_figure(compare([r for r in pool if r["step"] <= TOY.num_steps], cells, TOY))
+    left = figure.axes[0]
+    said = {text.xy[1] for text in left.texts if text.get_text() == "not trained"}
+    assert said == {place for name, place in PLACES.items() if name != "patch2"}
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["baseline", "InfoNCE, ℓ2", "paper (FID, ImageNet)"]
+
+
+def test_numbers_of_seeds_stand_where_they_differ() -> None:
+    cells = cells_of(0, 1)
+    pool = [r for r in evaluated(cells, GOOD) if "larger" not in r["name"] or r["seed"] == 0]
+    right = meanflow_figure(compare(pool, cells, TOY)).axes[1]
+    assert {text.xy[1]: text.get_text() for text in right.texts} == {
+        PLACES[name]: "n = 1" if name == "larger" else "n = 2" for name in PLACES
+    }
+
+
+def test_without_guidance_nothing_stands_under_it(tmp_path: Path) -> None:
+    """A MeanFlow model is sampled at guidance 1, which is none."""
+    cells = cells_of(0, 1)
+    table, picture = draw_meanflow(evaluated(cells, GOOD), cells, TOY, tmp_path)
+    lines = table.read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if "(MF-" in line and line.startswith("| ")]
+    assert len(rows) == 8
+    assert all(line.endswith("|  | 2 |") for line in rows)
+    assert all(r["metrics"]["guided_agreement"]["value"] is None for r in read_sidecar(picture)["rows"])
 
 
 @pytest.mark.parametrize(

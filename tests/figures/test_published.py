@@ -105,14 +105,17 @@ def test_everything_is_drawn_from_distances_alone(store: Path) -> None:
         assert "nan" not in path.read_text().lower().replace("finance", ""), path.name
 
 
-def test_an_ablation_is_shown_when_all_of_it_is_published(store: Path) -> None:
-    """The cell that another item shares isn't enough."""
-    gone = {c.spec.fingerprint for c in item("local_batch", "smoke", (0, 1)) if c.label == "l2-group4"}
-    publish("smoke", [r for r in evaluations(*ITEMS) if r["fingerprint"] not in gone])
-    names = {path.stem for path in draw_published("smoke")}
-    assert "blocks" in names
-    assert "local_batch" not in names
-    assert "local_batch" not in (store / "figures" / "README.md").read_text()
+@pytest.mark.parametrize("label", ["l2-group-whole", ""])
+def test_an_ablation_is_shown_as_soon_as_a_run_of_its_own_is_published(store: Path, label: str) -> None:
+    """The cell that another item shares isn't enough; what isn't there is named."""
+    own = {c.spec.fingerprint for c in item("local_batch", "smoke", (0, 1)) if c.label == label}
+    found = [r for r in evaluations("local_batch") if r["fingerprint"] in own]
+    publish("smoke", [*evaluations("variants"), *found])
+    assert ("local_batch" in {path.stem for path in draw_published("smoke")}) == bool(label)
+    assert ("local_batch.png" in (store / "figures" / "README.md").read_text()) == bool(label)
+    if label:
+        text = (store / "figures" / "smoke" / "local_batch.md").read_text()
+        assert "Not trained yet: ℓ2, groups of 4; ℓ2, groups of 8." in text
 
 
 @pytest.mark.parametrize(

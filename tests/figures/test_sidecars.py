@@ -20,7 +20,6 @@ from disperse.figures.norm_cost import (
     norm_cost_markdown,
     paired_curves,
 )
-from disperse.figures.sampler import convergence_figure, convergence_frame, relative_to_finest
 from disperse.figures.sections import SECTIONS
 from disperse.figures.variants import learning_curves_figure
 from disperse.losses import DispersiveLoss
@@ -75,9 +74,10 @@ def test_sampler(folder: Path) -> None:
     comes_from_runs(facts, {"baseline"})
     assert len(facts["values"]) == 20
     assert all(v["fd_low"] < v["fd"] < v["fd_high"] for v in facts["values"])
-    finest = next(c for c in facts["changes"] if c["solver"] == "heun" and c["nfe"] == 32)
+    finest = next(c for c in facts["over_finest"] if c["solver"] == "heun" and c["nfe"] == 32)
     assert finest["change"] == {**finest["change"], "value": 0.0, "n": 2}
-    assert len(facts["changes"]) == 10
+    assert len(facts["over_finest"]) == 10
+    assert facts["changes_by_term"] == []  # the baseline alone is evaluated so
 
 
 def curves_frame(steps: dict[tuple[str, int], tuple[int, ...]]) -> pd.DataFrame:
@@ -159,18 +159,6 @@ def test_learning_curves_have_a_tick_at_every_milestone_and_a_named_floor() -> N
     for ax in figure.axes:
         assert list(ax.get_xticks()) == [20, 40]
     assert "real against real" in [text.get_text() for text in figure.axes[0].texts]
-
-
-def test_the_sampler_figure_shows_percent_from_the_finest_grid() -> None:
-    frame = relative_to_finest(convergence_frame(convergence((0,))))
-    (ax,) = convergence_figure(frame, ROW).axes
-    drawn = [line for line in ax.lines if len(line.get_xdata()) == 5]
-    assert len(drawn) == 2
-    ends = [line.get_ydata()[-1] for line in drawn]
-    assert min(map(abs, ends)) == pytest.approx(0)
-    expected = 100 * ((5 + 1 / 1) / (5 + 1 / 16) - 1)
-    assert max(line.get_ydata().max() for line in drawn) == pytest.approx(expected)
-    assert list(ax.get_xticks()) == sorted(set(frame.nfe))
 
 
 def test_samples_of_both_runs_on_the_same_noise(toy: object, store: Path) -> None:  # noqa: F811

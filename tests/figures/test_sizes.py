@@ -107,8 +107,31 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     assert text.count("(one seed)") == 4 + 2
     assert "**can't tell**" in text
     assert all(row["change"]["low"] is None for row in facts["rows"] if row["change"])
-    right = size_figure(compare(evaluated(cells), cells, TOY), cells).axes[1]
-    assert right.get_title(loc="left") == "Change, 1 seed"
+    figure = size_figure(compare(evaluated(cells), cells, TOY), cells)
+    marks = [bar.lines[0] for ax in figure.axes[:2] for bar in ax.containers]
+    assert len(marks) == 12
+    assert all(dot.get_markerfacecolor() == "white" for dot in marks)
+    assert figure.legends[0].get_title().get_text() == "one seed, no interval"
+
+
+def test_what_is_not_trained_says_so_and_no_line_joins_unequal_seeds() -> None:
+    cells = [c for c in cells_of(0, 1) if c.spec.objective.kind == "sit"]
+    pool = [r for r in evaluated(cells) if r["name"] != "sit-nano-infonce-l2"]
+    pool = [r for r in pool if r["name"] != "sit-nano-baseline" or r["seed"] == 0]
+    figure = size_figure(compare(pool, cells, TOY), cells)
+    left, right = figure.axes[:2]
+    assert not [text for text in left.texts if text.get_text() == "not trained"]
+    assert [text.get_text() for text in right.texts] == ["no pair yet"]
+    assert [text.get_text() for text in left.texts if "n =" in text.get_text()] == ["n = 2", "n = 1", "n = 2"]
+    assert not [line for line in left.lines if len(line.get_xdata()) > 1 and line.get_linestyle() == "-"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "baseline", "InfoNCE, ℓ2", "SiT", "paper (FID, ImageNet)",
+    ]  # fmt: skip
+    small = [r for r in evaluated(cells) if "nano" not in r["name"]]
+    for ax in size_figure(compare(small, cells, TOY), cells).axes[:2]:
+        assert "not trained" in [text.get_text() for text in ax.texts]
+    whole = size_figure(compare(evaluated(cells), cells, TOY), cells).axes[0]
+    assert len([line for line in whole.lines if len(line.get_xdata()) == 2]) == 2
 
 
 @pytest.mark.parametrize(
