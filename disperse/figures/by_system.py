@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -16,6 +15,7 @@ from ..experiments.compare import measured, verdict
 from ..experiments.items import Cell
 from ..experiments.store import Record
 from ..experiments.tables import percent_interval, with_interval
+from .changes import mark
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS
 from .theme import COLORS
 
@@ -59,21 +59,36 @@ def by_seed(frame: pd.DataFrame, setting: str) -> dict[tuple[str, str, Any], dic
     return {key: group.set_index("seed").fd.to_dict() for key, group in groups}
 
 
+def ratios(frame: pd.DataFrame, setting: str) -> dict[tuple[str, Any], dict[int, float]]:
+    """(system, setting) → training seed → distance with the term over that without, where both are there."""
+    fd = by_seed(frame, setting)
+    pairs = {
+        (system, value): {
+            seed: distance / fd[system, "baseline", value][seed]
+            for seed, distance in own.items()
+            if seed in fd.get((system, "baseline", value), {})
+        }
+        for (system, term, value), own in fd.items()
+        if term != "baseline"
+    }
+    return {key: own for key, own in pairs.items() if own}
+
+
 def changes(frame: pd.DataFrame, setting: str) -> dict[tuple[str, Any], Estimate]:
     """(system, setting) → paired mean of the log ratio of distances, with the term over without."""
-    fd = by_seed(frame, setting)
-    return {
-        (system, value): log_ratio(own, fd[system, "baseline", value])
-        for (system, term, value), own in fd.items()
-        if term != "baseline" and own.keys() & fd.get((system, "baseline", value), {}).keys()
-    }
+    return {key: log_ratio(own, dict.fromkeys(own, 1.0)) for key, own in ratios(frame, setting).items()}
+
+
+def shift(frame: pd.DataFrame, setting: str, system: str, value: Any, against: Any) -> Estimate | None:
+    """How much the term's log ratio in one setting is above that in another, within a seed; None: no seed."""
+    found = ratios(frame, setting)
+    own, other = found.get((system, value), {}), found.get((system, against), {})
+    return log_ratio(own, other) if own.keys() & other.keys() else None
 
 
 def system_dot(ax: Axes, x: float, mean: Estimate, system: str, term: str) -> None:
-    """A mean over seeds, with its interval where there are several."""
-    bar = [[mean.value - mean.low], [mean.high - mean.value]] if np.isfinite(mean.low) else None
-    marker, color = SYSTEM_MARKERS[system], COLORS[term]
-    ax.errorbar(x, mean.value, bar, fmt=marker, color=color, capsize=4, markersize=7)
+    """A mean over seeds as a ``mark``: colour says the term, shape the system."""
+    mark(ax, x, mean, COLORS[term], shape=SYSTEM_MARKERS[system])
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> str:

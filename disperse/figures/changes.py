@@ -45,6 +45,14 @@ def in_percent(change: Estimate) -> Estimate:
     return Estimate(value, low, high, change.n, change.method)
 
 
+def in_lines(change: Estimate) -> str:
+    """A log ratio as text in a cell: percent, interval and number of seeds, a line each."""
+    value, low, high = percent(change)
+    if np.isnan(change.low):
+        return f"{tables.whole(value)}%\n(one seed)"
+    return f"{tables.whole(value)}%\n[{tables.whole(low)}, {tables.whole(high)}]\nn = {change.n}"
+
+
 def mark(
     ax: Axes,
     place: float,

@@ -18,7 +18,7 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
-from .changes import claim_facts, percent
+from .changes import claim_facts, in_lines
 from .facts import floor_of, floor_sentence, run_facts
 from .theme import new_figure, save
 
@@ -47,7 +47,7 @@ def grid_figure(rows: list[compare.Row]) -> Figure:
         if own is None:
             right.text(x, y, "not\ntrained", ha="center", va="center", color="dimgrey", fontsize=10)
         else:
-            _cell(right, x, y, _in_lines(own), cmap(norm(own.value))[:3], clear=_clear(own))
+            _cell(right, x, y, in_lines(own), cmap(norm(own.value))[:3], clear=_clear(own))
     left.set(title="Paper: SiT-B/2, ImageNet", xlabel="change of FID")
     right.set(title="Ours", xlabel="change of the distance; pale: 95% isn't clear of 0")
     names = [paper.name_of(variant).replace(", ", ",\n") for variant in paper.VARIANTS_FID]
@@ -79,13 +79,6 @@ def _places() -> dict[tuple[int, int], str]:
 
 def _clear(change: Estimate) -> bool:
     return change.low > 0 or change.high < 0
-
-
-def _in_lines(change: Estimate) -> str:
-    value, low, high = percent(change)
-    if np.isnan(change.low):
-        return f"{tables.whole(value)}%\n(one seed)"
-    return f"{tables.whole(value)}%\n[{tables.whole(low)}, {tables.whole(high)}]\nn = {change.n}"
 
 
 def _cell(

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,10 +25,18 @@ from .by_system import (
     markdown,
     means,
     run_row,
+    shift,
     system_dot,
     systems_table,
 )
-from .changes import paper_diamond, percent
+from .changes import (
+    change_bar,
+    name_counts,
+    name_diamonds,
+    paper_diamond,
+    percent,
+    seeds_shown,
+)
 from .facts import floor_of, floor_sentence, plain
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS
 from .theme import COLORS, floor_line, log_axis, new_figure, save, say_not_measured
@@ -80,11 +87,9 @@ def effects(frame: pd.DataFrame) -> Effects:
     for system, term in dict.fromkeys((system, term) for system, term, _ in fd):
         found.guidance[system, term] = log_ratio(fd[system, term, GUIDANCE], fd[system, term, NONE])
     for system in dict.fromkeys(system for system, _ in found.term):
-        ratios = {}
-        for guidance in (NONE, GUIDANCE):
-            own, base = (fd[system, term, guidance] for term in ("infonce-l2", "baseline"))
-            ratios[guidance] = {seed: own[seed] / base[seed] for seed in own.keys() & base.keys()}
-        found.shift[system] = log_ratio(ratios[GUIDANCE], ratios[NONE])
+        own = shift(frame, "guidance", system, GUIDANCE, NONE)
+        if own:
+            found.shift[system] = own
     return found
 
 
@@ -96,7 +101,7 @@ def guided_figure(frame: pd.DataFrame, found: Effects, floor: float | None) -> F
         found: its ``effects``.
         floor: distance of real images to real ones, if known.
     """
-    figure, (distance, change, trade, agreement) = new_figure(11, 8.2, columns=2, rows=2)
+    figure, (distance, change, trade, agreement) = new_figure(9, 8, columns=2, rows=2)
     systems = list(dict.fromkeys(frame.system))
     _before_and_after(distance, frame, "fd", systems)
     distance.set(title="Distance", ylabel="Fréchet distance")
@@ -111,12 +116,15 @@ def guided_figure(frame: pd.DataFrame, found: Effects, floor: float | None) -> F
             say_not_measured(ax)
     agreement.set(title="Is it the class asked for?", ylabel="class agreement")
     for term, name in TERMS.items():
-        distance.plot([], [], color=COLORS[term], linewidth=2.5, label=name)
+        if term in set(frame.term):
+            distance.plot([], [], color=COLORS[term], linewidth=5, label=name)
     for system in systems:
-        distance.scatter([], [], marker=SYSTEM_MARKERS[system], s=49, color="grey", label=system)
-    change.scatter([], [], marker="D", s=42, color="white", edgecolor="black", label="paper (FID, ImageNet)")
-    shown = [pair for ax in (distance, change) for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
-    figure.legend([h for h, _ in shown], [n for _, n in shown], loc="outside lower center", ncols=len(shown))
+        distance.scatter([], [], marker=SYSTEM_MARKERS[system], s=49, color="black", label=system)
+    name_diamonds(distance, "paper's FID: [P] printed, [S] second-hand")
+    handles, names = distance.get_legend_handles_labels()
+    counts = {mean.n for mean in means(frame, "guidance").values()}
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), columnspacing=1.2,
+                  title=seeds_shown(counts), title_fontsize=10)  # fmt: skip
     return figure
 
 
@@ -141,10 +149,11 @@ def _changes(ax: Axes, found: Effects, systems: list[str]) -> None:
     lines += [key for key in BESIDE if key not in lines]
     for y, key in enumerate(lines):
         if key in found.term:
-            value, low, high = percent(found.term[key])
-            bar = None if np.isnan(found.term[key].low) else [[value - low], [high - value]]
-            ax.errorbar(value, y, xerr=bar, fmt=SYSTEM_MARKERS[key[0]], capsize=4, markersize=7,
-                        color=COLORS["infonce-l2"])  # fmt: skip
+            change_bar(
+                ax, y, found.term[key], COLORS["infonce-l2"], shape=SYSTEM_MARKERS[key[0]], across=True
+            )
+            point = (percent(found.term[key])[0], y, found.term[key].n)
+            name_counts(ax, [point], among={change.n for change in found.term.values()}, side="above")
         if key in BESIDE:
             _paper(ax, y - 0.25, BESIDE[key])
     for y, label in enumerate(ALONE, start=len(lines)):
@@ -154,28 +163,29 @@ def _changes(ax: Axes, found: Effects, systems: list[str]) -> None:
     ax.set_ylim(len(lines) + len(ALONE) - 0.5, -0.8)
     ax.axvline(0, color=COLORS["baseline"], linewidth=1)
     ax.margins(x=0.1)
-    ax.set(title="Change by the term", xlabel="change against the baseline, %   (left is better)")
+    ax.set(title="Change by the term", xlabel="change against the baseline, %")
 
 
 def _paper(ax: Axes, y: float, label: str) -> None:
     change = system_change(label)
     assert change is not None
     paper_diamond(ax, 100 * change.value, y)
-    ax.annotate(f"[{change.source}]", (100 * change.value, y), (-7, 0), fontsize=8, va="center",
+    ax.annotate(f"[{change.source}]", (100 * change.value, y), (-8, 0), fontsize=10, va="center",
                 ha="right", textcoords="offset points")  # fmt: skip
 
 
 def _trade(ax: Axes, frame: pd.DataFrame) -> None:
-    """Precision against recall: an arrow from without to with guidance, faint for each run."""
+    """Precision against recall: an arrow from without to with guidance; faint marks are single runs."""
     mean = frame.groupby(["system", "term", "guidance"], sort=False)[["recall", "precision"]].mean()
     for (system, term), runs in frame.groupby(["system", "term"], sort=False):
         marker, color = SYSTEM_MARKERS[system], COLORS[term]
         ax.scatter(runs.recall, runs.precision, s=16, marker=marker, color=color, alpha=0.35, linewidth=0)
         start, end = (mean.loc[(system, term, g)] for g in (NONE, GUIDANCE))
         ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 1.6})
-        ax.plot(*start, marker, markersize=8, color=color, mfc="white", mew=1.6)
-        ax.plot(*end, marker, markersize=8, color=color)
-    ax.set(title="From no guidance (open) to guidance (filled)", xlabel="recall", ylabel="precision")
+        ax.plot(*start, marker, markersize=5, color=color)
+        ax.plot(*end, marker, markersize=9, color=color)
+    ax.locator_params(axis="x", nbins=5)
+    ax.set(title="From no guidance to guidance", xlabel="recall", ylabel="precision")
 
 
 def published_markdown() -> str:

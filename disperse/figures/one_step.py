@@ -7,18 +7,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
+from ..evaluation import Estimate
 from ..experiments import seen_by
 from ..experiments.items import Cell
 from ..experiments.looks import few_steps
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import ONE_STEP, SOURCES
 from ..experiments.store import Record
+from ..experiments.tables import percent_interval
 from ..sampling import SamplerConfig
-from .by_system import METRICS, as_frame, changes, markdown, means, run_row, system_dot, systems_table
+from .by_system import (
+    METRICS,
+    as_frame,
+    changes,
+    markdown,
+    means,
+    run_row,
+    shift,
+    system_dot,
+    systems_table,
+)
+from .changes import join, name_counts, paper_diamond, seeds_shown
 from .facts import floor_of, floor_sentence, plain
 from .systems import SYSTEM_MARKERS, TERMS
-from .theme import COLORS, floor_line, log_axis, new_figure, save
+from .theme import COLORS, floor_line, log_axis, new_figure, save, say_not_measured
 
+JUMP = "MeanFlow"  # learns to go all the way in one step
 SIDE = {"baseline": 0.97, "infonce-l2": 1.03}  # dots of one NFE stand beside each other
 OWN = {"MeanFlow-XL/2": COLORS["baseline"], "MeanFlow-XL/2 + Disp": COLORS["infonce-l2"]}
 
@@ -39,6 +53,13 @@ def few_steps_frame(looked: list[Record], cells: list[Cell], row: Profile) -> pd
     return as_frame(rows, "NFE")
 
 
+def shifts(frame: pd.DataFrame) -> dict[tuple[int, int], Estimate]:
+    """(1, n) steps of MeanFlow → how far the term's log ratio in one step is above that in n, by seed."""
+    every = sorted(set(frame[frame.system == JUMP].NFE))
+    found = {(1, n): shift(frame, "NFE", JUMP, 1, n) for n in every if n > 1}
+    return {steps: each for steps, each in found.items() if each}
+
+
 def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
     """Left the published systems; right our distance against network evaluations.
 
@@ -46,26 +67,36 @@ def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
         frame: of ``few_steps_frame``.
         floor: distance of real images to real ones, if known.
     """
-    figure, (published, ours) = new_figure(11, 4.6, columns=2)
+    figure, (published, ours) = new_figure(9, 4.8, columns=2)
+    published.get_gridspec().set_width_ratios([2, 3])
     _published(published)
-    for (system, term, nfe), mean in means(frame, "NFE").items():
-        system_dot(ours, nfe * SIDE[term], mean, system, term)
-    lines = {name: "--" if name == "MeanFlow" else "-" for name in SYSTEM_MARKERS}
-    for (system, term), runs in frame.groupby(["system", "term"], sort=False):
-        line = runs.groupby("NFE").fd.mean()
-        ours.plot(line.index * SIDE[term], line, lines[system], color=COLORS[term], linewidth=1.4)
+    found = means(frame, "NFE")
+    lines = {name: "--" if name == JUMP else "-" for name in SYSTEM_MARKERS}
+    counts = {mean.n for mean in found.values()}
+    for system, term in dict.fromkeys((system, term) for system, term, _ in found):
+        own = sorted((nfe, mean) for (s, t, nfe), mean in found.items() if (s, t) == (system, term))
+        points = [(nfe * SIDE[term], mean.value, mean.n) for nfe, mean in own]
+        join(ours, points, color=COLORS[term], linestyle=lines[system], linewidth=1.4)
+        for nfe, mean in own:
+            system_dot(ours, nfe * SIDE[term], mean, system, term)
+        name_counts(ours, points, among=counts, side="left" if term == "baseline" else "right")
     for system in dict.fromkeys(frame.system):
-        how = "its own steps" if system == "MeanFlow" else "Euler"
-        marker = SYSTEM_MARKERS[system]
-        ours.plot([], [], lines[system], marker=marker, color="grey", label=f"{system}, {how}")
+        how = "its own steps" if system == JUMP else "Euler"
+        ours.plot(
+            [], [], lines[system], marker=SYSTEM_MARKERS[system], color="black", label=f"{system}, {how}"
+        )
     for term, name in TERMS.items():
-        ours.plot([], [], color=COLORS[term], linewidth=2.5, label=name)
+        if term in set(frame.term):
+            ours.plot([], [], color=COLORS[term], linewidth=5, label=name)
     floor_line(ours, floor, "real against real", right=False)
-    ours.set(title="Ours", xlabel="network evaluations per image (NFE)", ylabel="Fréchet distance")
+    title = f"Ours, {seeds_shown(counts)}" if counts else "Ours"
+    ours.set(title=title, xlabel="network evaluations per image (NFE)", ylabel="Fréchet distance")
     if len(frame):
         log_axis(ours.yaxis)
         log_axis(ours.xaxis, sorted(set(frame.NFE)))
-    ours.legend(loc="best")
+        ours.legend(loc="best")
+    else:
+        say_not_measured(ours)
     return figure
 
 
@@ -73,16 +104,15 @@ def _published(ax: Axes) -> None:
     """A diamond for each published system, its FID beside it; MeanFlow's in the colours of the terms."""
     for y, system in enumerate(ONE_STEP):
         ax.axhline(y, color="lightgrey", linewidth=1, zorder=1)
-        ax.scatter(system.fid.value, y, marker="D", s=42, color="white", linewidth=1.8, zorder=3,
-                   edgecolor=OWN.get(system.name, "black"))  # fmt: skip
+        paper_diamond(ax, system.fid.value, y, color=OWN.get(system.name, "black"))
         ax.annotate(f"{system.fid.value:.2f}", (system.fid.value, y), (8, 3), va="bottom", fontsize=10,
                     textcoords="offset points")  # fmt: skip
-    names = [f"{s.name}\n{s.nfe} NFE" for s in ONE_STEP]
+    names = [s.name.replace(" + ", "\n+ ") + f"\n{s.nfe} NFE" for s in ONE_STEP]
     ax.set_yticks(range(len(ONE_STEP)), names)
     ax.set_ylim(len(ONE_STEP) - 0.5, -0.5)
     ax.set_xlim(2, 60)
     log_axis(ax.xaxis, [2, 5, 10, 20, 50])
-    ax.set(title="Published, ImageNet 256×256", xlabel="FID   (left is better)")
+    ax.set(title="Published, ImageNet", xlabel="FID   (left is better)")
 
 
 def one_step_markdown(frame: pd.DataFrame, card: str) -> str:
@@ -96,10 +126,29 @@ def one_step_markdown(frame: pd.DataFrame, card: str) -> str:
     text = (
         f"{marks}. NFE: network evaluations; of ours one a step, SiT by Euler's method, MeanFlow by its own "
         "steps. Mean ± half the 95% interval over training seeds (Student's t); changes are means of log "
-        "ratios within a seed, negative is better. The published systems other than MeanFlow aren't built "
-        f"here, and FID and our distance can't be compared. {card}"
+        "ratios within a seed, negative is better. The third table: the ratio of distances, with the term "
+        "over without, in one step over the same in several, within a seed; below zero, the term gains more "
+        "(or costs less) in one step; each comparison alone, uncorrected. The published systems other than "
+        f"MeanFlow aren't built here, and FID and our distance can't be compared. {card}"
     )
-    return "\n\n".join([markdown(columns, rows), systems_table(frame, "NFE"), text]) + "\n"
+    tables = [markdown(columns, rows), systems_table(frame, "NFE"), *_shifts_table(frame)]
+    return "\n\n".join([*tables, text]) + "\n"
+
+
+def _shifts_table(frame: pd.DataFrame) -> list[str]:
+    """Whether the term changes more in one step of MeanFlow than in several; empty where no seed has both."""
+    columns = [f"change by the term, {JUMP}", "over that change in", "(paired, 95%)", "differs?", "seeds"]
+    rows = [
+        [
+            "1 step",
+            f"{several} steps",
+            percent_interval(each),
+            "yes" if each.low > 0 or each.high < 0 else "can't tell",
+            str(each.n),
+        ]
+        for (_, several), each in shifts(frame).items()
+    ]
+    return [markdown(columns, rows)] if rows else []
 
 
 def draw_one_step(looked: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
@@ -127,6 +176,10 @@ def draw_one_step(looked: list[Record], cells: list[Cell], row: Profile, folder:
             for (s, t, n), e in means(frame, "NFE", name).items()
         ],
         "changes": [{"system": s, "nfe": n, **plain(e)} for (s, n), e in changes(frame, "NFE").items()],
+        "shifts": [
+            {"system": JUMP, "nfe": one, "against": several, **plain(each)}
+            for (one, several), each in shifts(frame).items()
+        ],
         "values": plain(frame.to_dict(orient="records")),
         "published": {system.name: system.fid.value for system in ONE_STEP},
     }

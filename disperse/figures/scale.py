@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -14,16 +15,14 @@ from matplotlib.patches import Rectangle
 
 from .. import atomic
 from ..data import num_train_images
-from ..evaluation import Estimate
 from ..experiments import compare, tables
 from ..experiments.claims import Part, paired
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import parameters
 from ..experiments.store import Record
-from .changes import percent, shown_bounds
+from .changes import in_lines, join, seeds_shown, shown_bounds
 from .facts import floor_of, floor_sentence, plain, run_facts
-from .norm_cost import count_of_seeds
 from .sizes import short, size_of
 from .theme import COLORS, log_axis, save, theme
 
@@ -33,7 +32,7 @@ PERCENT = {
     4.0: (-75, -50, -25, 0, 25, 50, 100, 200),
     np.inf: (-99, -95, -80, -50, 0, 100, 400, 1900, 9900),
 }
-MARKERS = ("o", "s", "D", "^", "v")  # one for each data set, small to large
+MARKERS = "os^vP"  # one for each data set, small to large; diamonds are the paper's
 
 
 @dataclass(frozen=True)
@@ -142,18 +141,16 @@ def scale_figure(found: list[Change], row: Profile) -> Figure:
     theme()
     steps, columns = _steps(row), min(2, len(_steps(row)))
     lines = -(-len(steps) // columns)
-    tall = lines * (0.9 + 0.62 * len(_data_sets(row)))
-    figure = Figure(figsize=(11, tall + 4), layout="constrained")
-    grid = figure.add_gridspec(2, 1, height_ratios=[tall, 4])
+    tall = 0.7 + lines * (0.8 + 0.62 * len(_data_sets(row)))
+    figure = Figure(figsize=(9, tall + 4.4), layout="constrained")
+    grid = figure.add_gridspec(2, 1, height_ratios=[tall, 4.4])
     above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     maps = np.atleast_1d(above.subplots(lines, columns, sharex=True, sharey=True)).ravel()
     values = [c.part.estimate.value for c in found]
     bound = max(np.log(1.25), *np.abs(values)) if values else np.log(1.25)
     for ax, step in zip(maps, steps, strict=False):
-        own = [c for c in found if c.step == step]
-        _map(ax, own, row, bound)
-        counts = {c.part.estimate.n for c in own}
-        ax.set_title(f"{step} steps" + (f", {count_of_seeds(counts)}" if counts else ""))
+        _map(ax, [c for c in found if c.step == step], row, bound)
+        ax.set_title(f"{step} steps")
     for ax in maps[len(steps) :]:
         ax.set_axis_off()
     for ax in maps[::columns]:
@@ -161,16 +158,19 @@ def scale_figure(found: list[Change], row: Profile) -> Figure:
     for ax in maps[-columns:]:
         ax.set_xlabel("model")
     bar = above.colorbar(ScalarMappable(Normalize(-bound, bound), sns.color_palette("vlag", as_cmap=True)),
-                         ax=list(maps), label="change, %", shrink=0.8)  # fmt: skip
-    _percent_ticks(bar.ax)
+                         ax=list(maps), label="change, %", location="bottom", shrink=0.6,
+                         aspect=40)  # fmt: skip
+    _percent_ticks(bar.ax.xaxis)
     left, right = below.subplots(1, 2, sharey=True)
     _lines(left, found, row, "step")
     _lines(right, found, row, "epochs")
     left.set(xlabel="training steps", ylabel="change against the baseline, %", title="Ordered by steps?")
     right.set(xlabel="epochs: how often each image was seen", title="Or by epochs?")
-    _percent_ticks(left)
+    _percent_ticks(left.yaxis)
     handles, labels = left.get_legend_handles_labels()
-    below.legend(handles, labels, loc="outside right center")
+    if labels:
+        below.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)),
+                     title=seeds_shown(c.part.estimate.n for c in found), title_fontsize=10)  # fmt: skip
     return figure
 
 
@@ -182,7 +182,7 @@ def _map(ax: Axes, found: list[Change], row: Profile, bound: float) -> None:
     for change in found:
         place = sets.index(change.images), row.sizes.index(change.size)
         values[place] = change.part.estimate.value
-        text[place] = _in_two_lines(change.part.estimate)
+        text[place] = in_lines(change.part.estimate)
         if change.clear:
             y, x = place
             inside = (x + 0.03, y + 0.05), 0.94, 0.9
@@ -190,7 +190,8 @@ def _map(ax: Axes, found: list[Change], row: Profile, bound: float) -> None:
     sns.heatmap(values, annot=text, fmt="", mask=np.isnan(values), cmap="vlag", vmin=-bound, vmax=bound,
                 linewidths=1.5, annot_kws={"fontsize": 10}, cbar=False, ax=ax)  # fmt: skip
     for y, x in zip(*np.nonzero(np.isnan(values)), strict=True):
-        ax.annotate("not trained", (x + 0.5, y + 0.5), ha="center", va="center", color="grey", fontsize=9)
+        ax.annotate("not\ntrained", (x + 0.5, y + 0.5), ha="center", va="center", color="dimgrey",
+                    fontsize=10)  # fmt: skip
     ax.set_xticks(np.arange(len(row.sizes)) + 0.5, row.sizes)
     ax.set_yticks(np.arange(len(sets)) + 0.5, [_name(images, row) for images in sets], rotation=0)
     ax.set_ylim(0, len(sets))  # more data upwards
@@ -198,44 +199,41 @@ def _map(ax: Axes, found: list[Change], row: Profile, bound: float) -> None:
     ax.label_outer()
 
 
-def _in_two_lines(change: Estimate) -> str:
-    value, low, high = percent(change)
-    interval = "(one seed)" if np.isnan(change.low) else f"[{tables.whole(low)}, {tables.whole(high)}]"
-    return f"{tables.whole(value)}%\n{interval}"
-
-
 def _name(images: int, row: Profile) -> str:
     return f"all {images}" if images == num_train_images(row.data) else str(images)
 
 
 def _lines(ax: Axes, found: list[Change], row: Profile, axis: str) -> None:
-    """Change by size (colour) and data set (marker), a line through the lengths of training of each."""
-    palette = dict(zip(row.sizes, sns.color_palette("viridis", len(row.sizes) + 1), strict=False))
+    """Change by size (colour) and data set (mark), a line through the lengths of training of each."""
+    # No hue of the baseline or of the term is among these.
+    palette = dict(zip(row.sizes, sns.color_palette("flare", len(row.sizes)), strict=True))
     markers = dict(zip(_data_sets(row), MARKERS, strict=False))
     for size, color in palette.items():
         for images, marker in markers.items():
             own = [c for c in found if (c.size, c.images) == (size, images)]
-            x = [getattr(c, axis) for c in own]
-            y = np.array([c.part.estimate.value for c in own])
-            ends = np.array([shown_bounds(c.part.estimate) for c in own]).reshape(-1, 2)
-            ax.vlines(x, ends[:, 0], ends[:, 1], color=color, linewidth=1, alpha=0.45)
-            ax.plot(x, y, color=color, marker=marker, linewidth=1.3, markersize=6)
+            points = [(getattr(c, axis), c.part.estimate.value, c.part.estimate.n) for c in own]
+            join(ax, points, color=color, linewidth=1.3)
+            for (x, y, n), c in zip(points, own, strict=True):
+                ax.vlines(x, *shown_bounds(c.part.estimate), color=color, linewidth=1, alpha=0.45)
+                ax.plot(x, y, marker, color=color, markersize=7, mew=1.6, mfc="white" if n == 1 else color)
     for size, color in palette.items():
-        ax.plot([], [], color=color, linewidth=5, label=size)
+        if any(c.size == size for c in found):
+            ax.plot([], [], color=color, linewidth=5, label=size)
     for images, marker in markers.items():
-        ax.plot([], [], color="black", marker=marker, linestyle="", label=f"{_name(images, row)} images")
+        if any(c.images == images for c in found):
+            ax.plot([], [], color="black", marker=marker, linestyle="", label=f"{_name(images, row)} images")
     ax.axhline(0, color=COLORS["baseline"], linewidth=1)
     places = sorted({getattr(c, axis) for c in found})
     if places:
         log_axis(ax.xaxis, places if axis == "step" else ())
 
 
-def _percent_ticks(ax: Axes) -> None:
-    """A vertical axis of log ratios, labelled in percent."""
-    low, high = sorted(ax.get_ylim())
+def _percent_ticks(axis: Axis) -> None:
+    """An axis of log ratios, labelled in percent."""
+    low, high = sorted(axis.get_view_interval())
     choice = next(ticks for ratio, ticks in PERCENT.items() if max(-low, high) <= np.log(ratio))
     ticks = [tick for tick in choice if low <= np.log1p(tick / 100) <= high]
-    ax.set_yticks([np.log1p(tick / 100) for tick in ticks], [f"{tick:+d}" if tick else "0" for tick in ticks])
+    axis.set_ticks([np.log1p(t / 100) for t in ticks], labels=[f"{t:+d}" if t else "0" for t in ticks])
 
 
 def scale_markdown(found: list[Change], row: Profile) -> str:
@@ -280,6 +278,28 @@ def trends_markdown(fitted: dict[str, Part]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def clear_cells(found: list[Change]) -> str:
+    """How many cells exclude no change, of those that could, and how many pairs of runs they stand on.
+
+    The lengths of one size on one data set are milestones of the same pairs.
+    """
+    able = [c for c in found if c.part.estimate.n > 1]
+    if not able:
+        return "which no cell can yet: all have one seed."
+    cells = _counted(len(able), "cell")
+    lines = _counted(len({(c.size, c.images) for c in able}), "line")
+    whole = "" if len(able) == len(found) else f" ({len(found)} cells in all)"
+    return (
+        f"as it does in {sum(c.clear for c in able)} of the {cells} with several seeds{whole}; without any "
+        f"effect it would in one of twenty. Those {cells} share the runs of {lines} of the table: all "
+        "lengths in a line are milestones of the same pairs, and no witnesses of their own."
+    )
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}" + "s" * (number != 1)
+
+
 def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
     """Draw the maps of the effect's sign into ``folder``; returns (table, picture).
 
@@ -291,13 +311,12 @@ def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
     """
     found = changes(pool, cells, row)
     fitted, floor = trends(found, row), floor_of(row.protocol)
-    clear = sum(c.clear for c in found)
     note = (
         "Change of the Fréchet distance against the baseline of the same seed: mean of the log ratio and its "
         "95% interval over n seeds (Student's t); one seed has no interval. Bold: the interval excludes no "
-        f"change, as it does in {clear} of {len(found)} cells; without any effect it would in one of twenty. "
-        "The doublings are fitted to all cells together, within each seed, and averaged over seeds. "
-        f"Batches of {row.batch_size}. {row.protocol.card()}.{floor_sentence(row.protocol)}"
+        f"change, {clear_cells(found)} The doublings are fitted to all cells together, within each seed, and "
+        f"averaged over seeds. Batches of {row.batch_size}. {row.protocol.card()}."
+        f"{floor_sentence(row.protocol)}"
     )
     table = folder / "scale_of_effect.md"
     parts = (scale_markdown(found, row), trends_markdown(fitted), note + "\n")

@@ -83,6 +83,8 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     bars = [container for ax in figure.axes for container in ax.containers]
     assert bars
     assert not any(bar.has_yerr or bar.has_xerr for bar in bars)
+    assert all(bar[0].get_markerfacecolor() == "white" for bar in bars)  # hollow
+    assert figure.legends[0].get_title().get_text() == "one seed, no interval"
 
 
 def test_what_is_drawn_is_in_the_sidecar(tmp_path: Path) -> None:
@@ -119,6 +121,20 @@ def test_shares_stay_shares() -> None:
     tops = [segment[:, 1].max() for container in figure.axes[3].containers
             for segment in container.lines[2][0].get_segments()]  # fmt: skip
     assert max(tops) == 1.0
+
+
+def test_numbers_of_seeds_stand_where_they_differ() -> None:
+    pool, looked, cells = made_up()
+    gone = {c.spec.fingerprint for c in cells if c.label == "dit-baseline" and c.spec.seed}
+    frame = guided_frame(pool, [r for r in looked if r["fingerprint"] not in gone], cells, ROW)
+    figure = guided_figure(frame, effects(frame), 0.1)
+    change = figure.axes[1]
+    counts = [text.get_text() for text in change.texts if text.get_text().startswith("n = ")]
+    assert counts == ["n = 3", "n = 3", "n = 1", "n = 1"]  # SiT and DiT, each without and with guidance
+    assert figure.legends[0].get_title().get_text() == "95% where n > 1; hollow: one seed"
+    whole = guided_frame(pool, looked, cells, ROW)
+    texts = guided_figure(whole, effects(whole), 0.1).axes[1].texts
+    assert not any("n =" in text.get_text() for text in texts)
 
 
 def test_the_papers_diamonds_stand_at_its_changes() -> None:

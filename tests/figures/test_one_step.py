@@ -9,9 +9,9 @@ from disperse.experiments import LOOKS, PROFILES, item
 from disperse.experiments.items import Cell
 from disperse.experiments.published_systems import ONE_STEP
 from disperse.experiments.store import Record
-from disperse.figures import draw_one_step, read_sidecar
+from disperse.figures import COLORS, draw_one_step, read_sidecar
 from disperse.figures.by_system import changes
-from disperse.figures.one_step import few_steps_frame, one_step_figure, one_step_markdown
+from disperse.figures.one_step import few_steps_frame, one_step_figure, one_step_markdown, shifts
 from disperse.models import preset
 from disperse.models.flops import num_parameters
 
@@ -48,6 +48,47 @@ def test_changes_are_paired() -> None:
     } | {("MeanFlow", n): pytest.approx(math.log(0.9)) for n in (1, 2, 4)}
 
 
+def test_one_step_is_tested_against_several_within_a_seed(tmp_path: Path) -> None:
+    """The term gains MeanFlow a fifth in one step and a tenth in more; what all steps share is paired away."""
+    looked, cells = made_up((0, 1, 2))
+    term = {c.spec.fingerprint for c in cells if c.label == "meanflow-infonce-l2"}
+    for number, entry in enumerate(looked):
+        if entry["fingerprint"] in term and entry["protocol"]["num_steps"] == 1:
+            entry["metrics"]["fd"]["value"] *= 8 / 9 * (1 + number / 1e4)
+    found = shifts(few_steps_frame(looked, cells, ROW))
+    assert list(found) == [(1, 2), (1, 4)]
+    for each in found.values():
+        assert each.value == pytest.approx(math.log(8 / 9), abs=0.02)
+        assert each.low < each.value < each.high < 0
+        assert each.n == 3
+    table, picture = draw_one_step(looked, cells, ROW, tmp_path)
+    lines = [line for line in table.read_text().splitlines() if line.startswith("| 1 step |")]
+    assert [line.split(" | ")[1] for line in lines] == ["2 steps", "4 steps"]
+    assert all(line.endswith("| yes | 3 |") for line in lines)
+    facts = read_sidecar(picture)["shifts"]
+    assert [(each["nfe"], each["against"], each["n"]) for each in facts] == [(1, 2, 3), (1, 4, 3)]
+
+
+def test_one_seed_tells_no_difference_between_steps(tmp_path: Path) -> None:
+    looked, cells = made_up((0,))
+    table, _ = draw_one_step(looked, cells, ROW, tmp_path)
+    lines = [line for line in table.read_text().splitlines() if line.startswith("| 1 step |")]
+    assert all(line.endswith("(one seed) | can't tell | 1 |") for line in lines)
+    table, _ = draw_one_step([], cells, ROW, tmp_path)
+    assert "| 1 step |" not in table.read_text()
+
+
+def test_a_line_ends_where_the_number_of_seeds_changes() -> None:
+    frame = few_steps_frame(*made_up(), ROW)
+    part = frame[(frame.seed == 0) | (frame.NFE < 8) | (frame.term != "baseline")]
+    ours = one_step_figure(part, 0.1).axes[1]
+    lengths = [len(line.get_xdata()) for line in ours.lines
+               if line.get_color() == COLORS["baseline"] and line.get_linestyle() == "-"
+               and line.get_marker() == "None"]  # fmt: skip
+    assert sorted(n for n in lengths if n) == [2, 3]
+    assert {text.get_text() for text in ours.texts} == {"n = 1", "n = 2", "real against real"}
+
+
 def test_table_and_sidecar(tmp_path: Path) -> None:
     table, picture = draw_one_step(*made_up(), ROW, tmp_path)
     text = table.read_text()
@@ -76,6 +117,7 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     bars = one_step_figure(few_steps_frame(looked, cells, ROW), 0.1).axes[1].containers
     assert bars
     assert not any(bar.has_yerr for bar in bars)
+    assert all(bar[0].get_markerfacecolor() == "white" for bar in bars)  # hollow
 
 
 def test_missing_runs_are_left_out(tmp_path: Path) -> None:

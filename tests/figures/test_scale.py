@@ -11,7 +11,7 @@ from disperse.evaluation import log_ratio
 from disperse.experiments.items import Cell, item
 from disperse.experiments.statements import parameters
 from disperse.experiments.store import Record
-from disperse.figures import draw_scale, read_sidecar, scale_figure
+from disperse.figures import COLORS, draw_scale, read_sidecar, scale_figure
 from disperse.figures.scale import changes, trends
 
 from ..experiments.cases import TOY, record, toy
@@ -92,8 +92,9 @@ def test_table_and_sidecar_hold_every_cell(tmp_path: Path) -> None:
     assert text.count(", n = 3 |") == 8
     assert "| all 1297 | Nano | 330k |" in text
     assert "Epochs at these steps, by training images: 50: 0.6, 1.3; all 1297: 0.0, 0.0." in text
-    assert "| images and steps together | +0% [+0%, +0%] | 3 |" in text.replace("-0%", "+0%")
-    assert "in 7 of 8 cells" in text
+    assert "| images and steps together | 0% [0%, 0%] | 3 |" in text
+    assert "in 7 of the 8 cells with several seeds; without any effect" in text
+    assert "Those 8 cells share the runs of 4 lines of the table" in text
     assert facts["training_images"] == WHOLE
     assert len(facts["cells"]) == 8
     assert sum(cell["clear"] for cell in facts["cells"]) == 7
@@ -105,13 +106,14 @@ def test_the_maps_frame_what_is_clear_and_say_what_is_not_trained() -> None:
     found = changes(evaluated(cells), cells, TOY)
     figure = scale_figure(found, TOY)
     early, late = figure.axes[:2]
-    assert early.get_title(loc="left") == "2 steps, 3 seeds"
+    assert early.get_title(loc="left") == "2 steps"
     assert [label.get_text() for label in early.get_yticklabels()] == ["50", "all 1297"]
     assert [label.get_text() for label in late.get_xticklabels()] == ["Pico", "Nano"]
     for ax, step in ((early, 2), (late, 4)):
         frames = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
         assert len(frames) == sum(c.clear for c in found if c.step == step)
-        assert sum(text.get_text() == "not trained" for text in ax.texts) == 1
+        assert sum(text.get_text() == "not\ntrained" for text in ax.texts) == 1
+        assert sum(text.get_text().endswith("n = 3") for text in ax.texts) == 3
     assert len([patch for patch in early.patches if isinstance(patch, Rectangle)]) == 2
     assert any("\n[" in text.get_text() for text in late.texts)
 
@@ -120,8 +122,8 @@ def test_the_lines_go_by_steps_and_by_epochs() -> None:
     cells = cells_of(0, 1)
     figure = scale_figure(changes(evaluated(cells), cells, TOY), TOY)
     by_steps, by_epochs = figure.axes[-2:]
-    drawn = [[tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2 and line.get_marker() != "None"]
-             for ax in (by_steps, by_epochs)]  # fmt: skip
+    drawn = [[tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2
+              and line.get_color() != COLORS["baseline"]] for ax in (by_steps, by_epochs)]  # fmt: skip
     assert drawn[0] == [(2, 4)] * 4
     assert drawn[1] == [(0.64, 1.28), (32 / WHOLE, 64 / WHOLE)] * 2
     assert list(by_steps.get_xticks()) == [2, 4]
@@ -138,6 +140,34 @@ def test_one_seed_has_no_interval_and_no_frame(tmp_path: Path) -> None:
     maps = scale_figure(changes(evaluated(cells), cells, TOY), TOY).axes[:2]
     assert not any(isinstance(patch, Rectangle) for ax in maps for patch in ax.patches)
     assert sum("(one seed)" in label.get_text() for ax in maps for label in ax.texts) == 8
+
+
+def test_only_cells_with_an_interval_are_counted(tmp_path: Path) -> None:
+    """One seed has none; and all lengths of one run are the same pairs."""
+    cells = [c for c in cells_of(0, 1, 2) if "Nano" in c.label or c.spec.seed == 0]
+    text = draw_scale(evaluated(cells), cells, TOY, tmp_path)[0].read_text(encoding="utf-8")
+    assert "in 4 of the 4 cells with several seeds (8 cells in all)" in text
+    assert "Those 4 cells share the runs of 2 lines of the table" in text
+    alone = cells_of(0)
+    text = draw_scale(evaluated(alone), alone, TOY, tmp_path)[0].read_text(encoding="utf-8")
+    assert "which no cell can yet" in text
+    assert "one of twenty" not in text
+
+
+def test_the_legend_has_what_is_drawn_and_one_seed_is_hollow() -> None:
+    cells = [
+        c for c in cells_of(0, 1) if "Nano" in c.label and (c.spec.seed == 0 or "Nano-50" not in c.label)
+    ]
+    figure = scale_figure(changes(evaluated(cells), cells, TOY), TOY)
+    below = figure.subfigs[1]
+    assert [text.get_text() for text in below.legends[0].get_texts()] == [
+        "Nano",
+        "50 images",
+        "all 1297 images",
+    ]
+    assert below.legends[0].get_title().get_text() == "95% where n > 1; hollow: one seed"
+    marks = [line for line in below.axes[0].lines if len(line.get_xdata()) == 1]
+    assert sorted(line.get_markerfacecolor() == "white" for line in marks) == [False, False, True, True]
 
 
 @pytest.mark.parametrize("gone", ["50", "infonce-l2", "Nano", ""])
