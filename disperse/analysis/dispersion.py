@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from ..data import ImageSet
-from ..errors import ConfigError, NonFiniteError
 from ..losses import DispersiveLoss
-from ..losses.distances import cosine_similarities
 from ..models import DiffusionTransformer
 from ..objectives import Draws, Objective, build_objective
 from ..rng import normal
+from .geometry import cosines, effective_rank, rows_of
 
 
 @dataclass(frozen=True)
@@ -48,23 +47,12 @@ def measure(z: Tensor) -> Dispersion:
 
     Source: effective rank: Roy & Vetterli 2007 (RankMe: Garrido et al. 2023).
     """
-    z = z.flatten(1).cpu().double()  # the CPU, since MPS has no float64
-    b = len(z)
-    if b < 2:
-        raise ConfigError(f"features: expected at least two rows, got shape {tuple(z.shape)}")
-    if not torch.isfinite(z).all():
-        raise NonFiniteError("features hold NaN or infinity; their spread is undefined")
-    centred = z - z.mean(dim=0)
-    # The singular values come from the b×b Gram matrix; d may be huge.
-    singular = torch.linalg.eigvalsh(centred @ centred.mT).clamp_min(0).sqrt()
-    share = singular / singular.sum().clamp_min(torch.finfo(z.dtype).tiny)
-    rank = torch.special.entr(share).sum().exp()
-    cosines = cosine_similarities(z)
+    z = rows_of(z)
     return Dispersion(
         rms=z.square().mean().sqrt().item(),
-        spread=centred.square().mean().sqrt().item(),
-        effective_rank=rank.item(),
-        mean_cosine=((cosines.sum() - cosines.diagonal().sum()) / (b * (b - 1))).item(),
+        spread=(z - z.mean(dim=0)).square().mean().sqrt().item(),
+        effective_rank=effective_rank(z),
+        mean_cosine=cosines(z).mean().item(),
     )
 
 

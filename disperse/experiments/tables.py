@@ -80,26 +80,6 @@ def variants_markdown(rows: list[Row], profile: Profile) -> str:
     return "\n".join(lines) + "\n"
 
 
-def grid_markdown(rows: list[Row]) -> str:
-    """The paper's grid, variant by kind of term: its change beside ours, with the number of our seeds."""
-    by_label = {row.label: row for row in rows}
-    head = " | ".join(f"{column}: paper | ours" for column in paper.COLUMNS)
-    lines = [f"| variant | {head} |", "|" + "---|" * (1 + 2 * len(paper.COLUMNS))]
-    for variant in paper.VARIANTS_FID:
-        cells = []
-        for column in paper.COLUMNS:
-            label = paper.grid_label(variant, column)
-            published = paper.variants_change(label)
-            assert published is not None
-            own = by_label.get(label)
-            ours = "not trained yet"
-            if own and own.change:
-                ours = f"{percent_interval(own.change)}, {own.verdict} (n = {own.change.n})"
-            cells.append(f"{100 * published:+.1f}% | {ours}")
-        lines.append(f"| {paper.name_of(variant)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
 def comparison_markdown(
     rows: list[Row],
     card: str,
@@ -157,11 +137,6 @@ def features_markdown(rows: list[Row]) -> str:
             f"Features at a quarter of the depth, noise level 0.5; baseline: {rank} and {rms}.",
         ]
     return "\n".join(lines) + "\n"
-
-
-def grid_section(judgements: list[Judgement], rows: list[Row]) -> str:
-    """The claims about variants, the grid of changes, and what becomes of the features."""
-    return "\n".join([claims_markdown(judgements), grid_markdown(rows), features_markdown(rows)])
 
 
 def claims_markdown(judgements: list[Judgement]) -> str:

@@ -10,8 +10,9 @@ from disperse.experiments.compare import compare
 from disperse.experiments.looks import convergence
 from disperse.experiments.statements import STATEMENTS
 from disperse.experiments.store import Record
-from disperse.experiments.tables import grid_section, variants_markdown
+from disperse.experiments.tables import variants_markdown
 from disperse.experiments.verdicts import verdicts
+from disperse.figures.grid import grid_text
 from disperse.figures.published import BEGIN, END, with_claims
 from disperse.spec import NUMERICS
 
@@ -74,5 +75,5 @@ def test_tables_say_what_the_results_say(pool: list[Record]) -> None:
     assert (folder / "variants.md").read_text(encoding="utf-8") == variants_markdown(rows, ROW)
     cells += item("contrastive", "cpu", seeds)
     judgements = judge(STATEMENTS["variants"](pool, cells, ROW))
-    text = grid_section(judgements, compare(pool, cells, ROW))
+    text = grid_text(judgements, compare(pool, cells, ROW), ROW)
     assert (folder / "variants_grid.md").read_text(encoding="utf-8") == text

@@ -247,15 +247,6 @@ def test_tables_as_json_have_no_nan() -> None:
     assert plain[1]["change"]["value"] == pytest.approx(-math.log(2))
 
 
-def test_the_grid_says_what_is_there_and_what_is_not() -> None:
-    cells, pool = made({"baseline": (1.0, 1.0), "hinge": (0.5, 0.5)})
-    text = tables.grid_markdown(compare.compare(pool, cells, TOY))
-    lines = [line for line in text.splitlines() if line.startswith("| hinge")]
-    assert len(lines) == 1
-    assert "+17.9% | not trained yet" in lines[0]
-    assert "-7.0% | -50% [-50%, -50%], improves (n = 2)" in lines[0]
-
-
 def test_the_interval_of_a_share_stays_within_its_range() -> None:
     cells, pool = made({"baseline": (1.0, 1.0, 1.0)})
     for entry, value in zip(pool, (1.0, 1.0, 0.98), strict=True):

@@ -1,0 +1,153 @@
+"""How features lie: lengths, distances, angles and directions, each with how it misleads.
+
+Features are (b, ...), read as (b, d) in float64. Everything here is of the batch at hand, so numbers compare
+only at the same b and on the same images.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, NonFiniteError
+from ..losses import DispersiveLoss
+from ..losses.distances import cosine_similarities, squared_distances
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What ``geometry`` measures; each attribute is the function of its name.
+
+    Attributes:
+        rms: root mean square of the entries, ``‖z‖/√d`` of a typical row.
+        squared_distance: ``E_{i≠j} ‖z_i − z_j‖²/d``, what the ℓ2 losses see.
+        relative_distance: that over the mean of ``‖z‖²/d``.
+        uniformity: in [−4, 0], lower is more uniform.
+        mean_cosine: of raw rows, in [−1, 1].
+        effective_rank, participation_ratio: number of directions.
+        alive: share of the loss's gradient weight on pairs i ≠ j, in [0, 1].
+    """
+
+    rms: float
+    squared_distance: float
+    relative_distance: float
+    uniformity: float
+    mean_cosine: float
+    effective_rank: float
+    participation_ratio: float
+    alive: float
+
+
+def geometry(z: Tensor, loss: DispersiveLoss | None = None) -> Geometry:
+    """Every measure of features (b, ...), b ≥ 2.
+
+    Args:
+        z (Tensor): (b, ...), any float dtype.
+        loss: whose gradient is asked for in ``alive``; InfoNCE ℓ2 with τ = 0.5 by default.
+
+    Raises:
+        ConfigError: fewer than two rows.
+        NonFiniteError: NaN or infinity.
+    """
+    z = rows_of(z)
+    return Geometry(
+        rms=z.square().mean().sqrt().item(),
+        squared_distance=squared_distance(z),
+        relative_distance=relative_distance(z),
+        uniformity=uniformity(z),
+        mean_cosine=cosines(z).mean().item(),
+        effective_rank=effective_rank(z),
+        participation_ratio=participation_ratio(z),
+        alive=(loss or DispersiveLoss("infonce-l2")).report(z).off_diagonal_weight,
+    )
+
+
+def rows_of(z: Tensor) -> Tensor:
+    """Features (b, ...) as (b, d), float64 on the CPU, since MPS has none.
+
+    Raises:
+        ConfigError: fewer than two rows.
+        NonFiniteError: NaN or infinity.
+    """
+    z = z.detach().flatten(1).cpu().double()
+    if len(z) < 2:
+        raise ConfigError(f"features: expected at least two rows, got shape {tuple(z.shape)}")
+    if not torch.isfinite(z).all():
+        raise NonFiniteError("features hold NaN or infinity; their geometry is undefined")
+    return z
+
+
+def squared_distance(z: Tensor) -> float:
+    """``E_{i≠j} ‖z_i − z_j‖²/d`` ≥ 0: twice the variance, averaged over dimensions.
+
+    How it misleads: longer features are farther apart. A network that multiplies all features by ten has
+    dispersed nothing, and this grows a hundredfold.
+    """
+    b, d = z.shape
+    return (squared_distances(z).sum() / (b * (b - 1) * d)).item()
+
+
+def relative_distance(z: Tensor) -> float:
+    """``E_{i≠j} ‖z_i − z_j‖² / E_i ‖z_i‖²``, from 0 (all alike) to 2b/(b − 1) (their mean is 0).
+
+    How it misleads: an offset that all rows share lowers it, though later layers may not look at it; and it
+    is at its highest wherever the mean is 0, on a single line as well as in all directions.
+    """
+    norm = z.square().mean().item()
+    return squared_distance(z) / norm if norm else 0.0
+
+
+def uniformity(z: Tensor, *, t: float = 2.0) -> float:
+    """``log E_{i≠j} exp(−t ‖u_i − u_j‖²)`` of the directions ``u = z/‖z‖``; from −4t to 0, lower is better.
+
+    Points spread evenly over a sphere of many dimensions have −2t.
+
+    How it misleads: a shared offset makes all directions alike, and then it says that nothing is spread;
+    centre the features if that isn't meant. In many dimensions random features are near −2t already.
+
+    Source: Wang & Isola 2020.
+    """
+    squares = 2 - 2 * cosines(z)
+    return (torch.logsumexp(-t * squares, 0) - torch.tensor(float(len(squares))).log()).item()
+
+
+def cosines(z: Tensor, *, centred: bool = False) -> Tensor:
+    """Cosines of all pairs i < j, shape (b(b−1)/2,): for histograms; of features minus their mean if asked.
+
+    How they mislead: raw, they may all be near 1 because of one shared offset. Centred, their mean is about
+    −1/(b − 1) whatever the features are; only the width of the histogram says anything.
+    """
+    found = cosine_similarities(z - z.mean(dim=0) if centred else z)
+    above = torch.ones_like(found, dtype=torch.bool).triu(1)
+    return found[above]
+
+
+def spectrum(z: Tensor) -> Tensor:
+    """Eigenvalues of the centred Gram matrix, shape (b,), ≥ 0, ascending: variance by direction, times b."""
+    centred = z - z.mean(dim=0)
+    return torch.linalg.eigvalsh(centred @ centred.mT).clamp_min(0)
+
+
+def effective_rank(z: Tensor) -> float:
+    """``exp H(p)``, ``p_k = σ_k/Σσ`` over singular values of centred features; 1 to min(b − 1, d).
+
+    How it misleads: it can't exceed b − 1, so at small b it is b that one sees. And it counts directions of
+    noise as it counts those of meaning: pure noise has the highest rank of all.
+
+    Source: Roy & Vetterli 2007; RankMe (Garrido et al. 2023), there without centring.
+    """
+    singular = spectrum(z).sqrt()
+    share = singular / singular.sum().clamp_min(torch.finfo(z.dtype).tiny)
+    return torch.special.entr(share).sum().exp().item()
+
+
+def participation_ratio(z: Tensor) -> float:
+    """``(Σλ)²/Σλ²`` over eigenvalues of the centred Gram matrix; 1 to min(b − 1, d).
+
+    Lower than ``effective_rank``: squares weigh the largest directions more, so that a tail of many small
+    ones hardly counts.
+
+    How it misleads: as ``effective_rank``; and one outlier row brings it near 1.
+    """
+    values = spectrum(z)
+    return (values.sum().square() / values.square().sum().clamp_min(torch.finfo(z.dtype).tiny)).item()

@@ -1,0 +1,238 @@
+"""What a model's blocks hold: heat maps over block and noise level, and features in the plane."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from ..analysis.projection import METHODS, Method, neighbour_overlap, project
+from ..analysis.representations import Place, compare_places, measure_places, unlabelled_features
+from ..analysis.similarity import Similarity
+from ..data import ImageSet, load_data
+from ..evaluation.features import classify
+from ..experiments import item, paper, run_folder
+from ..experiments.profiles import Profile
+from ..experiments.store import ANALYSED
+from ..rng import normal
+from ..training import load_model
+from .facts import plain
+from .theme import COLORS, new_figure, save, theme
+
+# Attribute of ``Geometry`` → title and format of its numbers.
+GEOMETRY = {
+    "rms": ("length (rms)", ".2f"),
+    "squared_distance": ("squared distance of two rows, by d", ".2g"),
+    "relative_distance": ("squared distance over squared length", ".2f"),
+    "uniformity": ("uniformity (lower: more even)", ".2f"),
+    "mean_cosine": ("mean cosine of two rows", ".2f"),
+    "effective_rank": ("effective rank", ".0f"),
+    "participation_ratio": ("participation ratio", ".0f"),
+    "alive": ("share of the loss that can move", ".2g"),
+}
+PROBES = {"probe": ("linear probe, accuracy", ".2f"), "neighbours": ("nearest neighbours, accuracy", ".2f")}
+TITLES = {"pca": "PCA", "umap": "UMAP", "densmap": "densMAP"}
+
+
+def values_of(places: Sequence[Place]) -> list[dict[str, Any]]:
+    """One flat row for each place: block, level, the measures, and accuracies with their intervals."""
+    return [
+        {"block": p.block, "level": p.level, **{name: getattr(p.geometry, name) for name in GEOMETRY},
+         **{name: plain(getattr(p, name)) for name in PROBES}}
+        for p in places
+    ]  # fmt: skip
+
+
+def heat_maps_figure(places: Mapping[str, Sequence[Place]]) -> Figure:
+    """Each measure as two maps, baseline left and dispersive right, on one scale of colour.
+
+    Args:
+        places: label of the run → what was measured; two runs.
+    """
+    theme()
+    shown = {**GEOMETRY, **PROBES}
+    figure = Figure(figsize=(11, 2.15 * -(-len(shown) // 2)), layout="constrained")
+    grid = figure.subfigures(-(-len(shown) // 2), 2, wspace=0.03, hspace=0.02)
+    for part, (name, (title, form)) in zip(np.asarray(grid).flat, shown.items(), strict=False):
+        maps = {label: _map(own, name) for label, own in places.items()}
+        low, high = (float(f([f(m) for m in maps.values()])) for f in (np.min, np.max))
+        scale = LogNorm(low, high) if 0 < 8 * low < high else Normalize(low, high)
+        axes = part.subplots(1, len(maps), sharey=True)
+        part.suptitle(title, x=0.02, ha="left", fontsize=11, weight="bold")
+        for ax, (label, found) in zip(axes, maps.items(), strict=True):
+            sns.heatmap(found, ax=ax, norm=scale, cmap="cividis", cbar=False, annot=True, fmt=form,
+                        annot_kws={"fontsize": 8}, linewidths=1)  # fmt: skip
+            _levels_and_blocks(ax, places[label], label)
+    return figure
+
+
+def _map(places: Sequence[Place], name: str) -> np.ndarray:
+    """Blocks (rows) by levels (columns) of a measure."""
+    blocks, levels = (sorted({getattr(p, key) for p in places}) for key in ("block", "level"))
+    found = np.full((len(blocks), len(levels)), np.nan)
+    for p in places:
+        value = getattr(p.geometry, name) if name in GEOMETRY else getattr(p, name).value
+        found[blocks.index(p.block), levels.index(p.level)] = value
+    return found
+
+
+def _levels_and_blocks(ax: Axes, places: Sequence[Place], label: str) -> None:
+    blocks, levels = (sorted({getattr(p, key) for p in places}) for key in ("block", "level"))
+    ax.set_title(paper.name_of(label), color=COLORS[label], fontsize=10, weight="normal")
+    ax.set_xticks(np.arange(len(levels)) + 0.5, [f"{level:g}" for level in levels], rotation=0, fontsize=9)
+    ax.set_yticks(np.arange(len(blocks)) + 0.5, [str(block) for block in blocks], rotation=0, fontsize=9)
+    ax.tick_params(length=0)
+    ax.set_xlabel("noise level", fontsize=9)
+    if ax.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+        ax.set_ylabel("block", fontsize=9)
+
+
+def similarity_figure(found: Mapping[tuple[str, int, float], Similarity], measure: str) -> Figure:
+    """Heat maps of how alike two models are, and each of them and the encoder; the null in the titles."""
+    names = list(dict.fromkeys(name for name, *_ in found))
+    figure, axes = new_figure(11, 2.9, columns=len(names))
+    high = max(each.value for each in found.values())
+    for ax, name in zip(axes, names, strict=True):
+        own = {key[1:]: each for key, each in found.items() if key[0] == name}
+        blocks, levels = sorted({block for block, _ in own}), sorted({s for _, s in own})
+        values = np.array([[own[b, s].value for s in levels] for b in blocks])
+        text = [
+            [f"{e.value:.2f}\n[{e.low:.2f}, {e.high:.2f}]" for s in levels for e in [own[b, s]]]
+            for b in blocks
+        ]
+        sns.heatmap(values, ax=ax, vmin=0, vmax=high, cmap="cividis", cbar=False, annot=np.array(text),
+                    fmt="", annot_kws={"fontsize": 7}, linewidths=1)  # fmt: skip
+        sides = " and ".join(paper.name_of(side) for side in name.split(" / "))
+        null = np.mean([each.null for each in own.values()])
+        ax.set_title(f"{sides}\nunrelated: {null:.2f}", fontsize=10)
+        ax.set_xticks(np.arange(len(levels)) + 0.5, [f"{level:g}" for level in levels], fontsize=9)
+        ax.set_yticks(np.arange(len(blocks)) + 0.5, [str(block) for block in blocks], rotation=0, fontsize=9)
+        ax.tick_params(length=0)
+        ax.set(xlabel="noise level", ylabel="block")
+    figure.suptitle(measure.upper(), x=0.01, ha="left", fontsize=12, weight="bold")
+    return figure
+
+
+def plane_figure(
+    coordinates: Mapping[Method, np.ndarray], labels: np.ndarray, names: Sequence[str]
+) -> Figure:
+    """Features in the plane: a column for each projection, a row for each model, colours for classes.
+
+    Args:
+        coordinates: method → (models, n, 2), of one fit to all models.
+        labels: (n,), classes.
+        names: of the models, labels of runs.
+    """
+    figure, axes = new_figure(11, 7, columns=len(coordinates), rows=len(names))
+    grid = axes.reshape(len(names), len(coordinates))
+    palette = sns.color_palette("husl", int(labels.max()) + 1)
+    for column, (method, points) in enumerate(coordinates.items()):
+        for line, name in enumerate(names):
+            ax = grid[line, column]
+            for label, color in enumerate(palette):
+                own = points[line][labels == label]
+                ax.scatter(*own.T, s=9, color=color, linewidth=0, alpha=0.7)
+                ax.annotate(str(label), np.median(own, axis=0), ha="center", va="center", weight="bold",
+                            fontsize=11, bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none",
+                                               "alpha": 0.7})  # fmt: skip
+            ax.set(xticks=[], yticks=[])
+            if line == 0:
+                ax.set_title(TITLES[method])
+            if column == 0:
+                ax.set_ylabel(paper.name_of(name), color=COLORS[name])
+        for axis in "xy":  # the same limits for both models, since they were fitted together
+            k = "xy".index(axis)
+            low, high = points[..., k].min(), points[..., k].max()
+            room = 0.05 * (high - low)
+            for ax in grid[:, column]:
+                getattr(ax, f"set_{axis}lim")(low - room, high + room)
+    return figure
+
+
+def density_example(n: int = 250, seed: int = 0) -> dict[Method, np.ndarray]:
+    """Two round clouds in ten dimensions, one of them ten times as dense, by each projection: (2n, 2)."""
+    cloud = normal((n, 10), "density example", seed).double()
+    tight = 0.1 * normal((n, 10), "density example, tight", seed).double()
+    tight[:, 0] += 20
+    return {method: project([torch.cat([cloud, tight])], method)[0] for method in METHODS}
+
+
+def density_figure(points: Mapping[Method, np.ndarray]) -> Figure:
+    """``density_example`` side by side: UMAP makes both clouds alike."""
+    figure, axes = new_figure(11, 3.6, columns=len(points))
+    for ax, (method, found) in zip(axes, points.items(), strict=True):
+        for part, color, name in zip(np.split(found, 2), ("#7a4fa3", "#d98b2b"), ("wide", "a tenth as wide"),
+                                     strict=True):  # fmt: skip
+            ax.scatter(*part.T, s=9, color=color, alpha=0.6, linewidth=0, label=name)
+        ax.set(title=TITLES[method], xticks=[], yticks=[], aspect="equal")
+    axes[0].legend(loc="lower center", fontsize=9)
+    return figure
+
+
+def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: float = 0.5) -> list[Path]:
+    """Measure baseline and dispersive run of one training seed, and draw what was found.
+
+    Writes ``representations.png`` (heat maps) and, by that name, ``_similarity``, ``_plane`` and
+    ``_density``, each with its sidecar; that of the plane holds the coordinates.
+
+    Args:
+        row: the profile.
+        folder: where to.
+        seed: of training.
+        level: noise level of the plane, at the regularised block.
+
+    Raises:
+        StorageError, CheckpointError: a run is not trained on this machine; weights are not published.
+    """
+    cells = item("pair", row.name, (seed,))
+    models = {
+        cell.label: load_model(run_folder(cell.spec), step=cell.spec.num_steps, weights=row.weights,
+                               device=cell.spec.device)
+        for cell in cells
+    }  # fmt: skip
+    count = min(row.num_samples, ANALYSED)
+    train, test = (
+        load_data(row.data, split).few(n) for split, n in (("train", 2 * count), (row.reference, count))
+    )
+    assert isinstance(train, ImageSet)
+    assert isinstance(test, ImageSet)
+    runs = [{"label": cell.label, "seed": seed, "fingerprint": cell.spec.fingerprint,
+             "step": cell.spec.num_steps} for cell in cells]  # fmt: skip
+    facts: dict[str, Any] = {"item": "pair", "weights": row.weights, "n": len(test), "runs": runs}
+    paths = []
+
+    places = {label: measure_places(model, train, test) for label, model in models.items()}
+    measured = {"places": {label: values_of(own) for label, own in places.items()}, "probe_n": len(train)}
+    paths.append(
+        save(heat_maps_figure(places), folder / "representations", facts | measured, stamp=row.stamp)
+    )
+
+    encoder = classify(test, evaluator=row.evaluator)[0]
+    alike = compare_places(models, test, encoder, levels=(0.1, 0.5, 0.9))
+    found = [{"compared": name, "block": block, "level": s, **plain(vars(each))}
+             for (name, block, s), each in alike.items()]  # fmt: skip
+    stem = folder / "representations_similarity"
+    more: dict[str, Any] = {"measure": "cknna", "encoder": row.evaluator, "values": found}
+    paths.append(save(similarity_figure(alike, "cknna"), stem, facts | more, stamp=row.stamp))
+
+    block = max(next(iter(models.values())).config.depth // 4 - 1, 0)
+    features = [unlabelled_features(model, test, level=level)[block] for model in models.values()]
+    coordinates = {method: project(features, method) for method in METHODS}
+    joint = torch.cat([z.flatten(1) for z in features]).double().cpu().numpy()
+    kept = {m: neighbour_overlap(joint, points.reshape(-1, 2)) for m, points in coordinates.items()}
+    more = {
+        "block": block, "level": level, "labels": test.labels.tolist(), "neighbours_kept": kept,
+        "coordinates": {m: np.round(points, 4).tolist() for m, points in coordinates.items()},
+    }  # fmt: skip
+    figure = plane_figure(coordinates, test.labels.numpy(), list(models))
+    paths.append(save(figure, folder / "representations_plane", facts | more, stamp=row.stamp))
+
+    example = density_example()
+    more = {"item": "none", "points": {m: np.round(points, 4).tolist() for m, points in example.items()}}
+    paths.append(save(density_figure(example), folder / "representations_density", more, stamp=row.stamp))
+    return paths

@@ -1,0 +1,109 @@
+"""Measures of features against closed forms and loops."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import gammaln, ive
+
+from disperse.analysis.geometry import (
+    cosines,
+    effective_rank,
+    geometry,
+    participation_ratio,
+    relative_distance,
+    squared_distance,
+    uniformity,
+)
+from disperse.errors import ConfigError, NonFiniteError
+from disperse.losses import DispersiveLoss
+from disperse.rng import normal
+
+Z = normal((7, 5), "geometry").double() + 0.5
+
+
+def test_against_loops() -> None:
+    pairs = [(i, j) for i in range(7) for j in range(7) if i != j]
+    squares = [float((Z[i] - Z[j]).square().sum()) for i, j in pairs]
+    assert squared_distance(Z) == pytest.approx(sum(squares) / len(pairs) / 5)
+    norm = sum(float(row @ row) for row in Z) / 7
+    assert relative_distance(Z) == pytest.approx(sum(squares) / len(pairs) / norm)
+    units = [row / row.norm() for row in Z]
+    energy = [math.exp(-2 * float((units[i] - units[j]).square().sum())) for i, j in pairs]
+    assert uniformity(Z) == pytest.approx(math.log(sum(energy) / len(pairs)))
+    expected = sorted(float(units[i] @ units[j]) for i in range(7) for j in range(i))
+    assert sorted(cosines(Z).tolist()) == pytest.approx(expected)
+    values = np.linalg.eigvalsh(np.cov(Z.numpy().T))
+    assert participation_ratio(Z) == pytest.approx(values.sum() ** 2 / (values**2).sum())
+
+
+def test_isotropic_gaussian_features() -> None:
+    """Many rows, d dimensions: distance 2, ranks d, and the uniformity of the sphere by Bessel's function."""
+    d, b = 8, 3000
+    z = normal((b, d), "isotropic").double()
+    assert squared_distance(z) == pytest.approx(2, rel=0.02)
+    assert relative_distance(z) == pytest.approx(2, rel=0.01)
+    assert effective_rank(z) == pytest.approx(d, rel=0.01)
+    assert participation_ratio(z) == pytest.approx(d, rel=0.01)
+    # E exp(κ cos) on the sphere is Γ(ν + 1) (2/κ)^ν I_ν(κ) with ν = d/2 − 1; ive has e^{−κ} in it.
+    nu, kappa = d / 2 - 1, 4.0
+    sphere = gammaln(nu + 1) + nu * math.log(2 / kappa) + math.log(ive(nu, kappa))
+    assert uniformity(z) == pytest.approx(sphere, abs=0.01)
+    wide = normal((300, 4096), "wide").double()
+    assert uniformity(wide) == pytest.approx(-4, abs=0.01)
+
+
+def test_duplicated_and_collapsed_features() -> None:
+    """Every row twice: ranks and histograms as before; all rows alike: nothing is left but the offset."""
+    twice = Z.repeat(2, 1)
+    assert effective_rank(twice) == pytest.approx(effective_rank(Z))
+    assert participation_ratio(twice) == pytest.approx(participation_ratio(Z))
+    alike = geometry(Z[:1].repeat(6, 1))
+    assert (alike.squared_distance, alike.relative_distance) == pytest.approx((0, 0), abs=1e-12)
+    assert (alike.uniformity, alike.mean_cosine) == pytest.approx((0, 1), abs=1e-6)
+    assert geometry(torch.zeros(4, 3)).relative_distance == 0
+
+
+def test_what_each_measure_is_blind_to() -> None:
+    """The claims of the docstrings: scale, a shared offset, and an outlier."""
+    base, long = geometry(Z), geometry(10 * Z)
+    assert long.squared_distance == pytest.approx(100 * base.squared_distance)
+    for name in ("relative_distance", "uniformity", "mean_cosine", "effective_rank", "participation_ratio"):
+        assert getattr(long, name) == pytest.approx(getattr(base, name))
+    moved = geometry(Z + 50)
+    assert moved.relative_distance < 0.01 * base.relative_distance
+    assert moved.mean_cosine > 0.99
+    assert moved.uniformity > -0.1
+    assert moved.effective_rank == pytest.approx(base.effective_rank)
+    assert cosines(Z + 50, centred=True).tolist() == pytest.approx(cosines(Z, centred=True).tolist())
+    many = normal((200, 20), "many").double()
+    many[0] *= 1000
+    assert participation_ratio(many) < 1.1 < effective_rank(many)
+    assert cosines(normal((50, 400), "centre").double(), centred=True).mean() == pytest.approx(
+        -1 / 49, abs=2e-3
+    )
+
+
+def test_alive_is_the_weight_of_the_loss() -> None:
+    loss = DispersiveLoss("hinge", eps=2.0)
+    assert geometry(Z, loss).alive == loss.report(Z).off_diagonal_weight
+    assert 0 < geometry(Z).alive < 1
+    assert geometry(100 * Z).alive < 1e-6
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(1, 5), torch.zeros(0, 5)])
+def test_too_few_rows(bad: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match="at least two rows"):
+        geometry(bad)
+
+
+def test_non_finite_features_and_shapes() -> None:
+    broken = Z.clone()
+    broken[2, 1] = math.nan
+    with pytest.raises(NonFiniteError, match="NaN or infinity"):
+        geometry(broken)
+    spatial = normal((6, 2, 3, 4), "spatial")
+    flat = dataclasses.asdict(geometry(spatial.flatten(1)))
+    assert dataclasses.asdict(geometry(spatial)) == pytest.approx(flat)

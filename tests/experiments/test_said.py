@@ -1,0 +1,235 @@
+"""What the notebooks say of the published runs, sentence by sentence, against the published results."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from disperse import atomic
+from disperse.evaluation import Estimate
+from disperse.experiments import ITEMS, PROFILES, item
+from disperse.experiments.compare import Row, compare
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROW = PROFILES["cpu"]
+
+
+@functools.cache
+def rows() -> dict[str, Row]:
+    """Every label of every item: means, paired change, verdict."""
+    pool = list(atomic.read_jsonl(REPOSITORY / "figures" / "cpu" / "results.jsonl"))
+    cells = [cell for name in ITEMS for cell in item(name, "cpu", tuple(range(6)))]
+    return {row.label: row for row in compare(pool, cells, ROW)}
+
+
+@functools.cache
+def facts(name: str) -> dict[str, Any]:
+    """Sidecar of a published picture."""
+    return json.loads((REPOSITORY / "figures" / "cpu" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def prose(name: str) -> str:
+    """Text of a notebook, its white space made even."""
+    cells = json.loads((REPOSITORY / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return " ".join(" ".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown").split())
+
+
+def change(label: str) -> Estimate:
+    found = rows()[label].change
+    assert found is not None
+    return found
+
+
+def percent(label: str) -> float:
+    return 100 * float(np.expm1(change(label).value))
+
+
+def rank(label: str) -> float:
+    return rows()[label].block["effective_rank"].value
+
+
+def rms(label: str) -> float:
+    return rows()[label].block["rms"].value
+
+
+def verdicts(*labels: str) -> list[str]:
+    return [rows()[label].verdict for label in labels]
+
+
+def group(term: str, name: str, measure: str) -> dict[str, float]:
+    """Of the table by noise level: baseline or infonce-l2; low, middle or high."""
+    return next(
+        g[measure] for g in facts("per_timestep")["groups"] if (g["term"], g["group"]) == (term, name)
+    )
+
+
+def norms_down(measure: str) -> list[int]:
+    """Blocks where the paper's setting has clearly less of a measure than the baseline."""
+    return [
+        d["block"] for d in facts("norms")["differences"]
+        if (d["label"], d["measure"]) == ("infonce-l2", measure) and (d["difference"]["high"] or 0) < 0
+    ]  # fmt: skip
+
+
+def by_length(seed: int) -> dict[int, float]:
+    """Length → change of one seed, in percent."""
+    fd = {(v["label"], v["step"]): v["fd"] for v in facts("longer_training")["values"] if v["seed"] == seed}
+    return {
+        step: 100 * (value / fd["baseline", step] - 1)
+        for (label, step), value in fd.items()
+        if label != "baseline"
+    }
+
+
+def shift(system: str) -> Estimate:
+    return facts("systems")["shifts"][system]
+
+
+def by_nfe(system: str) -> dict[int, dict[str, float]]:
+    return {entry["nfe"]: entry for entry in facts("one_step")["changes"] if entry["system"] == system}
+
+
+def against_l2(label: str, step: int) -> dict[str, float]:
+    return facts("norm_cost")["changes_against_l2"][label][str(step)]
+
+
+def clear(entry: dict[str, Any]) -> bool:
+    return entry["low"] is not None and (entry["low"] > 0 or entry["high"] < 0)
+
+
+def place(images: int) -> dict[str, Any]:
+    return next(p for p in facts("beyond_fid")["places"] if p["model"] == ROW.model and p["images"] == images)
+
+
+VARIANTS = ("infonce-l2", "infonce-cosine", "hinge", "covariance")
+VIEWS = ("independent", "restricted")
+LEVELS = ("low", "middle", "high")
+ALPHAS = [f"l2-alpha{alpha}" for alpha in ("0", "0.25", "0.5", "0.75", "1")]
+GRID = [label for label in (f"l2-lam{lam}-tau{tau}" for lam in ("0.25", "0.5", "1")
+                            for tau in ("0.25", "0.5", "1", "2")) if label != "l2-lam0.5-tau0.5"]  # fmt: skip
+GROUPS = ("l2-group4", "l2-group8", "infonce-l2", "l2-group32", "l2-group64", "l2-group-whole")
+SIZES = ("Pico", "Micro", "Nano", "Mini")
+
+SAID: list[tuple[str, str, Callable[[], bool]]] = [
+    ("variants", "ℓ2, cosine and hinge are worse than the baseline, each clear of zero; covariance can't be told",
+     lambda: verdicts(*VARIANTS) == ["worse", "worse", "worse", "can't tell"]),
+    ("variants", "Covariance is the one variant that raises the effective rank without making features longer",
+     lambda: [n for n in VARIANTS if rank(n) > rank("baseline") + 20] == ["covariance"]
+     and rms("covariance") < 1.2 * rms("baseline")),
+    ("variants", "None of the eight can be told from the baseline",
+     lambda: verdicts(*(f"{n}-{view}" for n in VARIANTS for view in VIEWS)) == ["can't tell"] * 8),
+    ("variants", "all eight span fewer directions than their dispersive child, with the cosine an eighth",
+     lambda: all(rank(f"{n}-{view}") < rank(n) for n in VARIANTS for view in VIEWS)
+     and all(6 < rank("infonce-cosine") / rank(f"infonce-cosine-{view}") < 10 for view in VIEWS)),
+    ("norms", "every block is about three to five times as long, wherever the term acts",
+     lambda: all(2.7 < np.exp(r["log_ratio"]["value"]) < 5.6 for r in facts("norms")["ratios"])),
+    ("norms", "in three of four blocks features span fewer directions than the baseline's",
+     lambda: norms_down("effective_rank") == [0, 1, 3]),
+    ("norms", "and in the first three they point less the same way", lambda: norms_down("mean_cosine") == [0, 1, 2]),
+    ("per_timestep", "four to six times as long at every level",
+     lambda: all(4 < group("infonce-l2", s, "rms")["value"] / group("baseline", s, "rms")["value"] < 6.2
+                 for s in LEVELS)),
+    ("per_timestep", "rises with the noise where the baseline's falls",
+     lambda: group("infonce-l2", "low", "effective_rank")["high"] < group("infonce-l2", "high", "effective_rank")["low"]
+     and group("baseline", "low", "effective_rank")["value"] > group("baseline", "high", "effective_rank")["value"]),
+    ("per_timestep", "about 1% worse at low and middle noise and a third of a percent at high, each clear of zero",
+     lambda: all(clear(group("infonce-l2", s, "change")) for s in LEVELS)
+     and [round(100 * np.expm1(group("infonce-l2", s, "change")["value"]), 1) for s in LEVELS] == [1.2, 1.2, 0.3]),
+    ("per_timestep", "less than a hundredth of the denoising loss's",
+     lambda: all(group("infonce-l2", s, "gradient_ratio")["value"] < 0.01 for s in LEVELS)),
+    ("per_timestep", "six to thirty times as large",
+     lambda: all(5.5 < group("baseline", s, "gradient_ratio")["value"] < 30 for s in LEVELS)),
+    ("per_timestep", "no group shows a conflict, and the middle one shows agreement",
+     lambda: [v["verdict"] for v in facts("per_timestep")["groups"] if v["term"] == "infonce-l2"]
+     == ["can't tell", "agreement", "can't tell"]),
+    ("contrastive_to_dispersive", "quality falls with every quarter of the attraction",
+     lambda: sorted(map(percent, ALPHAS)) == list(map(percent, ALPHAS))),
+    ("contrastive_to_dispersive", "the first quarter takes it from about 190 directions to a dozen",
+     lambda: 180 < rank("l2-alpha0") < 200 and 10 < rank("l2-alpha0.25") < 15),
+    ("blocks", "no place is shown to help", lambda: not any(change(b).high < 0 for b in
+                                                           ("infonce-l2", "l2-block1", "l2-block2", "l2-block3", "l2-all"))),
+    ("blocks", "In seed 0 all five cost between 16 and 24%",
+     lambda: all(15.5 < percent(b) < 24.5 for b in ("l2-block1", "l2-block2", "l2-block3", "l2-all"))),
+    ("lambda_tau", "every cell costs something in the seeds that there are", lambda: all(percent(g) > 0 for g in GRID)),
+    ("lambda_tau", "grows with τ in every row and hardly with λ",
+     lambda: all(rms(f"l2-lam{lam}-tau2") > 1.9 * rms(f"l2-lam{lam}-tau0.25") for lam in ("0.25", "0.5", "1"))
+     and all(max(v) < 1.2 * min(v) for v in ([rms(f"l2-lam{lam}-tau{tau}") for lam in ("0.25", "0.5", "1")]
+                                             for tau in ("0.25", "1", "2")))),
+    ("local_batch", "from 13 to 20% up to groups of 64, and 30% for the whole batch",
+     lambda: all(12.5 < percent(g) < 20.5 for g in GROUPS[:-1]) and 29 < percent("l2-group-whole") < 31),
+    ("local_batch", "Length grows with every step but the one to the paper's groups",
+     lambda: [rms(g) for g in GROUPS if g != "infonce-l2"] == sorted(rms(g) for g in GROUPS if g != "infonce-l2")),
+    ("model_size", "every size costs something, in both systems",
+     lambda: all(percent(f"{kind}-{size}-infonce-l2") > 0 for kind in ("sit", "dit") for size in SIZES)),
+    ("model_size", "least for the largest SiT",
+     lambda: min(SIZES, key=lambda size: percent(f"sit-{size}-infonce-l2")) == "Mini"),
+    ("model_size", "Pico's best rate is twice ours",
+     lambda: rows()["Pico-lr0.008"].metrics["fd"].value < rows()["Pico-lr0.004"].metrics["fd"].value),
+    ("meanflow", "The gain is there in every row that is trained",
+     lambda: all(percent(label) < 0 for label in rows() if label.startswith("meanflow-") and label.endswith("-l2"))),
+    ("meanflow", "clear of zero in the second", lambda: verdicts("meanflow-patch2-infonce-l2") == ["improves"]),
+    ("longer_training", "+116%, +44%, +19% and +16% up to the usual length, and +11% to +13% from twice that on",
+     lambda: [round(by_length(0)[step]) for step in (600, 1200, 1800, 2400)] == [116, 44, 19, 16]
+     and all(10.5 < by_length(0)[step] < 13.5 for step in (4800, 7200, 9600))),
+    ("systems", "mends DiT: its baseline's distance falls by 43%",
+     lambda: round(100 * np.expm1(guidance("DiT", "baseline")["value"])) == -43 and clear(guidance("DiT", "baseline"))),
+    ("systems", "lowers that of SiT with the term by 18%, and does nothing to SiT's baseline that can be told",
+     lambda: round(100 * np.expm1(guidance("SiT", "infonce-l2")["value"])) == -18
+     and clear(guidance("SiT", "infonce-l2")) and not clear(guidance("SiT", "baseline"))),
+    ("systems", "Under it the term makes no difference that can be told, in either",
+     lambda: not any(clear(c) for c in facts("systems")["changes_by_term"] if c["guidance"] != 1)),
+    ("beyond_fid", "class agreement is a little worse, by 0.7 points; precision and recall can't be told",
+     lambda: [clear(quality(n)) for n in ("agreement", "precision", "recall")] == [True, False, False]
+     and round(100 * quality("agreement")["value"], 1) == -0.7),
+    ("beyond_fid", "less *fitting*", lambda: place(1297)["so"] == "less fitting"),
+    ("beyond_fid", "lowers the gap by a sixth and the unseen loss by 5%",
+     lambda: 0.1 < -place(160)["gap_difference"]["value"] / place(160)["gap"]["baseline"]["value"] < 0.2
+     and round(100 * np.expm1(place(160)["unseen_change"]["value"])) == -5),
+    ("beyond_fid", "the distance of the very same runs is 9% worse", lambda: round(percent("sit-Nano-160-infonce-l2")) == 9),
+    ("systems_tour", "in nine of ten samples or more without guidance",
+     lambda: min(rows()[n].metrics["agreement"].value for n in ("dit-infonce-l2", "infonce-l2", "meanflow-infonce-l2")) > 0.9),
+    ("systems_tour", "better at the end in every seed that was trained",
+     lambda: rows()["meanflow-infonce-l2"].verdict == "improves"),
+    ("norm_cost", "four times as long as the baseline's at the first evaluation, and the factor grows",
+     lambda: 4 < rms("infonce-l2") / rms("baseline") < 6),
+    ("norm_cost", "against ℓ2 itself the saving is clear at the first evaluation and open at the end",
+     lambda: all(clear(against_l2(n, 600)) and not clear(against_l2(n, 2400)) for n in ("l2-lam0.05", "l2-tau0.05"))),
+    ("norm_cost", "more than groups of 16 in the middle of training; at the end that is open",
+     lambda: clear(against_l2("l2-group-whole", 1200)) and not clear(against_l2("l2-group-whole", 2400))),
+    ("one_step", "−29% [−47%, −5%] in one step",
+     lambda: [round(100 * np.expm1(by_nfe("MeanFlow")[1][k])) for k in ("value", "low", "high")] == [-29, -47, -5]),
+    ("one_step", "In one step even SiT's average image is a little better with the term, −7%",
+     lambda: clear(by_nfe("SiT")[1]) and round(100 * np.expm1(by_nfe("SiT")[1]["value"])) == -7),
+    ("scale_of_effect", "No cell is below zero yet", lambda: all(c["value"] > 0 for c in facts("scale_of_effect")["cells"])),
+    ("scale_of_effect", "falls with every longer training up to 1800 steps",
+     lambda: all(a > b for a, b in cost_by_steps(600, 1200) + cost_by_steps(1200, 1800))),
+]  # fmt: skip
+
+
+def guidance(system: str, term: str) -> dict[str, float]:
+    return next(
+        c for c in facts("systems")["changes_by_guidance"] if (c["system"], c["term"]) == (system, term)
+    )
+
+
+def quality(name: str) -> dict[str, float]:
+    return facts("beyond_fid")["changes"][name]["difference"]
+
+
+def cost_by_steps(first: int, second: int) -> list[tuple[float, float]]:
+    """Pairs of changes of one network on one data set at two lengths."""
+    found = {(c["size"], c["images"], c["step"]): c["value"] for c in facts("scale_of_effect")["cells"]}
+    return [
+        (value, found[size, images, second]) for (size, images, step), value in found.items() if step == first
+    ]
+
+
+@pytest.mark.parametrize(("notebook", "sentence", "holds"), SAID, ids=[f"{n}: {s[:40]}" for n, s, _ in SAID])
+def test_the_notebook_says_it_and_it_holds(notebook: str, sentence: str, holds: Callable[[], bool]) -> None:
+    assert sentence in prose(notebook)
+    assert holds()
