@@ -96,7 +96,7 @@ def _umap(rows: np.ndarray, method: str, neighbours: int, min_dist: float, seed:
             import umap  # takes seconds to import
         except ImportError:
             raise ConfigError(
-                f"method = {method}: it needs umap-learn; pip install "disperse[notebooks]", or take method = pca"
+                f"method = {method} needs umap-learn: pip install 'disperse[notebooks]', or take method = pca"
             ) from None
         fitted = umap.UMAP(n_neighbors=neighbours, min_dist=min_dist, densmap=method == "densmap",
                            random_state=seed, n_jobs=1)  # fmt: skip
