@@ -36,8 +36,9 @@ def trajectories_figure(trajectories: dict[str, Tensor]) -> Figure:
     are both seen.
     """
     frames = max(len(states) for states in trajectories.values())
+    side = min(1.05, 6.8 / frames)  # inches; with the names, at most nine across
     figure, axes = new_figure(
-        1.05 * frames + 2.2, 1.12 * len(trajectories), columns=frames, rows=len(trajectories)
+        side * frames + 2.2, 1.07 * side * len(trajectories), columns=frames, rows=len(trajectories)
     )
     grid = axes.reshape(len(trajectories), frames)
     for row, (label, states) in zip(grid, trajectories.items(), strict=True):
@@ -81,9 +82,8 @@ def solver_order_figure(errors: dict[str, list[float]], num_steps: tuple[int, ..
     for power in (1, 2):
         line = 0.6 * (reference / reference[0]) ** -power
         ax.plot(reference, line, color=ACCENT, linewidth=0.8, linestyle=":")
-        ax.annotate(
-            f"slope {power}", (reference[-1], line[-1]), color=ACCENT, fontsize=10, ha="right", va="bottom"
-        )
+        ax.annotate(f"slope {power}", (reference[-1], line[-1]), (0, 8), textcoords="offset points",
+                    color=ACCENT, fontsize=10, ha="right", va="bottom")  # fmt: skip
     ax.legend(loc="lower left")
     return figure
 
