@@ -16,15 +16,16 @@ from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..objectives import PATHS
 from ..sampling.sde import diffusion_coefficient
-from .changes import unguided
+from .changes import seeds_shown, unguided
 from .facts import floor_of, plain
 from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save, say_not_measured, student_band
 
-SOLVER_COLORS = {
-    "euler": COLORS["hinge"],
-    "heun": COLORS["infonce-l2"],
-    "sde-euler": COLORS["covariance"],
-    "sde-heun": COLORS["l2-lam0.05"],
+# Neither the baseline's hue nor the term's is a solver's: colour, and line and mark, of ODE and SDE.
+SOLVERS = {
+    "euler": ("#a35c1c", "o-", "Euler, ODE"),
+    "heun": ("#117733", "o-", "Heun, ODE"),
+    "sde-euler": ("#a35c1c", "s--", "Euler–Maruyama, SDE (weak)"),
+    "sde-heun": ("#117733", "s--", "stochastic Heun, SDE (weak)"),
 }
 
 
@@ -35,8 +36,9 @@ def trajectories_figure(trajectories: dict[str, Tensor]) -> Figure:
     are both seen.
     """
     frames = max(len(states) for states in trajectories.values())
+    side = min(1.05, 6.8 / frames)  # inches; with the names, at most nine across
     figure, axes = new_figure(
-        1.05 * frames + 2.2, 1.12 * len(trajectories), columns=frames, rows=len(trajectories)
+        side * frames + 2.2, 1.07 * side * len(trajectories), columns=frames, rows=len(trajectories)
     )
     grid = axes.reshape(len(trajectories), frames)
     for row, (label, states) in zip(grid, trajectories.items(), strict=True):
@@ -69,17 +71,10 @@ def solver_order_errors(num_steps: tuple[int, ...] = GRIDS) -> dict[str, list[fl
 def solver_order_figure(errors: dict[str, list[float]], num_steps: tuple[int, ...] = GRIDS) -> Figure:
     """Error against steps, with the order fitted over the last four grids."""
     figure, (ax,) = new_figure(6.5, 4.3)
-    names = {"euler": "Euler, ODE", "heun": "Heun, ODE", "sde-euler": "Euler–Maruyama, SDE (weak)",
-             "sde-heun": "stochastic Heun, SDE (weak)"}  # fmt: skip
     for solver, values in errors.items():
         fitted = order(lambda n, v=values: v[num_steps.index(n)], num_steps[-4:])  # type: ignore[misc]
-        ax.plot(
-            num_steps,
-            values,
-            marker="o",
-            color=SOLVER_COLORS[solver],
-            label=f"{names[solver]}: order {fitted:.2f}",
-        )
+        color, line, name = SOLVERS[solver]
+        ax.plot(num_steps, values, line, color=color, label=f"{name}: order {fitted:.2f}")
     ax.set(xscale="log", yscale="log", xlabel="steps", ylabel="error at the end")
     ax.set_title("Order of convergence on an exact flow")
     log_axis(ax.xaxis)
@@ -87,9 +82,8 @@ def solver_order_figure(errors: dict[str, list[float]], num_steps: tuple[int, ..
     for power in (1, 2):
         line = 0.6 * (reference / reference[0]) ** -power
         ax.plot(reference, line, color=ACCENT, linewidth=0.8, linestyle=":")
-        ax.annotate(
-            f"slope {power}", (reference[-1], line[-1]), color=ACCENT, fontsize=9, ha="right", va="bottom"
-        )
+        ax.annotate(f"slope {power}", (reference[-1], line[-1]), (0, 8), textcoords="offset points",
+                    color=ACCENT, fontsize=10, ha="right", va="bottom")  # fmt: skip
     ax.legend(loc="lower left")
     return figure
 
@@ -112,7 +106,7 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         frame: rows of ``compare.curves`` with columns ``system`` and ``term`` (baseline, infonce-l2).
         row: the profile.
     """
-    figure, (left, right) = new_figure(11, 4.4, columns=2)
+    figure, (left, right) = new_figure(9, 4.8, columns=2)
     styles = [name for name in SYSTEM_NAMES.values() if name in set(frame.system)]
     for ax, column, ylabel in ((left, "fd", "Fréchet distance"), (right, "agreement", "class agreement")):
         sns.lineplot(frame, x="step", y=column, hue="term", hue_order=["baseline", "infonce-l2"],
@@ -127,11 +121,16 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     right.set_ylim(top=1.01)
     if frame.agreement.isna().all():
         say_not_measured(right)
+    seeds = {name: int(frame[frame.system == name].seed.nunique()) for name in styles}
+    several = len(set(seeds.values())) > 1
+    named = TERMS | ({name: f"{name}, n = {n}" for name, n in seeds.items()} if several else {})
     handles, labels = left.get_legend_handles_labels()
     left.get_legend().remove()
-    shown = [(h, TERMS.get(name, name)) for h, name in zip(handles, labels, strict=True)
-             if name not in ("term", "system")]  # fmt: skip
-    figure.legend([h for h, _ in shown], [name for _, name in shown], loc="outside right center")
+    shown = {named.get(name, name): h for h, name in zip(handles, labels, strict=True)
+             if name in {*frame.term, *styles}}  # fmt: skip
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown),
+                  columnspacing=1.2, title="bands: " + seeds_shown(seeds.values()),
+                  title_fontsize=10)  # fmt: skip
     return figure
 
 

@@ -10,48 +10,45 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate
 from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
+from .changes import PAPER, change_bar, mark, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, plain, run_facts
 from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
 
 
 def variants_figure(rows: list[compare.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
     """Distances with intervals beside the paper's; then relative changes, ours and the paper's."""
-    figure, (left, right) = new_figure(11, 4.2, columns=2)
+    figure, (left, right) = new_figure(9, 4.6, columns=2)
     finals = pd.DataFrame([r for r in compare.curves(pool, cells, row) if r["step"] == row.num_steps])
     for position, entry in enumerate(rows):
         color = COLORS[entry.label]
         values = finals[finals.label == entry.label].fd
-        left.scatter(np.full(len(values), position - 0.15), values, s=18, color=color, alpha=0.45)
-        _interval(left, position + 0.05, entry.metrics["fd"].value, entry.metrics["fd"], color)
+        left.scatter(np.full(len(values), position - 0.18), values, s=18, color=color, alpha=0.45)
+        mark(left, position + 0.05, entry.metrics["fd"], color)
     floor_line(left, floor_of(row.protocol), "real against real")
     left.set_ylim(bottom=0)
     left.set_ylabel("Fréchet distance (lower is better)")
     left.set_title(f"Ours: {row.data}, {row.num_steps} steps")
-    _names(left, [entry.label for entry in rows])
+    _names(left, {entry.label: len(entry.seeds) for entry in rows})
 
-    changed = [entry for entry in rows if entry.change is not None]
-    for position, entry in enumerate(changed):
-        assert entry.change is not None
-        published = paper.variants_change(entry.label)
+    changed = {entry.label: entry.change for entry in rows if entry.change is not None}
+    for position, (label, change) in enumerate(changed.items()):
+        published = paper.variants_change(label)
         assert published is not None
-        percent = [100 * np.expm1(v) for v in (entry.change.value, entry.change.low, entry.change.high)]
-        color = COLORS[entry.label]
-        right.errorbar(position + 0.1, percent[0], [[percent[0] - percent[1]], [percent[2] - percent[0]]],
-                       fmt="o", color=color, capsize=4, markersize=7)  # fmt: skip
-        right.scatter(position - 0.12, 100 * published, marker="D", s=42, color="white",
-                      edgecolor=color, linewidth=1.6, zorder=3)  # fmt: skip
+        change_bar(right, position + 0.1, change, COLORS[label])
+        paper_diamond(right, position - 0.14, 100 * published, color=COLORS[label])
     right.axhline(0, color=COLORS["baseline"], linewidth=1)
-    right.scatter([], [], marker="D", s=42, color="white", edgecolor="black", label="paper (FID, ImageNet)")
-    right.scatter([], [], marker="o", s=42, color="black", label="ours, 95% over seeds")
-    right.legend(loc="best")
     right.set_ylabel("change against the baseline, %")
     right.set_title("Change against the baseline")
-    _names(right, [entry.label for entry in changed])
+    _names(right, {label: change.n for label, change in changed.items()})
+    right.scatter([], [], s=18, color="black", alpha=0.45, label="each seed")
+    name_ours(right, [*(len(entry.seeds) for entry in rows)], label="mean", color="black")
+    name_diamonds(right, PAPER)
+    handles, names = right.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), columnspacing=1.2)
     return figure
 
 
@@ -66,7 +63,7 @@ PANELS = (
 def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
     """Distance, feature norm, effective rank and cosine over training, with 95% bands over seeds."""
     frame = pd.DataFrame(compare.curves(pool, cells, row))
-    figure, axes = new_figure(11, 7.2, columns=2, rows=2)
+    figure, axes = new_figure(9, 7, columns=2, rows=2)
     labels = [label for label in COLORS if label in set(frame.label)]
     for ax, (column, ylabel, title) in zip(axes, PANELS, strict=True):
         sns.lineplot(frame, x="step", y=column, hue="label", hue_order=labels, palette=COLORS, style="label",
@@ -77,7 +74,8 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
     floor_line(axes[0], floor_of(row.protocol), "real against real", right=False)
     log_axis(axes[0].yaxis)
     handles, _ = axes[0].get_legend_handles_labels()
-    axes[0].legend(handles, [paper.name_of(label) for label in labels])
+    seeds = {label: int(frame[frame.label == label].seed.nunique()) for label in labels}
+    axes[0].legend(handles, [_with_seeds(label, seeds, ", ") for label in labels])
     return figure
 
 
@@ -128,15 +126,13 @@ def draw_variants(
     )
 
 
-def _interval(ax: Axes, x: float, y: float, estimate: Estimate, color: str) -> None:
-    if np.isfinite(estimate.low):
-        ax.errorbar(
-            x, y, [[y - estimate.low], [estimate.high - y]], fmt="o", color=color, capsize=4, markersize=7
-        )
-    else:
-        ax.scatter([x], [y], color=color, s=49)
+def _names(ax: Axes, seeds: dict[str, int]) -> None:
+    """The variants below an axis, with their numbers of seeds where these differ."""
+    names = [_with_seeds(label, seeds, "\n") for label in seeds]
+    ax.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
+    ax.set_xlim(-0.5, len(names) - 0.5)
 
 
-def _names(ax: Axes, labels: list[str]) -> None:
-    ax.set_xticks(range(len(labels)), [paper.name_of(label).replace(", ", ",\n") for label in labels])
-    ax.set_xlim(-0.5, len(labels) - 0.5)
+def _with_seeds(label: str, seeds: dict[str, int], between: str) -> str:
+    name = paper.name_of(label)
+    return f"{name}{between}n = {seeds[label]}" if len(set(seeds.values())) > 1 else name
