@@ -128,6 +128,14 @@ def join(ax: Axes, points: Sequence[tuple[float, float, int] | None], **line: An
             ax.plot(*zip(*near, strict=True), **line)
 
 
+def hollow_curves(ax: Axes, alone: Iterable[tuple[str, str]]) -> None:
+    """Make the marks of curves hollow that are of one seed: those of such a (colour, mark)."""
+    wanted = set(alone)
+    for line in ax.lines:
+        if (line.get_color(), line.get_marker()) in wanted:
+            line.set(markerfacecolor="white", markeredgecolor=line.get_color(), markeredgewidth=1.6)
+
+
 def paper_diamond(ax: Axes, x: float, y: float, *, color: str = "black") -> None:
     """A published number: hollow and in front, so that nothing hides it and it hides nothing."""
     ax.scatter(x, y, marker="D", s=46, facecolor="none", edgecolor=color, linewidth=1.5, zorder=5,

@@ -20,6 +20,7 @@ from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
 from .changes import claim_facts, in_lines
 from .facts import floor_of, floor_sentence, run_facts
+from .heat import ink
 from .theme import new_figure, save
 
 TICKS = (-80, -60, -40, -30, -20, -10, 0, 10, 20, 30, 50, 100, 200, 400)  # of the colour bar, %
@@ -88,14 +89,7 @@ def _cell(
     strength = 1.0 if clear else PALE
     face = tuple(strength * part + 1 - strength for part in color)
     ax.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, facecolor=face, edgecolor=color, linewidth=3))
-    ax.text(x, y, text, ha="center", va="center", fontsize=10, color=_ink(face))
-
-
-def _ink(face: tuple[float, ...]) -> str:
-    """Black or white: that with more contrast, by relative luminance (WCAG 2)."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in face]
-    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-    return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"
+    ax.text(x, y, text, ha="center", va="center", fontsize=10, color=ink(face))
 
 
 def changes_markdown(rows: list[compare.Row]) -> str:

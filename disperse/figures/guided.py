@@ -182,8 +182,9 @@ def _trade(ax: Axes, frame: pd.DataFrame) -> None:
         ax.scatter(runs.recall, runs.precision, s=16, marker=marker, color=color, alpha=0.35, linewidth=0)
         start, end = (mean.loc[(system, term, g)] for g in (NONE, GUIDANCE))
         ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 1.6})
-        ax.plot(*start, marker, markersize=5, color=color)
-        ax.plot(*end, marker, markersize=9, color=color)
+        face = "white" if runs.seed.nunique() == 1 else color
+        ax.plot(*start, marker, markersize=5, color=color, mfc=face, mew=1.6)
+        ax.plot(*end, marker, markersize=9, color=color, mfc=face, mew=1.6)
     ax.locator_params(axis="x", nbins=5)
     ax.set(title="From no guidance to guidance", xlabel="recall", ylabel="precision")
 

@@ -1,6 +1,6 @@
 """Paired ratios as a heat map: colour by the logarithm, so that twice and half are as far from none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,8 @@ def ratio_map(
     sns.heatmap(values, ax=ax, cmap=cmap, center=0, vmin=-bound, vmax=bound, linewidths=1.5,
                 mask=values.isna(), cbar_kws={"label": label, "ticks": np.log(ratios)})  # fmt: skip
     names = [f"×{r:.2g}" if times else f"{100 * (r - 1):+.0f}%" if r != 1 else "0%" for r in ratios]
-    bar = ax.collections[0].colorbar
+    mesh = ax.collections[0]
+    bar = mesh.colorbar
     assert bar is not None
     bar.ax.set_yticklabels(names)
     written = tables.times_interval if times else tables.percent_interval
@@ -59,11 +60,18 @@ def ratio_map(
             elif found and counts and found.n > 1:
                 text += f"\nn = {found.n}"
             clear = found is not None and (found.low > 0 or found.high < 0)
-            dark = found is not None and abs(found.value) > 0.6 * bound
+            shade = ink(mesh.to_rgba(np.array([found.value]))[0]) if found else "dimgrey"
             ax.text(x + 0.5, y + 0.5, text, ha="center", va="center",
                     fontsize=10 if len(columns) <= 6 else 8,
                     weight="bold" if clear else "normal",
-                    color="white" if dark else "black" if found else "grey")  # fmt: skip
+                    color=shade)  # fmt: skip
     ax.set_xticklabels(columns, rotation=0)
     ax.set_yticklabels(rows, rotation=0)
     ax.tick_params(length=0)
+
+
+def ink(face: Sequence[float]) -> str:
+    """Black or white: that with more contrast to an sRGB colour, by relative luminance (WCAG 2)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in face[:3]]
+    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+    return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"

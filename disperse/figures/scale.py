@@ -23,6 +23,7 @@ from ..experiments.statements import parameters
 from ..experiments.store import Record
 from .changes import in_lines, join, seeds_shown, shown_bounds
 from .facts import floor_of, floor_sentence, plain, run_facts
+from .heat import ink
 from .sizes import short, size_of
 from .theme import COLORS, log_axis, save, theme
 
@@ -178,17 +179,17 @@ def _map(ax: Axes, found: list[Change], row: Profile, bound: float) -> None:
     """Data sets by model sizes for one length: colour and text the change, a bold frame where it is clear."""
     sets = _data_sets(row)
     values = np.full((len(sets), len(row.sizes)), np.nan)
-    text = np.full(values.shape, "", dtype=object)
+    norm, cmap = Normalize(-bound, bound), sns.color_palette("vlag", as_cmap=True)
     for change in found:
-        place = sets.index(change.images), row.sizes.index(change.size)
-        values[place] = change.part.estimate.value
-        text[place] = in_lines(change.part.estimate)
+        y, x = sets.index(change.images), row.sizes.index(change.size)
+        values[y, x] = change.part.estimate.value
+        ax.text(x + 0.5, y + 0.5, in_lines(change.part.estimate), ha="center", va="center", fontsize=10,
+                color=ink(cmap(norm(values[y, x]))))  # fmt: skip
         if change.clear:
-            y, x = place
             inside = (x + 0.03, y + 0.05), 0.94, 0.9
             ax.add_patch(Rectangle(*inside, fill=False, edgecolor="black", linewidth=2.5, zorder=3))
-    sns.heatmap(values, annot=text, fmt="", mask=np.isnan(values), cmap="vlag", vmin=-bound, vmax=bound,
-                linewidths=1.5, annot_kws={"fontsize": 10}, cbar=False, ax=ax)  # fmt: skip
+    sns.heatmap(values, mask=np.isnan(values), cmap=cmap, vmin=-bound, vmax=bound, linewidths=1.5,
+                cbar=False, ax=ax)  # fmt: skip
     for y, x in zip(*np.nonzero(np.isnan(values)), strict=True):
         ax.annotate("not\ntrained", (x + 0.5, y + 0.5), ha="center", va="center", color="dimgrey",
                     fontsize=10)  # fmt: skip

@@ -37,7 +37,7 @@ from .theme import COLORS, floor_line, log_axis, new_figure, save
 
 MARKERS = {"sit": "o", "dit": "s"}
 LINES = {"sit": "-", "dit": "--"}
-ASIDE = {"sit": 1.0, "dit": 1.06}  # DiT's networks are as large as SiT's: drawn to the right, both are seen
+ASIDE = {"sit": 1.0, "dit": 1.11}  # DiT's networks are as large as SiT's: drawn to the right, both are seen
 TERMS = ("baseline", "infonce-l2")
 Rates = dict[str, dict[float, Estimate]]  # size → learning rate → distance
 

@@ -16,7 +16,7 @@ from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..objectives import PATHS
 from ..sampling.sde import diffusion_coefficient
-from .changes import seeds_shown, unguided
+from .changes import hollow_curves, seeds_shown, unguided
 from .facts import floor_of, plain
 from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save, say_not_measured, student_band
 
@@ -122,6 +122,9 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     if frame.agreement.isna().all():
         say_not_measured(right)
     seeds = {name: int(frame[frame.system == name].seed.nunique()) for name in styles}
+    for ax in (left, right):
+        single = [SYSTEM_MARKERS[name] for name, n in seeds.items() if n == 1]
+        hollow_curves(ax, [(COLORS[term], shape) for shape in single for term in TERMS])
     several = len(set(seeds.values())) > 1
     named = TERMS | ({name: f"{name}, n = {n}" for name, n in seeds.items()} if several else {})
     handles, labels = left.get_legend_handles_labels()

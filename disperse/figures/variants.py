@@ -14,7 +14,7 @@ from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
-from .changes import PAPER, change_bar, mark, name_diamonds, name_ours, paper_diamond
+from .changes import PAPER, change_bar, hollow_curves, mark, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, plain, run_facts
 from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
 
@@ -75,6 +75,8 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
     log_axis(axes[0].yaxis)
     handles, _ = axes[0].get_legend_handles_labels()
     seeds = {label: int(frame[frame.label == label].seed.nunique()) for label in labels}
+    for ax in axes:
+        hollow_curves(ax, [(COLORS[label], MARKERS[label]) for label, n in seeds.items() if n == 1])
     axes[0].legend(handles, [_with_seeds(label, seeds, ", ") for label in labels])
     return figure
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from disperse.evaluation import mean_over_seeds
@@ -22,7 +23,7 @@ from disperse.figures import (
     read_sidecar,
 )
 from disperse.figures.ablations import published_blocks, regularised_blocks
-from disperse.figures.heat import ratio_map
+from disperse.figures.heat import ink, ratio_map
 
 from ..experiments.cases import TOY, toy
 from ..experiments.test_statements import evaluated
@@ -239,6 +240,17 @@ def test_half_and_double_are_as_far_from_none() -> None:
         "×0.50\n(one seed)",
         *2 * ["not\ntrained"],
     ]
+
+
+def test_text_is_black_or_white_by_its_contrast() -> None:
+    """Also on the middle of the scale, where white would hardly show."""
+    ax = Figure().subplots()
+    values = {("a", str(k)): mean_over_seeds([k / 10]) for k in range(-5, 6)}
+    ratio_map(ax, values, ["a"], [str(k) for k in range(-5, 6)], label="", cmap="vlag")
+    shades = {round(text.get_position()[0] - 5.5): text.get_color() for text in ax.texts}
+    assert (shades[0], shades[3], shades[5]) == ("black", "black", "white")
+    assert ink(to_rgb("#777777")) == "black"
+    assert ink(to_rgb("#666666")) == "white"
 
 
 def test_many_columns_leave_the_intervals_to_the_table() -> None:

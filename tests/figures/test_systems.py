@@ -45,6 +45,16 @@ def test_the_legend_has_the_numbers_of_seeds_where_they_differ() -> None:
         assert [text.get_text() for text in legend.get_texts()][2:] == names
 
 
+def test_curves_of_one_seed_are_hollow() -> None:
+    pool, cells = evaluated(0, 1)
+    fewer = {c.spec.fingerprint for c in cells if c.label.startswith("dit") and c.spec.seed}
+    part = [r for r in pool if r["fingerprint"] not in fewer]
+    for ax in systems_figure(systems_frame(part, cells, ROW), ROW).axes:
+        marks = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_marker() in "os^"]
+        assert len(marks) == 6
+        assert all((line.get_markerfacecolor() == "white") == (line.get_marker() == "s") for line in marks)
+
+
 def test_a_solver_has_no_colour_of_a_term() -> None:
     steps = (8, 16, 32, 64)
     (ax,) = solver_order_figure({solver: [1 / n for n in steps] for solver in SOLVERS}, steps).axes

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from disperse.experiments import item, paper
 from disperse.experiments.compare import compare
 from disperse.experiments.store import Record
-from disperse.figures import variants_figure
+from disperse.figures import COLORS, variants_figure
 from disperse.figures.variants import learning_curves_figure
 
 from ..experiments.cases import TOY, toy
@@ -46,5 +46,9 @@ def test_learning_curves_name_the_seeds_where_they_differ() -> None:
     pool = evaluated(cells, {})
     fewer = [r for r in pool if r["name"] != "hinge" or not r["seed"]]
     for found, name in ((pool, "hinge"), (fewer, "hinge, n = 1")):
-        legend = learning_curves_figure(found, cells, TOY).axes[0].get_legend()
-        assert [text.get_text() for text in legend.get_texts()][3] == name
+        ax = learning_curves_figure(found, cells, TOY).axes[0]
+        assert [text.get_text() for text in ax.get_legend().get_texts()][3] == name
+        (hinge,) = [
+            line for line in ax.lines if line.get_color() == COLORS["hinge"] and len(line.get_xdata())
+        ]
+        assert (hinge.get_markerfacecolor() == "white") == name.endswith("n = 1")
