@@ -226,7 +226,9 @@ def guidance(system: str, term: str) -> dict[str, float]:
 
 def on_grid(solver: str, nfe: int) -> float:
     entries = facts("sampler")["changes_by_term"]
-    return 100 * float(np.expm1(next(e["value"] for e in entries if (e["solver"], e["nfe"]) == (solver, nfe))))
+    return 100 * float(
+        np.expm1(next(e["value"] for e in entries if (e["solver"], e["nfe"]) == (solver, nfe)))
+    )
 
 
 def quality(name: str) -> dict[str, float]:
