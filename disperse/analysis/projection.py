@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..losses.dispersive import check_choice
 from .geometry import rows_of
+from .similarity import nearest_others
 
 Method = Literal["pca", "umap", "densmap"]
 METHODS: tuple[Method, ...] = ("pca", "umap", "densmap")
@@ -112,13 +113,8 @@ def neighbour_overlap(first: np.ndarray, second: np.ndarray, *, neighbours: int 
         first, second: (n, k), rows of the same samples; k may differ.
         neighbours: from 1 to n − 1.
     """
-    sets = []
-    for points in (first, second):
-        squares = ((points[:, None] - points[None]) ** 2).sum(-1)
-        np.fill_diagonal(squares, np.inf)
-        near = np.zeros(squares.shape, dtype=bool)
-        np.put_along_axis(
-            near, np.argpartition(squares, neighbours - 1, axis=1)[:, :neighbours], True, axis=1
-        )
-        sets.append(near)
-    return float((sets[0] & sets[1]).sum() / sets[0].sum())
+    one, other = (
+        nearest_others(-((points[:, None] - points[None]) ** 2).sum(-1), neighbours)
+        for points in (first, second)
+    )
+    return float((one & other).sum() / one.sum())

@@ -163,7 +163,7 @@ def _cka(k: Array, m: Array) -> float:
 
 
 def _cknna(k: Array, m: Array, neighbours: int) -> float:
-    near_k, near_m = _nearest(k, neighbours), _nearest(m, neighbours)
+    near_k, near_m = nearest_others(k, neighbours), nearest_others(m, neighbours)
     both, own_k, own_m = near_k & near_m, k * near_k, m * near_m
     return _share(_hsic(k * both, m * both), _hsic(own_k, own_k), _hsic(own_m, own_m))
 
@@ -173,12 +173,12 @@ def _share(across: float, first: float, second: float) -> float:
     return float(across / within) if within else 0.0
 
 
-def _nearest(kernel: Array, count: int) -> Array:
+def nearest_others(similarity: Array, count: int) -> Array:
     """(n, n), whether column j is among the nearest of row i, itself left out."""
-    similar = kernel.copy()
+    similar = similarity.copy()
     np.fill_diagonal(similar, -np.inf)
     index = np.argpartition(-similar, count - 1, axis=1)[:, :count]
-    near = np.zeros(kernel.shape, dtype=bool)
+    near = np.zeros(similarity.shape, dtype=bool)
     np.put_along_axis(near, index, True, axis=1)
     return near
 

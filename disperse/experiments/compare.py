@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from ..regularizers import block_indices
 from .items import Cell
 from .profiles import Profile
 from .store import Record, select
@@ -73,7 +74,7 @@ def curves(pool: list[Record], cells: list[Cell], row: Profile) -> list[dict[str
 def regularised_block(record: Record, level: float = 0.5) -> dict[str, float]:
     """Measures at a quarter of the depth, for all runs alike, at one noise level."""
     depth = 1 + max(entry["block"] for entry in record["blocks"])
-    block = max(depth // 4 - 1, 0)
+    (block,) = block_indices("quarter", depth)
     return next(e for e in record["blocks"] if e["block"] == block and e["level"] == level)
 
 

@@ -35,8 +35,8 @@ def shown_bounds(estimate: Estimate) -> tuple[float, float]:
 
 def percent(change: Estimate) -> tuple[float, float, float]:
     """A log ratio and its interval in percent; without interval the value three times."""
-    value, low, high = (100 * float(np.expm1(v)) for v in (change.value, *shown_bounds(change)))
-    return value, low, high
+    shown = in_percent(change)
+    return shown.value, *shown_bounds(shown)
 
 
 def in_percent(change: Estimate) -> Estimate:

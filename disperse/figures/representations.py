@@ -19,6 +19,7 @@ from ..evaluation.features import classify
 from ..experiments import item, paper, run_folder
 from ..experiments.profiles import Profile
 from ..experiments.store import ANALYSED
+from ..regularizers import block_indices
 from ..rng import normal
 from ..training import load_model
 from .facts import plain
@@ -67,13 +68,14 @@ def heat_maps_figure(places: Mapping[str, Sequence[Place]]) -> Figure:
         for ax, (label, found) in zip(axes, maps.items(), strict=True):
             sns.heatmap(found, ax=ax, norm=scale, cmap="cividis", cbar=False, annot=True, fmt=form,
                         annot_kws={"fontsize": 8}, linewidths=1)  # fmt: skip
-            _levels_and_blocks(ax, places[label], label)
+            ax.set_title(paper.name_of(label), color=COLORS[label], fontsize=10, weight="normal")
+            _name_places(ax, *_places(places[label]))
     return figure
 
 
 def _map(places: Sequence[Place], name: str) -> np.ndarray:
     """Blocks (rows) by levels (columns) of a measure."""
-    blocks, levels = (sorted({getattr(p, key) for p in places}) for key in ("block", "level"))
+    blocks, levels = _places(places)
     found = np.full((len(blocks), len(levels)), np.nan)
     for p in places:
         value = getattr(p.geometry, name) if name in GEOMETRY else getattr(p, name).value
@@ -81,9 +83,12 @@ def _map(places: Sequence[Place], name: str) -> np.ndarray:
     return found
 
 
-def _levels_and_blocks(ax: Axes, places: Sequence[Place], label: str) -> None:
-    blocks, levels = (sorted({getattr(p, key) for p in places}) for key in ("block", "level"))
-    ax.set_title(paper.name_of(label), color=COLORS[label], fontsize=10, weight="normal")
+def _places(places: Sequence[Place]) -> tuple[list[int], list[float]]:
+    return sorted({place.block for place in places}), sorted({place.level for place in places})
+
+
+def _name_places(ax: Axes, blocks: list[int], levels: list[float]) -> None:
+    """A map's axes: blocks down, noise levels across."""
     ax.set_xticks(np.arange(len(levels)) + 0.5, [f"{level:g}" for level in levels], rotation=0, fontsize=9)
     ax.set_yticks(np.arange(len(blocks)) + 0.5, [str(block) for block in blocks], rotation=0, fontsize=9)
     ax.tick_params(length=0)
@@ -110,10 +115,7 @@ def similarity_figure(found: Mapping[tuple[str, int, float], Similarity], measur
         sides = " and ".join(paper.name_of(side) for side in name.split(" / "))
         null = np.mean([each.null for each in own.values()])
         ax.set_title(f"{sides}\nunrelated: {null:.2f}", fontsize=10)
-        ax.set_xticks(np.arange(len(levels)) + 0.5, [f"{level:g}" for level in levels], fontsize=9)
-        ax.set_yticks(np.arange(len(blocks)) + 0.5, [str(block) for block in blocks], rotation=0, fontsize=9)
-        ax.tick_params(length=0)
-        ax.set(xlabel="noise level", ylabel="block")
+        _name_places(ax, blocks, levels)
     figure.suptitle(measure.upper(), x=0.01, ha="left", fontsize=12, weight="bold")
     return figure
 
@@ -220,7 +222,7 @@ def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: fl
     more: dict[str, Any] = {"measure": "cknna", "encoder": row.evaluator, "values": found}
     paths.append(save(similarity_figure(alike, "cknna"), stem, facts | more, stamp=row.stamp))
 
-    block = max(next(iter(models.values())).config.depth // 4 - 1, 0)
+    (block,) = block_indices("quarter", next(iter(models.values())).config.depth)
     features = [unlabelled_features(model, test, level=level)[block] for model in models.values()]
     coordinates = {method: project(features, method) for method in METHODS}
     joint = torch.cat([z.flatten(1) for z in features]).double().cpu().numpy()
