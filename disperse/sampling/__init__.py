@@ -10,12 +10,13 @@ from .sampler import (
     velocity_field,
 )
 from .solvers import SOLVERS, dopri5, euler, heun, uniform_times
-from .trajectory import trajectory
+from .trajectory import Trajectory, trajectory
 
 __all__ = [
     "FAMILIES",
     "SOLVERS",
     "SamplerConfig",
+    "Trajectory",
     "dopri5",
     "euler",
     "guided_prediction",

@@ -11,6 +11,7 @@ from ..device import autocast, resolve_device
 from ..errors import ConfigError, NonFiniteError, check_count
 from ..models import DiffusionTransformer, TransformerConfig
 from ..objectives import Interpolant, MeanFlow, Objective, build_objective
+from ..objectives.diffusion import ddim_times, respaced_times
 from ..rng import check_seeds, normal, stream
 from .ancestral import ddim, ddpm
 from .config import SamplerConfig
@@ -108,8 +109,41 @@ def integrate(
 ) -> Tensor:
     """From noise x to images by the solver of ``config``, whatever the network predicts."""
     objective = build_objective(network.objective, network.config.num_classes)
+    predict = predictor(network, objective, labels, config)
+
+    def noise(step: int) -> Tensor:  # each image has a stream of its own
+        return noise_for_seeds(seeds, tuple(x.shape[1:]), step).to(x.device)
+
+    if config.solver == "ddpm":
+        return ddpm(predict, x, config.num_steps, noise, on_step)
+    if config.solver == "ddim":
+        return ddim(predict, x, config.num_steps, noise, on_step, eta=config.eta)
+    times = solver_times(objective, config)
+    if config.solver == "meanflow":
+        return average_velocity_steps(predict, x, times, on_step)
+    velocity = velocity_field(objective, predict)
+    if config.solver in SOLVERS:
+        return SOLVERS[config.solver](velocity, x, times, on_step)
+    assert isinstance(objective, Interpolant)
+    path = objective.path
+    weight = diffusion_coefficient(config.diffusion, path, config.diffusion_norm)
+
+    def drift(x: Tensor, t: float) -> Tensor:
+        v = velocity(x, t)
+        return v + weight(t) * objective.score(v, x, torch.full((len(x),), t, device=x.device))
+
+    x = SDE_SOLVERS[config.solver](drift, weight, x, times, noise, on_step)
+    return last_step(
+        config.last_step, drift, velocity, path, x, times[-1], _last_step_size(objective, config)
+    )
+
+
+def predictor(
+    network: DiffusionTransformer, objective: Objective, labels: Tensor, config: SamplerConfig
+) -> Predict:
+    """What the network predicts under the guidance of ``config``."""
     low, high = config.guidance_interval
-    predict = guided_prediction(
+    return guided_prediction(
         network,
         labels,
         null_class=network.config.num_classes,
@@ -120,35 +154,34 @@ def integrate(
         else lambda t: low <= objective.noise_level(torch.tensor([t])).item() <= high,
     )
 
-    def noise(step: int) -> Tensor:  # each image has a stream of its own
-        return noise_for_seeds(seeds, tuple(x.shape[1:]), step).to(x.device)
 
+def solver_times(objective: Objective, config: SamplerConfig) -> list[float]:
+    """Times of the states that a solver goes through, noise first, in the time that it counts in.
+
+    DiT: the integer times of the network, n of them, the image after the last. MeanFlow's own steps: from
+    1 (noise) to 0, n + 1. Others: n + 1 times of the path, from noise (0) towards data (1); an SDE stops
+    short of it, and its last step is one more.
+    """
     steps = config.num_steps
-    if config.solver == "ddpm":
-        return ddpm(predict, x, steps, noise, on_step)
-    if config.solver == "ddim":
-        return ddim(predict, x, steps, noise, on_step, eta=config.eta)
+    if config.solver in ("ddim", "ddpm"):
+        times = ddim_times(steps) if config.solver == "ddim" else respaced_times(steps)
+        return [int(t) for t in reversed(times)]
     if config.solver == "meanflow":
-        return average_velocity_steps(predict, x, uniform_times(steps, 1.0, 0.0), on_step)
-    velocity = velocity_field(objective, predict)
+        return uniform_times(steps, 1.0, 0.0)
+    if not isinstance(objective, Interpolant):
+        return uniform_times(steps)
     if config.solver in SOLVERS:
-        interval = objective.interval() if isinstance(objective, Interpolant) else (0.0, 1.0)
-        return SOLVERS[config.solver](velocity, x, uniform_times(steps, *interval), on_step)
-    assert isinstance(objective, Interpolant)
-    path = objective.path
-    weight = diffusion_coefficient(config.diffusion, path, config.diffusion_norm)
-
-    def drift(x: Tensor, t: float) -> Tensor:
-        v = velocity(x, t)
-        return v + weight(t) * objective.score(v, x, torch.full((len(x),), t, device=x.device))
-
+        return uniform_times(steps, *objective.interval())
     start, end = objective.interval(sde_form=config.diffusion)
-    size = 0.0 if config.last_step == "none" else config.last_step_size
-    if size:
-        size = max(size, 1 - end)  # an SDE stops short of the data in any case
-        end = min(end, 1 - size)
-    x = SDE_SOLVERS[config.solver](drift, weight, x, uniform_times(steps, start, end), noise, on_step)
-    return last_step(config.last_step, drift, velocity, path, x, end, size)
+    size = _last_step_size(objective, config)
+    return uniform_times(steps, start, min(end, 1 - size) if size else end)
+
+
+def _last_step_size(objective: Interpolant, config: SamplerConfig) -> float:
+    """Of an SDE, which stops short of the data in any case."""
+    if config.last_step == "none" or not config.last_step_size:
+        return 0.0
+    return max(config.last_step_size, 1 - objective.interval(sde_form=config.diffusion)[1])
 
 
 def velocity_field(objective: Objective, predict: Predict) -> Velocity:

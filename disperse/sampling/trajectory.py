@@ -1,43 +1,76 @@
-"""The way from noise to images, kept frame by frame."""
+"""The way from noise to images, kept frame by frame, with the end that each frame points to."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..device import autocast
 from ..errors import check_count
 from ..models import DiffusionTransformer
+from ..objectives import Interpolant, Objective, build_objective
+from ..objectives.diffusion import data_from_noise, schedule
 from ..rng import check_seeds
-from .sampler import check_model, noise_for_seeds, sample
+from .config import SamplerConfig
+from .guidance import Predict
+from .sampler import (
+    check_labels,
+    check_model,
+    noise_for_seeds,
+    predictor,
+    sample,
+    solver_times,
+    velocity_field,
+)
+from .solvers import OnStep
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Frames of a way from noise to images.
+
+    Attributes:
+        states (Tensor): x_t, shape (frames, n, c, h, w), float32, on the CPU; from noise to images.
+        ends (Tensor): the image that the network predicts from each state, same shape; the last is
+            the last state.
+        levels: noise level of each frame, 1 is pure noise; the last is 0.
+    """
+
+    states: Tensor
+    ends: Tensor
+    levels: tuple[float, ...]
 
 
 def trajectory(
     model: DiffusionTransformer,
     seeds: Sequence[int],
-    labels: Sequence[int] | int | None = None,
+    labels: Tensor | Sequence[int] | int | None = None,
     *,
     num_frames: int = 9,
+    on_step: OnStep | None = None,
     **options: Any,
-) -> Tensor:
-    """States on the way of ``sample(model, seeds, labels, **options)``, evenly spread over its steps.
+) -> Trajectory:
+    """The way of ``sample(model, seeds, labels, **options)``, evenly spread over its steps.
 
     Args:
         model, seeds, labels, options: as in ``sample``; all seeds in one batch.
         num_frames: at most so many, ≥ 2; the first is the noise, the last the images.
-
-    Returns:
-        Tensor: (frames, n, c, h, w), float32, on the CPU.
+        on_step: called after each step, as in ``sample``, and as often as ends are predicted after that.
 
     Raises:
         ConfigError: fewer than two frames, or what ``sample`` refuses.
     """
     check_count("num_frames", num_frames, 2)
-    seeds = check_seeds(seeds)
-    states = [noise_for_seeds(seeds, check_model(model).image_shape)]
+    seeds, config = check_seeds(seeds), check_model(model)
+    labels = check_labels(labels, seeds, config.num_classes)
+    states = [noise_for_seeds(seeds, config.image_shape)]
 
-    def keep(_: int, x: Tensor) -> None:
+    def keep(step: int, x: Tensor) -> None:
         states.append(x.float().cpu())
+        if on_step:
+            on_step(step, x)
 
     images = sample(model, seeds, labels, batch_size=max(len(seeds), 1), on_step=keep, **options)
     # A last step of its own, as SDEs have; without seeds there are no steps.
@@ -45,4 +78,78 @@ def trajectory(
         states.append(images)
     count = min(num_frames, len(states))
     picks = [round(i * (len(states) - 1) / (count - 1)) for i in range(count)]
-    return torch.stack([states[pick] for pick in picks])
+    shown = [states[pick] for pick in picks]
+    sampler = _config(model, options)
+    objective = build_objective(model.objective, config.num_classes)
+    times = [solver_times(objective, sampler)[pick] for pick in picks[:-1]]
+    ends = [*_ends(model, objective, labels, sampler, shown[:-1], times, on_step), images]
+    levels = (*(_level(objective, sampler, t) for t in times), 0.0)
+    return Trajectory(torch.stack(shown), torch.stack(ends), levels)
+
+
+def _config(model: DiffusionTransformer, options: dict[str, Any]) -> SamplerConfig:
+    """Sampler that the options of ``sample`` mean."""
+    own = {k: v for k, v in options.items() if k not in ("solver", "num_steps", "device", "progress")}
+    return SamplerConfig.for_system(
+        model.config.system, options.get("solver"), options.get("num_steps"), **own
+    )
+
+
+def _ends(
+    model: DiffusionTransformer,
+    objective: Objective,
+    labels: Tensor,
+    config: SamplerConfig,
+    states: list[Tensor],
+    times: list[float],
+    on_step: OnStep | None,
+) -> list[Tensor]:
+    device, was_training = next(model.parameters()).device, model.training
+    predict, found = predictor(model.eval(), objective, labels.to(device), config), []
+    try:
+        with torch.no_grad(), autocast(device, config.precision):
+            for number, (x, t) in enumerate(zip(states, times, strict=True)):
+                if not len(x):  # no seeds
+                    return states
+                found.append(predicted_end(objective, predict, x.to(device), t, config).float().cpu())
+                if on_step:
+                    on_step(config.num_steps + number, found[-1])
+    finally:
+        model.train(was_training)
+    return found
+
+
+def predicted_end(
+    objective: Objective, predict: Predict, x: Tensor, t: float, config: SamplerConfig
+) -> Tensor:
+    """Where a state is headed: the data that the network's prediction at (x, t) stands for.
+
+    SiT: ``x₁ = (σ v − σ̇ x) / (σ α̇ − σ̇ α)``; DiT: ``(x − √(1−ᾱ) ε̂)/√ᾱ``; MeanFlow: its one step to the
+    data, ``z − t u(z, 0, t)``.
+
+    Args:
+        objective: of the network.
+        predict: network output for (x, t), or (x, t, r).
+        x (Tensor): state, shape (b, c, h, w).
+        t: its time, as ``solver_times`` counts.
+        config: of the sampler.
+    """
+    if config.solver in ("ddim", "ddpm"):
+        index = torch.full((len(x),), int(t), device=x.device)
+        return data_from_noise(schedule(), predict(x, int(t))[:, : x.shape[1]], x, index)
+    if not isinstance(objective, Interpolant):
+        own = _own_time(objective, config, t)
+        return x - own * predict(x, own, 0.0)
+    v = velocity_field(objective, predict)(x, t)
+    return objective.path.data_from_velocity(v, x, torch.full((len(x), 1, 1, 1), t, device=x.device))
+
+
+def _own_time(objective: Objective, config: SamplerConfig, t: float) -> float:
+    """A solver's time as the network counts."""
+    if config.solver in ("ddim", "ddpm", "meanflow"):
+        return t
+    return objective.own(torch.tensor(t)).item() if isinstance(objective, Interpolant) else 1 - t
+
+
+def _level(objective: Objective, config: SamplerConfig, t: float) -> float:
+    return objective.noise_level(torch.tensor([_own_time(objective, config, t)])).item()
