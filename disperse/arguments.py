@@ -170,6 +170,18 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     figures.add_argument("--profile", default="cpu")
 
+    gallery = command(
+        "gallery", "Serve the gallery of samples as a page, or make again the files that it exported.",
+        "disperse gallery --settings build/gallery/gallery-1a2b3c4d.json",
+    )  # fmt: skip
+    gallery.add_argument("--profile", default="cpu")
+    gallery.add_argument("--seed", type=int, default=0, help="training seed of the runs shown first")
+    gallery.add_argument("--port", type=int, default=8866)
+    gallery.add_argument("--no-browser", action="store_true", help="serve, but open no browser")
+    gallery.add_argument("--settings", type=Path, default=None, metavar="FILE",
+                         help="JSON that a gallery exported: write its files again, no page")  # fmt: skip
+    gallery.add_argument("--out", type=Path, default=None, help="where those go; build/gallery by default")
+
     report = command(
         "report", "Make a static site of the executed notebooks, to read without a server or network.",
         "disperse report --profile cpu",

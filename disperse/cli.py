@@ -267,6 +267,18 @@ def _report(options: argparse.Namespace) -> None:
     print(build_report(options.profile))
 
 
+def _gallery(options: argparse.Namespace) -> None:
+    _check_extra("anywidget", "ipywidgets", *([] if options.settings else ["voila"]))
+    from .experiments import home
+    from .widgets import read_settings, remake, serve
+
+    if options.settings is None:
+        serve(options.profile, seed=options.seed, port=options.port, browser=not options.no_browser)
+        return
+    for path in remake(read_settings(options.settings), options.out or home() / "build" / "gallery").values():
+        print(path)
+
+
 def _verify(options: argparse.Namespace) -> None:
     _check_extra()
     from .reproduce.verify import verify
@@ -301,6 +313,7 @@ COMMANDS = {
     "notebook": _notebook,
     "figures": _figures,
     "publish": _publish,
+    "gallery": _gallery,
     "report": _report,
     "verify": _verify,
 }

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -114,7 +115,6 @@ def neighbour_overlap(first: np.ndarray, second: np.ndarray, *, neighbours: int 
         neighbours: from 1 to n − 1.
     """
     one, other = (
-        nearest_others(-((points[:, None] - points[None]) ** 2).sum(-1), neighbours)
-        for points in (first, second)
+        nearest_others(-cdist(points, points, "sqeuclidean"), neighbours) for points in (first, second)
     )
     return float((one & other).sum() / one.sum())

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from ..errors import ConfigError, NonFiniteError
@@ -118,19 +119,21 @@ def compare(
     if n < 8:
         raise ConfigError(f"features: expected at least 8 rows for an interval, got {n}")
 
-    def of(rows: Array, others: Array) -> float:
-        pair = k[np.ix_(rows, rows)], m[np.ix_(others, others)]
-        if measure == "cka":
-            return _cka(*pair)
-        return _cknna(*pair, max(2, round(neighbours * len(rows) / n)))
-
-    everything = np.arange(n)
     if measure == "cknna":
         _checked_neighbours(neighbours, n)
-    value = of(everything, everything)
-    null = [of(everything, stream("permuted rows", seed, i).permutation(n)) for i in range(repeats)]
+    first, second = _Near(k, neighbours), _Near(m, neighbours)
+
+    def half(rows: Array) -> float:
+        pair = k[np.ix_(rows, rows)], m[np.ix_(rows, rows)]
+        return _cka(*pair) if measure == "cka" else _cknna(*pair, max(2, round(neighbours * len(rows) / n)))
+
+    def permuted(order: Array) -> float:
+        return _cka(k, m[np.ix_(order, order)]) if measure == "cka" else first.cknna(second, order)
+
+    value = permuted(np.arange(n))
+    null = [permuted(stream("permuted rows", seed, i).permutation(n)) for i in range(repeats)]
     drawn = (stream("half of the rows", seed, i).permutation(n)[: n // 2] for i in range(repeats))
-    halves = np.array([of(rows, rows) for rows in drawn])
+    halves = np.array([half(rows) for rows in drawn])
     low, high = value + np.quantile(halves - halves.mean(), (0.025, 0.975))
     p = (1 + sum(other >= value for other in null)) / (1 + repeats)
     return Similarity(value, float(low), float(high), float(np.mean(null)), p, n)
@@ -163,9 +166,30 @@ def _cka(k: Array, m: Array) -> float:
 
 
 def _cknna(k: Array, m: Array, neighbours: int) -> float:
-    near_k, near_m = nearest_others(k, neighbours), nearest_others(m, neighbours)
-    both, own_k, own_m = near_k & near_m, k * near_k, m * near_m
-    return _share(_hsic(k * both, m * both), _hsic(own_k, own_k), _hsic(own_m, own_m))
+    return _Near(k, neighbours).cknna(_Near(m, neighbours), np.arange(len(k)))
+
+
+class _Near:
+    """A kernel at the pairs of a row and its nearest others: few, so only those are kept."""
+
+    def __init__(self, kernel: Array, neighbours: int):
+        self.kernel = kernel
+        self.near = nearest_others(kernel, min(neighbours, len(kernel) - 1))
+        self.rows, self.columns = np.nonzero(self.near)
+        self.own = self._hsic(self, np.arange(len(kernel)))
+
+    def _hsic(self, other: "_Near", order: Array) -> float:
+        """Of the kernels at the pairs that are near in both, the rows of the other in another order."""
+        rows, columns = order[self.rows], order[self.columns]
+        both = other.near[rows, columns]
+        place = self.rows[both], self.columns[both]
+        shape = self.kernel.shape
+        k = csr_array((self.kernel[place], place), shape)
+        m = csr_array((other.kernel[rows[both], columns[both]], place), shape)
+        return _unbiased(k.multiply(m.T).sum(), k.sum(axis=0), m.sum(axis=1))
+
+    def cknna(self, other: "_Near", order: Array) -> float:
+        return _share(self._hsic(other, order), self.own, other.own)
 
 
 def _share(across: float, first: float, second: float) -> float:
@@ -185,11 +209,14 @@ def nearest_others(similarity: Array, count: int) -> Array:
 
 def _hsic(k: Array, m: Array) -> float:
     """Hilbert–Schmidt independence criterion of two kernels (n, n), without bias."""
-    n = len(k)
     k, m = k.copy(), m.copy()
     np.fill_diagonal(k, 0)
     np.fill_diagonal(m, 0)
-    trace = (k * m.T).sum()
-    means = k.sum() * m.sum() / ((n - 1) * (n - 2))
-    rows = 2 * (k.sum(axis=0) @ m.sum(axis=1)) / (n - 2)
-    return float((trace + means - rows) / (n * (n - 3)))
+    return _unbiased((k * m.T).sum(), k.sum(axis=0), m.sum(axis=1))
+
+
+def _unbiased(trace: float, columns: Array, rows: Array) -> float:
+    """HSIC from ``tr(KM)``, the column sums of K and the row sums of M; diagonals are 0."""
+    n = len(rows)
+    means = columns.sum() * rows.sum() / ((n - 1) * (n - 2))
+    return float((trace + means - 2 * (columns @ rows) / (n - 2)) / (n * (n - 3)))

@@ -11,6 +11,7 @@ from .beyond_fid import draw_beyond_fid
 from .changes import draw_changes
 from .curated import draw_curated, draw_pairs, other_baseline
 from .from_weights import draw_from_weights
+from .gallery import gallery_figure
 from .grid import draw_grid
 from .guided import draw_guided
 from .idea import dispersing_points_figure, floor_figure, points_facts
@@ -23,6 +24,7 @@ from .objectives import forces_figure, scales, scales_figure
 from .one_step import draw_one_step
 from .per_timestep import draw_per_timestep
 from .published import draw_published
+from .representations import draw_representations, probed_images
 from .sampler import draw_convergence
 from .samples import draw_from, draw_grids, draw_samples, samples_figure, tile
 from .scale import draw_scale, scale_figure
@@ -66,6 +68,7 @@ __all__ = [
     "draw_pairs",
     "draw_per_timestep",
     "draw_published",
+    "draw_representations",
     "draw_samples",
     "draw_scale",
     "draw_solver_order",
@@ -73,6 +76,7 @@ __all__ = [
     "draw_variants",
     "floor_figure",
     "forces_figure",
+    "gallery_figure",
     "lambda_tau_figure",
     "learning_curves_figure",
     "local_batch_figure",
@@ -82,6 +86,7 @@ __all__ = [
     "norms_figure",
     "other_baseline",
     "points_facts",
+    "probed_images",
     "read_sidecar",
     "regularised_blocks",
     "samples_figure",

@@ -66,11 +66,18 @@ def heat_maps_figure(places: Mapping[str, Sequence[Place]]) -> Figure:
         axes = part.subplots(1, len(maps), sharey=True)
         part.suptitle(title, x=0.02, ha="left", fontsize=11, weight="bold")
         for ax, (label, found) in zip(axes, maps.items(), strict=True):
-            sns.heatmap(found, ax=ax, norm=scale, cmap="cividis", cbar=False, annot=True, fmt=form,
-                        annot_kws={"fontsize": 8}, linewidths=1)  # fmt: skip
+            sns.heatmap(found, ax=ax, norm=scale, cmap="cividis", cbar=False, annot=_short(found, form),
+                        fmt="", annot_kws={"fontsize": 8}, linewidths=1)  # fmt: skip
             ax.set_title(paper.name_of(label), color=COLORS[label], fontsize=10, weight="normal")
             _name_places(ax, *_places(places[label]))
     return figure
+
+
+def _short(values: np.ndarray, form: str) -> np.ndarray:
+    """Numbers as short as a cell is wide."""
+    return np.vectorize(lambda v: f"{v:.0e}".replace("e-0", "e-") if 0 < abs(v) < 0.001 else f"{v:{form}}")(
+        values
+    )
 
 
 def _map(places: Sequence[Place], name: str) -> np.ndarray:
@@ -121,7 +128,10 @@ def similarity_figure(found: Mapping[tuple[str, int, float], Similarity], measur
 
 
 def plane_figure(
-    coordinates: Mapping[Method, np.ndarray], labels: np.ndarray, names: Sequence[str]
+    coordinates: Mapping[Method, np.ndarray],
+    labels: np.ndarray,
+    names: Sequence[str],
+    kept: Mapping[Method, float],
 ) -> Figure:
     """Features in the plane: a column for each projection, a row for each model, colours for classes.
 
@@ -129,31 +139,45 @@ def plane_figure(
         coordinates: method → (models, n, 2), of one fit to all models.
         labels: (n,), classes.
         names: of the models, labels of runs.
+        kept: method → share of each row's nearest others that are its nearest in the plane too.
     """
     figure, axes = new_figure(11, 7, columns=len(coordinates), rows=len(names))
     grid = axes.reshape(len(names), len(coordinates))
     palette = sns.color_palette("husl", int(labels.max()) + 1)
     for column, (method, points) in enumerate(coordinates.items()):
+        low, high = plane_limits(points)  # of both models, since they were fitted together
+        within = np.clip(points, low, high)
         for line, name in enumerate(names):
             ax = grid[line, column]
             for label, color in enumerate(palette):
-                own = points[line][labels == label]
+                own = within[line][labels == label]
                 ax.scatter(*own.T, s=9, color=color, linewidth=0, alpha=0.7)
                 ax.annotate(str(label), np.median(own, axis=0), ha="center", va="center", weight="bold",
                             fontsize=11, bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none",
                                                "alpha": 0.7})  # fmt: skip
-            ax.set(xticks=[], yticks=[])
+            beyond = int((points[line] != within[line]).any(axis=1).sum())
+            if beyond:
+                ax.annotate(f"{beyond} farther out, drawn at the edge", (0.01, 0.01), fontsize=8,
+                            xycoords="axes fraction")  # fmt: skip
+            room = 0.03 * (np.asarray(high) - low)
+            ax.set(xticks=[], yticks=[], xlim=(low[0] - room[0], high[0] + room[0]),
+                   ylim=(low[1] - room[1], high[1] + room[1]))  # fmt: skip
             if line == 0:
-                ax.set_title(TITLES[method])
+                ax.set_title(f"{TITLES[method]}: keeps {kept[method]:.0%} of neighbours", fontsize=11)
             if column == 0:
                 ax.set_ylabel(paper.name_of(name), color=COLORS[name])
-        for axis in "xy":  # the same limits for both models, since they were fitted together
-            k = "xy".index(axis)
-            low, high = points[..., k].min(), points[..., k].max()
-            room = 0.05 * (high - low)
-            for ax in grid[:, column]:
-                getattr(ax, f"set_{axis}lim")(low - room, high + room)
     return figure
+
+
+def plane_limits(points: Any) -> tuple[list[float], list[float]]:
+    """Lower and upper corner of what a plane shows: (models, n, 2) but for few that lie far from the rest.
+
+    densMAP sends single points far away, and limits that held them would leave little room for the others.
+    """
+    flat = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    low, middle, high = np.quantile(flat, (0.005, 0.5, 0.995), axis=0)
+    low, high = middle - 1.15 * (middle - low), middle + 1.15 * (high - middle)
+    return np.maximum(low, flat.min(0)).tolist(), np.minimum(high, flat.max(0)).tolist()
 
 
 def density_example(n: int = 250, seed: int = 0) -> dict[Method, np.ndarray]:
@@ -174,6 +198,17 @@ def density_figure(points: Mapping[Method, np.ndarray]) -> Figure:
         ax.set(title=TITLES[method], xticks=[], yticks=[], aspect="equal")
     axes[0].legend(loc="lower center", fontsize=9)
     return figure
+
+
+def probed_images(row: Profile) -> tuple[ImageSet, ImageSet]:
+    """Images that probes learn from, and those whose features are measured and shown."""
+    count = min(row.num_samples, ANALYSED)
+    train, test = (
+        load_data(row.data, split).few(n) for split, n in (("train", 2 * count), (row.reference, count))
+    )
+    assert isinstance(train, ImageSet)
+    assert isinstance(test, ImageSet)
+    return train, test
 
 
 def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: float = 0.5) -> list[Path]:
@@ -197,12 +232,7 @@ def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: fl
                                device=cell.spec.device)
         for cell in cells
     }  # fmt: skip
-    count = min(row.num_samples, ANALYSED)
-    train, test = (
-        load_data(row.data, split).few(n) for split, n in (("train", 2 * count), (row.reference, count))
-    )
-    assert isinstance(train, ImageSet)
-    assert isinstance(test, ImageSet)
+    train, test = probed_images(row)
     runs = [{"label": cell.label, "seed": seed, "fingerprint": cell.spec.fingerprint,
              "step": cell.spec.num_steps} for cell in cells]  # fmt: skip
     facts: dict[str, Any] = {"item": "pair", "weights": row.weights, "n": len(test), "runs": runs}
@@ -231,7 +261,7 @@ def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: fl
         "block": block, "level": level, "labels": test.labels.tolist(), "neighbours_kept": kept,
         "coordinates": {m: np.round(points, 4).tolist() for m, points in coordinates.items()},
     }  # fmt: skip
-    figure = plane_figure(coordinates, test.labels.numpy(), list(models))
+    figure = plane_figure(coordinates, test.labels.numpy(), list(models), kept)
     paths.append(save(figure, folder / "representations_plane", facts | more, stamp=row.stamp))
 
     example = density_example()

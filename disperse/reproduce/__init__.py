@@ -2,7 +2,7 @@
 
 from .engine import plan, reproduce
 from .jobs import find_spec, make_plan
-from .notebooks import check_parameters, execute, finish, output_folder
+from .notebooks import check_parameters, execute, finish, output_folder, with_parameters
 from .worker import complete_run, execute_notebook
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "output_folder",
     "plan",
     "reproduce",
+    "with_parameters",
 ]

@@ -46,6 +46,8 @@ class Draws:
 NOTEBOOKS = {
     "00_start_here": Draws(),
     "01_train": Draws(beside=("variants",)),
+    "02_gallery": Draws(beside=("pair",)),
+    "03_representations": Draws(beside=("pair",)),
     "variants": Draws("variants", asked=(("contrastive", "contrastive_seeds"),)),
     "blocks": Draws("blocks", beside=("pair",)),
     "lambda_tau": Draws("lambda_tau", beside=("pair",)),

@@ -199,6 +199,25 @@ def execute(name: str, parameters: dict[str, Any], *, timeout_s: int = 7200) -> 
     return time.monotonic() - started
 
 
+def with_parameters(name: str, parameters: dict[str, Any], folder: Path) -> Path:
+    """A copy of a notebook that has these parameters set, to be opened or served; not executed.
+
+    Raises:
+        ConfigError: unknown notebook, or a parameter that doesn't fit.
+    """
+    import nbformat  # all are slow to import
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    path = notebook_path(name)
+    check_parameters(path, parameters)
+    with _muted("papermill"):
+        copy = parameterize_notebook(load_notebook_node(str(path)), parameters, kernel_name="python3")
+    target = folder / path.name
+    atomic.write_text(target, nbformat.writes(copy) + "\n")
+    return target
+
+
 @contextlib.contextmanager
 def _muted(*loggers: str) -> Iterator[None]:
     """Silence what others log of an end that is told in one line, also of what the collector finds."""

@@ -2,7 +2,7 @@
 
 from ..folders import home
 from .folder import latest_step, load_weights, read_spec, weights_sha256
-from .runs import find_run, list_runs, load_model
+from .runs import find_run, list_runs, load_model, run_folders
 from .state import TrainState
 from .trainer import train
 
@@ -15,6 +15,7 @@ __all__ = [
     "load_model",
     "load_weights",
     "read_spec",
+    "run_folders",
     "train",
     "weights_sha256",
 ]

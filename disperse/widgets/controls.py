@@ -1,0 +1,238 @@
+"""Everything that can be chosen about samples, and what can be chosen together."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as w
+
+from ..errors import ConfigError, StorageError
+from ..experiments import paper
+from ..sampling import SamplerConfig
+from ..sampling.config import FAMILIES
+from ..spec import RunSpec
+from ..training import read_spec
+from ..training.checkpoint import saved_steps
+from .scenes import FRAMES, num_classes
+from .settings import GallerySettings
+
+# Steps that are offered, where the solver can take so many.
+STEPS = (1, 2, 4, 5, 8, 10, 16, 20, 25, 50, 100, 250)
+NUMS = (10, 20, 40, 60, 100)
+IN_TURN, EVERY = "all, in turn", -1  # a drop-down shows nothing for None
+STYLE = {"description_width": "105px"}
+
+
+class Controls:
+    """The controls of a gallery: each a widget, and ``settings`` what they say together.
+
+    Args:
+        runs: run folders to choose from; those without a checkpoint are left out, and what can't be read is
+            said in ``problems``.
+        on_wish: called after a change that needs other samples, once the controls fit each other again.
+
+    Raises:
+        ConfigError: no run has a checkpoint.
+    """
+
+    def __init__(self, runs: Sequence[Path], on_wish: Callable[[], None]):
+        self.saved: dict[str, list[int]] = {}
+        self.specs: dict[str, RunSpec] = {}
+        self.problems: list[str] = []
+        for path in runs:
+            steps = saved_steps(path / "checkpoints")
+            try:
+                if steps:
+                    self.specs[path.name], self.saved[path.name] = read_spec(path), steps
+            except StorageError as error:  # one damaged run must not hide the others
+                self.problems.append(str(error))
+        if not self.specs:
+            raise ConfigError(
+                "gallery: no run with a checkpoint; train one: disperse train --variant infonce-l2"
+            )
+        self.on_wish, self.quiet = on_wish, False
+        named = [(run_title(spec), run) for run, spec in self.specs.items()]
+        self.left = _control(w.Dropdown, "left", options=named)
+        self.right = _control(w.Dropdown, "right", options=named)
+        self.step = _control(w.SelectionSlider, "training step", options=[0], continuous_update=False)
+        self.weights = _control(w.Dropdown, "weights", options=["raw"])
+        self.label = _control(w.Dropdown, "class", options=[(IN_TURN, EVERY)])
+        self.first_seed = _control(w.BoundedIntText, "first seed", min=0, max=10**9)
+        self.num = _control(w.SelectionSlider, "samples", options=NUMS, value=40, continuous_update=False)
+        self.solver = _control(w.Dropdown, "sampler", options=["heun"])
+        self.num_steps = _control(w.SelectionSlider, "steps", options=STEPS, continuous_update=False)
+        self.guidance = _control(
+            w.FloatSlider, "guidance", min=0, max=5, step=0.25, value=1, continuous_update=False
+        )
+        self.interval = _control(
+            w.FloatRangeSlider,
+            "guided levels",
+            min=0,
+            max=1,
+            step=0.05,
+            value=(0, 1),
+            continuous_update=False,
+        )
+        for each in self.widgets:
+            each.observe(self._changed, "value")
+
+    @property
+    def widgets(self) -> tuple[w.Widget, ...]:
+        """All of them, in the order of the page."""
+        return (
+            self.left, self.right, self.step, self.weights, self.label, self.first_seed, self.num,
+            self.solver, self.num_steps, self.guidance, self.interval,
+        )  # fmt: skip
+
+    @property
+    def settings(self) -> GallerySettings:
+        """What they say."""
+        left, right = self.left.value, self.right.value
+        return GallerySettings(
+            runs=(left,) if left == right else (left, right),
+            step=self.step.value,
+            weights=self.weights.value,
+            label=None if self.label.value == EVERY else self.label.value,
+            first_seed=self.first_seed.value,
+            num=self.num.value,
+            solver=self.solver.value,
+            num_steps=self.num_steps.value,
+            guidance=float(self.guidance.value),
+            guidance_interval=(float(self.interval.value[0]), float(self.interval.value[1])),
+        )
+
+    def default(self, num: int, step: int | None = None) -> GallerySettings:
+        """The first run and the next that can stand beside it, sampled as its system usually is."""
+        left = next(iter(self.specs))
+        right = next((run for run in self._partners(left) if run != left), left)
+        system = self.specs[left].objective.kind
+        return GallerySettings(
+            runs=(left,) if right == left else (left, right),
+            step=self._common_steps(left, right)[-1] if step is None else step,
+            weights=self._averages(left, right)[0],
+            solver=next(iter(FAMILIES[system])),
+            num_steps=next(iter(FAMILIES[system].values())),
+            num=num,
+        )
+
+    def set(self, settings: GallerySettings) -> None:
+        """Turn every control to what is given; nothing is asked for.
+
+        Raises:
+            ConfigError: a run isn't here, or one value can't be chosen with the others.
+        """
+        for run in settings.runs:
+            if run not in self.specs:
+                raise ConfigError(
+                    f"settings.runs: no run {run!r} with a checkpoint here; see `disperse list`"
+                )
+        self.quiet = True
+        try:
+            self.left.value = settings.runs[0]
+            self._offer(settings.runs[-1])
+            _choose(self.solver, settings.solver)
+            self._offer_steps(settings.num_steps)
+            self.num.options = sorted({*NUMS, settings.num})
+            for control, value in (
+                (self.right, settings.runs[-1]), (self.step, settings.step), (self.weights, settings.weights),
+                (self.label, EVERY if settings.label is None else settings.label),
+                (self.first_seed, settings.first_seed), (self.num, settings.num),
+                (self.num_steps, settings.num_steps), (self.guidance, settings.guidance),
+                (self.interval, settings.guidance_interval),
+            ):  # fmt: skip
+                _choose(control, value)
+        finally:
+            self.quiet = False
+
+    def _changed(self, change: dict[str, Any]) -> None:
+        if self.quiet:
+            return
+        self.quiet = True
+        try:
+            if change["owner"] in (self.left, self.right):
+                self._offer(self.right.value)
+            if change["owner"] is self.solver:
+                self._offer_steps(self._usual_steps())
+        finally:
+            self.quiet = False
+        self.on_wish()
+
+    def _partners(self, left: str) -> list[str]:
+        """Runs that can stand beside it: of its system and data, with a checkpoint of the same step."""
+        own = self.specs[left]
+        return [
+            run
+            for run, spec in self.specs.items()
+            if (spec.objective.kind, spec.data) == (own.objective.kind, own.data)
+            and self._common_steps(left, run)
+        ]
+
+    def _common_steps(self, left: str, right: str) -> list[int]:
+        return sorted(set(self.saved[left]) & set(self.saved[right]))
+
+    def _averages(self, left: str, right: str) -> list[str]:
+        return [*(kept for kept in self.specs[left].ema if kept in self.specs[right].ema), "raw"]
+
+    def _offer(self, right: str) -> None:
+        """Offer what goes with the left run; what was chosen stays where it still can be."""
+        left = self.left.value
+        partners = self._partners(left)
+        _options(self.right, [(run_title(self.specs[run]), run) for run in partners], right, left)
+        right = self.right.value
+        steps = self._common_steps(left, right)
+        _options(self.step, steps, self.step.value, steps[-1])
+        averages = self._averages(left, right)
+        _options(self.weights, averages, self.weights.value, averages[0])
+        classes = [(str(label), label) for label in range(num_classes(self.specs[left]))]
+        _options(self.label, [(IN_TURN, EVERY), *classes], self.label.value, EVERY)
+        solvers = list(FAMILIES[self.specs[left].objective.kind])
+        if solvers != list(self.solver.options):  # another system: what it is usually sampled by
+            _options(self.solver, solvers, None, solvers[0])
+            self._offer_steps(self._usual_steps())
+
+    def _usual_steps(self) -> int:
+        return FAMILIES[self.specs[self.left.value].objective.kind][self.solver.value]
+
+    def _offer_steps(self, wanted: int) -> None:
+        """Numbers of steps that the solver can take; an adaptive one chooses itself, and shows frames."""
+        system, solver = self.specs[self.left.value].objective.kind, self.solver.value
+        every = (FRAMES - 1,) if solver == "dopri5" else sorted({*STEPS, wanted})
+        possible = [count for count in every if _can(system, solver, count)]
+        usual = self._usual_steps()
+        _options(self.num_steps, possible, wanted, usual if usual in possible else possible[0])
+
+
+def run_title(spec: RunSpec) -> str:
+    """What a run is called in a list."""
+    return f"{paper.name_of(spec.name)} · {spec.model} · seed {spec.seed} · {spec.fingerprint[:6]}"
+
+
+def _control(kind: Any, description: str, **more: Any) -> Any:
+    return kind(description=description, style=STYLE, layout=w.Layout(width="390px"), **more)
+
+
+def _options(control: Any, options: Sequence[Any], value: Any, otherwise: Any) -> None:
+    """Offer other options; keep the value where it is among them."""
+    values = [each[1] if isinstance(each, tuple) else each for each in options]
+    control.options = options
+    control.value = value if value in values else otherwise
+
+
+def _choose(control: Any, value: Any) -> None:
+    try:
+        control.value = value
+    except Exception:  # traitlets' own error names neither the control nor what it offers
+        names = [
+            str(each[0] if isinstance(each, tuple) else each) for each in getattr(control, "options", ())
+        ]
+        raise ConfigError(
+            f"gallery: {control.description} = {value!r}: expected one of {', '.join(names)}"
+        ) from None
+
+
+def _can(system: str, solver: str, num_steps: int) -> bool:
+    try:
+        SamplerConfig.for_system(system, solver, num_steps)
+    except ConfigError:
+        return False
+    return True

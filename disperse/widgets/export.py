@@ -1,0 +1,95 @@
+"""A gallery as files: a picture with its sidecar, and a page that needs no server and no network."""
+
+import base64
+import html
+import json
+import string
+from pathlib import Path
+from typing import Any
+
+from .. import atomic
+from ..experiments import paper
+from ..figures import gallery_figure, save
+from .scenes import Scene, Scenes
+from .settings import GallerySettings
+from .sheet import difference_png, sheet_png
+
+TEMPLATE = Path(__file__).parent / "gallery.html"
+
+
+def command(settings_file: str) -> str:
+    """What makes the same files again, from the settings beside them."""
+    return f"disperse gallery --settings {settings_file}"
+
+
+def gallery_stem(scene: Scene) -> str:
+    """Name of the files of a scene."""
+    return f"gallery-{atomic.digest(scene.settings.model_dump(mode='json'), 8)}"
+
+
+def export(scene: Scene, folder: Path, stem: str | None = None, *, stamp: str = "") -> dict[str, Path]:
+    """Write picture, sidecar and page of a scene.
+
+    Args:
+        scene: to be kept.
+        folder: where to.
+        stem: name of the files; one of the settings by default.
+        stamp: printed across the picture.
+
+    Returns:
+        ``picture``, ``settings`` (its sidecar, which holds the exact settings) and ``page``.
+    """
+    stem = gallery_stem(scene) if stem is None else stem
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [spec.name for spec in scene.specs]
+    facts: dict[str, Any] = {
+        "item": "gallery",
+        "settings": scene.settings.model_dump(mode="json"),
+        "command": command(f"{stem}.json"),
+        "runs": [
+            {"label": spec.name, "seed": spec.seed, "fingerprint": spec.fingerprint, "spec": spec.identity}
+            for spec in scene.specs
+        ],
+    }
+    figure = gallery_figure(scene.images(), names, scene.settings.describe())
+    picture = save(figure, folder / stem, facts, stamp=stamp)
+    page = folder / f"{stem}.html"
+    atomic.write_text(page, gallery_html(scene, command(f"{stem}.json")))
+    return {"picture": picture, "settings": picture.with_suffix(".json"), "page": page}
+
+
+def remake(settings: GallerySettings, folder: Path) -> dict[str, Path]:
+    """Sample again what exported settings say, and write the same files; see ``export``.
+
+    Raises:
+        StorageError, CheckpointError: a run or its checkpoint isn't here.
+        ConfigError: the settings don't fit the runs.
+    """
+    return export(Scenes().make(settings), folder)
+
+
+def gallery_html(scene: Scene, how: str) -> str:
+    """One page with every frame in it, and a slider over them."""
+    views = {
+        name: [[_url(png) for png in _sheets(scene, frame, ends=ends)] for frame in range(scene.num_frames)]
+        for name, ends in (("states", False), ("ends", True))
+    }
+    titles = [f"{paper.name_of(spec.name)}, training seed {spec.seed}" for spec in scene.specs]
+    titles += ["right − left"] if len(titles) == 2 else []
+    data = {"views": views, "titles": titles, "levels": [round(level, 4) for level in scene.ways[0].levels]}
+    text = string.Template(TEMPLATE.read_text(encoding="utf-8"))
+    return text.substitute(
+        data=json.dumps(data).replace("</", "<\\/"),
+        caption=html.escape(scene.settings.describe()),
+        command=html.escape(how),
+        last=scene.num_frames - 1,
+    )
+
+
+def _sheets(scene: Scene, frame: int, *, ends: bool) -> list[bytes]:
+    images = scene.images(frame, ends=ends)
+    return [*map(sheet_png, images), *([difference_png(*images)] if len(images) == 2 else [])]
+
+
+def _url(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,0 +1,82 @@
+"""Points of features in the plane that show their images, in a notebook and as a page of their own."""
+
+import base64
+import html
+import json
+import string
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import seaborn as sns
+import traitlets
+
+from .. import atomic
+from ..data import ImageSet
+from ..experiments import paper
+from ..figures import COLORS, read_sidecar
+from ..figures.representations import TITLES, plane_limits
+from .sheet import sheet_png
+
+HERE = Path(__file__).parent
+COLUMNS = 10  # of the sheet that holds the images
+
+
+class Points(anywidget.AnyWidget):
+    """Features of the same images in several planes.
+
+    Attributes:
+        scene: what is drawn: planes with their points, labels, palette, and the images as one sheet.
+        selected: indices of the images that were drawn around.
+        hovered: index of the image under the pointer, or −1.
+    """
+
+    _esm = HERE / "points.js"
+    _css = HERE / "points.css"
+    scene = traitlets.Dict().tag(sync=True)
+    selected = traitlets.List(traitlets.Int()).tag(sync=True)
+    hovered = traitlets.Int(-1).tag(sync=True)
+
+
+def points_scene(plane: Path, images: ImageSet) -> dict[str, Any]:
+    """What ``Points`` draws of a published picture of planes: its sidecar's coordinates, and the images.
+
+    Args:
+        plane: the picture.
+        images: that its features are of, in order.
+    """
+    facts = read_sidecar(plane)
+    palette = sns.color_palette("husl", max(facts["labels"]) + 1).as_hex()
+    planes = [
+        {
+            "title": f"{TITLES[method]}, {paper.name_of(run['label'])}",
+            "color": COLORS[run["label"]],
+            "points": models[number],
+            **dict(zip(("low", "high"), plane_limits(models), strict=True)),
+        }
+        for number, run in enumerate(facts["runs"])
+        for method, models in facts["coordinates"].items()
+    ]
+    sheet = base64.b64encode(sheet_png(images.images)).decode()
+    return {
+        "planes": planes,
+        "labels": facts["labels"],
+        "palette": list(palette),
+        "sprite": f"data:image/png;base64,{sheet}",
+        "cell": images.shape[-1],
+        "columns": COLUMNS,
+    }
+
+
+def points_html(scene: dict[str, Any], title: str, caption: str, path: Path) -> Path:
+    """Write the planes as one page that needs no server and no network; hover and lasso work there too."""
+    script = (HERE / "points.js").read_text(encoding="utf-8").replace("export default { render };", "")
+    page = string.Template((HERE / "points.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(title),
+        caption=html.escape(caption),
+        css=(HERE / "points.css").read_text(encoding="utf-8"),
+        script=script,
+        scene=json.dumps(scene).replace("</", "<\\/"),
+    )
+    atomic.write_text(path, page)
+    return path

@@ -1,0 +1,163 @@
+"""Samples for a gallery: made run by run, kept while there is room, and interruptible."""
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data import ImageSet, load_data
+from ..errors import ConfigError, DisperseError
+from ..experiments import find_run
+from ..models import DiffusionTransformer, model_config
+from ..sampling import Trajectory, trajectory
+from ..spec import RunSpec
+from ..training import load_weights, read_spec
+from .settings import GallerySettings
+
+FRAMES = 13  # of a trajectory: as many as one can tell apart
+ROOM = 64 * 2**20  # bytes of kept trajectories
+OnProgress = Callable[[float], None]
+
+
+class Cancelled(DisperseError):
+    """Whoever asked for samples no longer wants them."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a gallery shows.
+
+    Attributes:
+        settings: that made it.
+        specs: of the runs, left and right.
+        ways: trajectory of each, on the same noise.
+        labels (Tensor): classes asked for, shape (n,).
+    """
+
+    settings: GallerySettings
+    specs: tuple[RunSpec, ...]
+    ways: tuple[Trajectory, ...]
+    labels: Tensor
+
+    @property
+    def num_frames(self) -> int:
+        """Of each way."""
+        return len(self.ways[0].states)
+
+    def images(self, frame: int = -1, *, ends: bool = False) -> tuple[Tensor, ...]:
+        """Of each run the states x_t of a frame, or the images that they are headed for: (n, c, h, w)."""
+        return tuple((way.ends if ends else way.states)[frame] for way in self.ways)
+
+
+class Scenes:
+    """Makes scenes and keeps the trajectories that were used last, at most ``room`` bytes of them."""
+
+    def __init__(self, room: int = ROOM):
+        self.room = room
+        self.kept: OrderedDict[GallerySettings, Trajectory] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def there(self, settings: GallerySettings) -> bool:
+        """Whether nothing of it has to be sampled."""
+        with self.lock:
+            return all(settings.alone(run) in self.kept for run in settings.runs)
+
+    def make(self, settings: GallerySettings, on_progress: OnProgress = lambda share: None) -> Scene:
+        """The scene, sampled as far as it isn't kept.
+
+        Args:
+            settings: what is wanted.
+            on_progress: called with the share that is done; may raise ``Cancelled`` to stop.
+
+        Raises:
+            StorageError, CheckpointError: a run or its checkpoint is missing.
+            ConfigError: settings that don't fit the model.
+        """
+        specs = tuple(read_spec(find_run(run)) for run in settings.runs)
+        if len({spec.objective.kind for spec in specs}) > 1:
+            raise ConfigError("runs: expected two of one system, since they share a sampler")
+        ways = []
+        for number, run in enumerate(settings.runs):
+
+            def progress(share: float, number: int = number) -> None:
+                on_progress((number + share) / len(settings.runs))
+
+            ways.append(self._way(settings.alone(run), progress))
+        return Scene(settings, specs, tuple(ways), self._labels(settings))
+
+    def _way(self, settings: GallerySettings, on_progress: OnProgress) -> Trajectory:
+        with self.lock:
+            if settings in self.kept:
+                self.kept.move_to_end(settings)
+                return self.kept[settings]
+        (run,), calls = settings.runs, settings.num_steps + FRAMES - 1
+
+        def told(step: int, _: Tensor) -> None:
+            on_progress(min((step + 1) / calls, 1.0))
+
+        way = trajectory(
+            loaded(run, settings.step, settings.weights), settings.seeds, self._labels(settings),
+            num_frames=FRAMES, on_step=told, solver=settings.solver, num_steps=settings.num_steps,
+            guidance=settings.guidance, guidance_interval=settings.guidance_interval,
+        )  # fmt: skip
+        with self.lock:
+            self.kept[settings] = way
+            while len(self.kept) > 1 and sum(map(_size, self.kept.values())) > self.room:
+                self.kept.popitem(last=False)
+        return way
+
+    def _labels(self, settings: GallerySettings) -> Tensor:
+        spec, seeds = read_spec(find_run(settings.runs[0])), torch.tensor(settings.seeds)
+        classes = num_classes(spec)
+        return seeds % classes if settings.label is None else torch.full_like(seeds, settings.label)
+
+
+def _size(way: Trajectory) -> int:
+    return way.states.nbytes + way.ends.nbytes
+
+
+def num_classes(spec: RunSpec) -> int:
+    """That the model of a run knows."""
+    return model_config(spec.model, **spec.overrides).num_classes
+
+
+@functools.lru_cache(maxsize=8)
+def loaded(run: str, step: int, weights: str) -> DiffusionTransformer:
+    """The model of a run; the last few are kept."""
+    folder = find_run(run)
+    return load_weights(folder, read_spec(folder), step, weights, torch.device("cpu"))
+
+
+@functools.lru_cache(maxsize=2)
+def training_images(data: str) -> ImageSet:
+    """That a run learned from, in the range of samples.
+
+    Raises:
+        ConfigError: latents, which are no images.
+    """
+    found = load_data(data, "train")
+    if not isinstance(found, ImageSet):
+        raise ConfigError(f"{data}: latents have no nearest images; decode them first")
+    return found
+
+
+def nearest_training_images(image: Tensor, data: str, num: int = 5) -> tuple[Tensor, Tensor, list[float]]:
+    """The training images that are nearest to a sample in pixels.
+
+    Args:
+        image (Tensor): shape (c, h, w), in [−1, 1].
+        data: that the run was trained on.
+        num: how many.
+
+    Returns:
+        Images (num, c, h, w), labels (num,), and root mean square differences of the pixels, nearest first.
+    """
+    found = training_images(data)
+    images = found.read(slice(None))
+    difference = (images - image.clamp(-1, 1)).flatten(1).square().mean(1).sqrt()
+    order = difference.argsort(stable=True)[:num]
+    return images[order], found.labels[order], difference[order].tolist()

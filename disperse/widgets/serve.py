@@ -1,0 +1,48 @@
+"""The gallery as a page of its own, served by Voila."""
+
+import os
+import subprocess
+import sys
+
+from ..errors import ConfigError, RunFailedError, StorageError, check_count
+from ..experiments import home, item, profile, run_folder
+from ..experiments.store import is_complete
+from ..reproduce import with_parameters
+
+NOTEBOOK = "02_gallery"
+
+
+def serve(profile_name: str, *, seed: int = 0, port: int = 8866, browser: bool = True) -> None:
+    """Serve the gallery until it is interrupted.
+
+    Args:
+        profile_name: row of the ladder.
+        seed: of training, of the runs that are shown first; they must be trained: a page trains nothing.
+        port: to listen on, 1 to 65535.
+        browser: open one.
+
+    Raises:
+        ConfigError: unknown profile, or a port that can't be had.
+        StorageError: the runs are not trained here.
+        RunFailedError: the server failed.
+    """
+    row = profile(profile_name)
+    check_count("port", port, 1, 65535)
+    for cell in item("pair", profile_name, (seed,)):
+        if not is_complete(cell.spec, row.protocol):
+            raise StorageError(
+                f"{run_folder(cell.spec)}: not trained here; train it with "
+                f"disperse run --profile {profile_name} --item pair --label {cell.label} --seed {seed}"
+            )
+    page = with_parameters(NOTEBOOK, {"profile": profile_name, "seed": seed}, home() / "build" / "gallery")
+    server = [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.log_level=ERROR"]
+    print(f"http://localhost:{port}/  (Ctrl-C ends it)", flush=True)
+    try:
+        code = subprocess.call(
+            [*server, *([] if browser else ["--no-browser"])],
+            env={**os.environ, "DISPERSE_HOME": str(home())},
+        )
+    except OSError as error:
+        raise ConfigError(f"voila: {error}") from None
+    if code:
+        raise RunFailedError(f"voila ended with code {code}; if port {port} is taken, choose another: --port")

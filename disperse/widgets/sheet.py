@@ -1,0 +1,37 @@
+"""Images as one PNG in memory: a sheet of them, pixel for pixel, shown larger by whoever shows it."""
+
+import io
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image
+from torch import Tensor
+
+from ..figures.gallery import DIFFERENCE, difference_tiles
+from ..figures.samples import tile
+
+
+def columns_of(n: int) -> int:
+    """Of a sheet of n images: ten, or fewer for few."""
+    return min(10, max(n, 1))
+
+
+def sheet_png(images: Tensor) -> bytes:
+    """A sheet of images (n, c, h, w) in [−1, 1]."""
+    values = tile(images, columns_of(len(images)))
+    return _png((values + 1) / 2 if values.ndim == 2 else values)
+
+
+def difference_png(left: Tensor, right: Tensor) -> bytes:
+    """A sheet of ``right − left``: purple where the right is darker, orange where it is brighter."""
+    found = difference_tiles(left, right, columns_of(len(left)))
+    colors = colormaps[DIFFERENCE](found / 4 + 0.5)[..., :3]
+    colors[np.isnan(found)] = 1.0
+    return _png(colors)
+
+
+def _png(values: np.ndarray) -> bytes:
+    pixels = (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
