@@ -17,7 +17,7 @@ PACKAGE = REPOSITORY / "disperse"
 ORDER = [
     ["errors"], ["atomic", "rng", "device", "folders", "distributed"], ["spec"], ["losses"], ["taps"], ["models"],
     ["objectives"],
-    ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["analysis"], ["experiments"],
+    ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["cite"], ["analysis"], ["experiments"],
     ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
