@@ -44,8 +44,10 @@ def namespace() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, torch.Tensor]]:
-    """The weights before each block and after the last."""
+def executed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[list[dict[str, torch.Tensor]], dict[str, Any]]:
+    """The weights before each block and after the last, and the names that the blocks left."""
     names, weights = namespace(), []
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.chdir(tmp_path_factory.mktemp("guide"))  # Lightning writes where it runs
@@ -54,13 +56,15 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, torch.T
             weights.append({key: value.clone() for key, value in names["model"].state_dict().items()})
             names["loader"] = namespace()["loader"]  # Accelerate's own doesn't fit into Lightning's trainer
             exec(compile(block, f"docs/plug-in.md, block {index}", "exec"), names)
-    return [*weights, names["model"].state_dict()]
+    return [*weights, names["model"].state_dict()], names
 
 
-def test_every_block_runs_and_those_that_train_do(executed: list[dict[str, torch.Tensor]]) -> None:
+def test_every_block_runs_and_those_that_train_do(executed: Any) -> None:
+    weights, names = executed
     assert len(BLOCKS) == 6
+    assert names["push"].norm() > names["pull"].norm(), "the ratio is said to be above 1"
     key = "blocks.0.attn.qkv.weight"  # before the tap
-    changed = [not torch.equal(a[key], b[key]) for a, b in zip(executed, executed[1:], strict=False)]
+    changed = [not torch.equal(a[key], b[key]) for a, b in zip(weights, weights[1:], strict=False)]
     trains = ["optimizer.step()" in block or ".fit(" in block for block in BLOCKS]
     assert changed == trains
     assert sum(trains) == 3
@@ -69,7 +73,7 @@ def test_every_block_runs_and_those_that_train_do(executed: list[dict[str, torch
 def test_the_layers_named_are_those_tested() -> None:
     rows = {row[0]: row for row in table("Which layer")}
     for start, name in (
-        ("DiT, SiT", "DiTTransformer2DModel"), ("`SD3", "SD3Transformer2DModel"), ("`UNet2D", "UNet2DModel"),
+        ("`DiT", "DiTTransformer2DModel"), ("`SD3", "SD3Transformer2DModel"), ("`UNet2D", "UNet2DModel"),
         ("plain", "PlainUNet"),
     ):  # fmt: skip
         (row,) = [row for first, row in rows.items() if first.startswith(start)]
