@@ -8,7 +8,7 @@ What hooks see is kept in a slot; a new tap takes over a free slot of its layer.
 import copy
 import difflib
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -31,16 +31,23 @@ class _Slot:
         self.active = active
         self.started = self.running = self.fired = self.grad = self.cut = False
         self.output: Any = None
+        self.sizes: tuple[int, ...] = ()
+        self.version: int | None = None
 
-    def start(self, *_: Any) -> None:  # the model is called: what the last forward left is old
+    def start(self, _: nn.Module, args: Any, kwargs: Any) -> None:  # the model is called: forget the last
         if not _in_backward():
             self.started = self.running = True
             self.fired, self.output = False, None
             self.grad = torch.is_grad_enabled()
+            # Sizes kept by a compiled graph would compile it again for each new one.
+            compiling = torch.compiler.is_compiling()
+            self.sizes = () if compiling else _batch_sizes([*args, *kwargs.values()])
 
     def record(self, module: nn.Module, args: Any, output: Any) -> None:  # first of a forward
         if self.active and not (self.running and self.fired) and not _in_backward():
             self.fired, self.output = True, output
+            self.sizes = self.sizes if self.running else ()
+            self.version = _version(output)
             self.cut = self.running and self.grad and not torch.is_grad_enabled()
 
     def stop(self, *_: Any) -> None:  # from here a call of the layer is a forward of its own
@@ -84,7 +91,7 @@ class Tap:
         here = [hook.slot for hook in layer._forward_hooks.values() if isinstance(hook, _Hook)]
         slot = next((slot for slot in here if slot in ours and not slot.active), _Slot())
         if slot not in here:
-            root.register_forward_pre_hook(_Hook(slot, slot.start))
+            root.register_forward_pre_hook(_Hook(slot, slot.start), with_kwargs=True)
             layer.register_forward_hook(_Hook(slot, slot.record))
             root.register_forward_hook(_Hook(slot, slot.stop), always_call=True)
         slot.reset(active=True)  # until the block ends, remove(), or the tap is dropped
@@ -114,7 +121,9 @@ class Tap:
 
         Raises:
             TapError: no forward has reached the layer, its output is not a tensor, or it was
-                computed without a graph inside a checkpoint with use_reentrant=True.
+                computed without a graph inside a checkpoint with use_reentrant=True; without
+                ``select``: its first axis is not the batch that the model was called with, or the
+                model changed it in place afterwards (neither is seen inside torch.compile).
         """
         slot, name = self._slot, self._name
         if slot is None:
@@ -127,6 +136,13 @@ class Tap:
                 "torch.compiler.reset() after registering"
             )
         value = _pick(slot.output, self._select, name)
+        if self._select is None:
+            _check_rows(value, slot.sizes, name)
+            if slot.version is not None and _version(value) != slot.version:
+                raise TapError(
+                    f"{name}: the model changed this layer's output in place afterwards, by an in-place ReLU "
+                    "or a +=; tap the layer that did, or pass select=lambda z: z to read it as it is now"
+                )
         lost = slot.cut and torch.is_grad_enabled() and not value.requires_grad
         if lost and any(p.requires_grad for p in self._layer.parameters()):
             raise TapError(
@@ -138,21 +154,20 @@ class Tap:
 
 def _pick(output: Any, select: Select | None, name: str) -> Tensor:
     """The tensor that ``select`` names, or an error that says what there was to choose from."""
-    parts: dict[Any, Any] = {}
-    if isinstance(output, Mapping):
-        parts = dict(output)
-    elif isinstance(output, Sequence):
-        parts = dict(enumerate(output))
-        select = select + len(output) if isinstance(select, int) and select < 0 else select
-    elif not isinstance(output, Tensor):
-        fields = getattr(output, "__dataclass_fields__", None) or getattr(output, "__dict__", {})
-        parts = {key: getattr(output, key) for key in fields}
+    parts = _parts(output)
+    ordered = isinstance(output, Sequence) or hasattr(output, "to_tuple")  # ModelOutput: by position too
     try:
-        picked = select(output) if callable(select) else parts.get(select)
+        if select is None:
+            value: Any = output
+        elif callable(select):
+            value = select(output)
+        elif ordered and isinstance(select, int) and -len(parts) <= select < len(parts):
+            value = list(parts.values())[select]
+        else:
+            value = parts.get(select)
     except Exception as error:  # whatever someone's function raises
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise TapError(f"{name}: select raised {why}; its output is {_what(output)}") from error
-    value: Any = output if select is None else picked
     if isinstance(value, Tensor):
         return value
     inside = ", ".join(f"{key!r}: {_what(part)}" for key, part in parts.items())
@@ -160,12 +175,80 @@ def _pick(output: Any, select: Select | None, name: str) -> Tensor:
     was += "" if select is None else f" and select={select!r} gave {_what(value)}"
     if isinstance(output, Tensor):
         raise TapError(f"{name}: {was}; leave select out")
-    first = [f"{key!r} or " for key, part in parts.items() if isinstance(part, Tensor)][:1]
-    raise TapError(f"{name}: {was}, not a tensor; pass select={''.join(first)}a function of it")
+    if output is None:
+        raise TapError(f"{name}: {was}; tap a layer that returns a tensor")
+    way = _way(output)
+    raise TapError(f"{name}: {was}, not a tensor; pass select={way + ' or ' if way else ''}a function of it")
+
+
+def _parts(output: Any) -> dict[Any, Any]:
+    """What an output consists of, by the index, key or field that ``select`` takes."""
+    if isinstance(output, Mapping):
+        return dict(output)
+    if isinstance(output, Sequence) and not isinstance(output, str):
+        return dict(zip(getattr(output, "_fields", None) or range(len(output)), output, strict=True))
+    if isinstance(output, Tensor):
+        return {}
+    fields = getattr(output, "__dataclass_fields__", None) or getattr(output, "__dict__", {})
+    return {key: getattr(output, key) for key in fields}
+
+
+def _way(output: Any) -> str:
+    """The ``select`` that leads to the first tensor that could be features, however deep; "" if none."""
+    found: list[tuple[bool, str]] = []
+    level = [("", output)]
+    for depth in range(4):
+        below = []
+        for path, part in level:
+            indexed = isinstance(part, Mapping | Sequence) and not hasattr(part, "_fields")
+            for key, inner in _parts(part).items():
+                step = path + (f"[{key!r}]" if indexed else f".{key}")
+                if isinstance(inner, Tensor):
+                    features = inner.is_floating_point() and inner.ndim > 1
+                    found.append((features, f"lambda output: output{step}" if depth else repr(key)))
+                elif isinstance(inner, Mapping | Sequence) or hasattr(inner, "__dataclass_fields__"):
+                    below.append((step, inner))
+        level = below
+    return max(found, key=lambda way: way[0], default=(False, ""))[1]  # the first of the best
 
 
 def _what(value: Any) -> str:
-    return type(value).__name__ + (f" {list(value.shape)}" if isinstance(value, Tensor) else "")
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    kind = "" if value.is_floating_point() else f" of {str(value.dtype).removeprefix('torch.')}"
+    return f"{type(value).__name__} {list(value.shape)}{kind}"
+
+
+def _version(output: Any) -> int | None:
+    """How often a tensor was changed in place; None where nothing counts that."""
+    known = isinstance(output, Tensor) and not torch.compiler.is_compiling() and not output.is_inference()
+    return output._version if known else None
+
+
+def _batch_sizes(values: Iterable[Any]) -> tuple[int, ...]:
+    """How many rows the tensors that a model is called with have."""
+    return tuple(len(value) for value in values if isinstance(value, Tensor) and value.ndim)
+
+
+def _check_rows(value: Tensor, sizes: tuple[int, ...], name: str) -> None:
+    """Refuse rows that are no samples: another loss, and nothing would tell.
+
+    Raises:
+        TapError: the batch stands second, or is folded with something else.
+    """
+    if value.ndim < 2 or not sizes or len(value) in sizes:
+        return
+    was = f"its output is {_what(value)} where the model was given {max(sizes)} rows"
+    meant = "select=lambda z: z if the rows are meant so"
+    if value.ndim > 2 and value.shape[1] in sizes and value.shape[1] > 1:
+        raise TapError(f"{name}: {was}; pass select=lambda z: z.transpose(0, 1), or {meant}")
+    folded = [size for size in sizes if size > 1 and len(value) % size == 0 and len(value)]
+    if folded:
+        size = max(folded)
+        raise TapError(
+            f"{name}: {was}; pass select=lambda z: z.unflatten(0, ({size}, -1)) if each sample's "
+            f"rows follow one another, or {meant}"
+        )
 
 
 def _plain(name: str) -> str:
@@ -179,8 +262,8 @@ def tap(model: nn.Module, name: str, select: Select | None = None) -> Tap:
     Args:
         model (Module): any module, also inside DistributedDataParallel or torch.compile.
         name (str): the layer's name in ``model.named_modules()``, e.g. "blocks.2".
-        select: for an output that is not a tensor: the index, key or field of the part to read, or
-            a function of the output that returns a tensor.
+        select: for an output that is not a tensor with the batch first: the index, key or field of
+            the part to read, or a function of the output that returns a tensor.
 
     Returns:
         Tap: ``.value`` is the output in the last forward; ``.remove()`` closes a tap kept open.

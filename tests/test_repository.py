@@ -17,7 +17,7 @@ PACKAGE = REPOSITORY / "disperse"
 ORDER = [
     ["errors"], ["atomic", "rng", "device", "folders", "distributed"], ["spec"], ["losses"], ["taps"], ["models"],
     ["objectives"],
-    ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["analysis"], ["experiments"],
+    ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["cite"], ["analysis"], ["experiments"],
     ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
@@ -90,7 +90,7 @@ def project() -> dict:
 
 
 # Never installed together with the rest; docs/verified.md says so.
-UNPINNED = {"latents", "fid"}
+UNPINNED = {"fid"}
 
 
 def pins() -> dict[str, str]:
@@ -187,6 +187,7 @@ def test_links_of_the_readme_lead_somewhere() -> None:
         "README.md",
         "CONTRIBUTING.md",
         "figures/README.md",
+        "docs/plug-in.md",
         "docs/verified.md",
         "papermill_runs/README.md",
     ):

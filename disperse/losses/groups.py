@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -55,15 +56,26 @@ def flat_rows(features: Tensor, tokens: Tokens) -> Tensor:
         ConfigError: another shape or dtype.
     """
     check_tensor("features", features)
+    if features.is_nested or features.layout != torch.strided:
+        cure = "torch.nested.to_padded_tensor(features, 0.0)" if features.is_nested else "features.to_dense()"
+        raise ConfigError(f"features: expected a dense tensor, got {features.layout}; pass {cure}")
     if features.ndim < 2:
-        raise ConfigError(f"features: expected shape (b, d) or (b, n, d), got {tuple(features.shape)}")
+        cure = "of one number per sample pass features[:, None]" if features.ndim else "tap an earlier layer"
+        raise ConfigError(
+            f"features: expected shape (b, d) or (b, n, d), got {tuple(features.shape)}; {cure}"
+        )
     if 0 in features.shape:
         raise ConfigError(f"features: expected at least one row and one column, got {tuple(features.shape)}")
     if not features.is_floating_point():
-        raise ConfigError(f"features: expected a float dtype, got {features.dtype}; convert with .float()")
+        whole = "integers and booleans have no gradient: tap a layer that returns floats"
+        cure = "pass torch.view_as_real(features)" if features.is_complex() else whole
+        raise ConfigError(f"features: expected a float dtype, got {features.dtype}; {cure}")
     if tokens == "mean":
         if features.ndim != 3:
-            maps = "of maps (b, c, h, w) pass features.flatten(2).transpose(1, 2)"
+            maps = (
+                "of maps (b, c, h, w) pass features.flatten(2).transpose(1, 2), "
+                "of maps (b, h, w, c) features.flatten(1, 2)"
+            )
             cure = maps if features.ndim == 4 else 'reshape them, or use tokens="flatten"'
             raise ConfigError(
                 f'tokens = "mean": expected features of shape (b, n, d), got {tuple(features.shape)}; {cure}'
@@ -82,7 +94,7 @@ def check_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         raise ConfigError(
             f"{name}: expected a torch.Tensor, got {type(value).__name__}; of a tap z pass z.value, "
-            "of a list one of its tensors, of an array torch.from_numpy(array)"
+            "of a list, dict or output one of its tensors, of an array torch.from_numpy(array)"
         )
 
 

@@ -187,3 +187,37 @@ def test_the_mean_of_maps_says_how() -> None:
 
 def test_exit_codes() -> None:
     assert (ConfigError.exit_code, NonFiniteError.exit_code) == (2, 4)
+
+
+SHAPES = [
+    (torch.zeros(5), "of one number per sample pass features[:, None]"),
+    (torch.zeros(()), "tap an earlier layer"),
+    (torch.zeros(4, 3, dtype=torch.bool), "integers and booleans have no gradient: tap a layer that returns"),
+    (torch.zeros(4, 3, dtype=torch.complex64), "pass torch.view_as_real(features)"),
+    (torch.eye(4).to_sparse(), "got torch.sparse_coo; pass features.to_dense()"),
+]
+
+
+@pytest.mark.parametrize(("z", "cure"), SHAPES)
+def test_what_to_pass_instead(z: torch.Tensor, cure: str) -> None:
+    assert cure in error_of(lambda: DispersiveLoss()(z))
+
+
+def test_the_cure_of_a_complex_tensor_works() -> None:
+    z = torch.randn(4, 3, dtype=torch.complex64)
+    assert torch.isfinite(DispersiveLoss()(torch.view_as_real(z)))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_features() -> None:
+    rows = [torch.randn(3, 4), torch.randn(5, 4)]
+    for layout in (torch.jagged, torch.strided):
+        z = torch.nested.nested_tensor(rows, layout=layout)
+        assert "pass torch.nested.to_padded_tensor(features, 0.0)" in error_of(partial(DispersiveLoss(), z))
+        assert torch.isfinite(DispersiveLoss()(torch.nested.to_padded_tensor(z, 0.0)))
+
+
+def test_of_an_output_one_of_its_tensors() -> None:
+    z = torch.randn(4, 3)
+    for given in ({"sample": z}, None):
+        assert "of a list, dict or output one of its tensors" in error_of(partial(DispersiveLoss(), given))

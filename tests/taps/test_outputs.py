@@ -101,5 +101,5 @@ def test_select_that_does_not_fit():
         _ = z.value
     with tap(Last(lambda x: None), "layer") as none:
         none._root(batch())
-    with pytest.raises(TapError, match="is NoneType, not a tensor; pass select=a function of it"):
+    with pytest.raises(TapError, match="is NoneType; tap a layer that returns a tensor"):
         _ = none.value
