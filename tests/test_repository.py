@@ -24,7 +24,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 ONLY_IN = {
     "matplotlib": {"figures", "widgets"}, "seaborn": {"figures", "widgets"}, "papermill": {"reproduce"},
     "nbformat": {"reproduce"}, "nbconvert": {"reproduce"}, "latex2mathml": {"reproduce"},
-    "IPython": {"widgets"}, "pandas": {"experiments", "figures"},
+    "IPython": {"widgets"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}, "pandas": {"experiments", "figures"},
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

@@ -6,6 +6,7 @@ from ..experiments import home, item, profile
 from ..models import model_config
 from .curated import draw_curated, draw_pairs, other_baseline
 from .nearest import draw_nearest
+from .representations import draw_representations
 from .samples import draw_from, draw_grids
 
 CANDIDATES = 20  # of each class, to pick from
@@ -13,7 +14,7 @@ SHOWN = 100  # uncurated, and pairs that are measured
 
 
 def draw_from_weights(profile_name: str, *, folder: Path | None = None, seed: int = 0) -> list[Path]:
-    """Draw baseline and ℓ2 of one training seed: all samples, picked ones, pairs, nearest training images.
+    """Draw baseline and ℓ2 of one training seed: samples in order and picked, pairs, nearest, what blocks hold.
 
     Args:
         profile_name: row of the ladder.
@@ -34,4 +35,5 @@ def draw_from_weights(profile_name: str, *, folder: Path | None = None, seed: in
         draw_curated(drawn, row, folder, candidates=CANDIDATES),
         draw_pairs(drawn, row, folder, other=other_baseline(row, seed + 1, SHOWN), num=SHOWN),
         draw_nearest(row, folder, seed=seed),
+        *draw_representations(row, folder, seed=seed),
     ]

@@ -175,8 +175,8 @@ def plane_limits(points: Any) -> tuple[list[float], list[float]]:
     densMAP sends single points far away, and limits that held them would leave little room for the others.
     """
     flat = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    low, middle, high = np.quantile(flat, (0.005, 0.5, 0.995), axis=0)
-    low, high = middle - 1.15 * (middle - low), middle + 1.15 * (high - middle)
+    low, middle, high = np.quantile(flat, (0.02, 0.5, 0.98), axis=0)
+    low, high = middle - 1.5 * (middle - low), middle + 1.5 * (high - middle)
     return np.maximum(low, flat.min(0)).tolist(), np.minimum(high, flat.max(0)).tolist()
 
 

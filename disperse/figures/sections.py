@@ -135,6 +135,15 @@ SECTIONS = (
               "samples_pairs": "What the same noise becomes with and without the term, and how far apart"},
     ),
     Section(
+        "What the representations look like", "03_representations", "pair", _nothing, {},
+        kept={
+            "representations": "Ten measures of the features of every block at five noise levels, of both models",
+            "representations_similarity": "CKNNA of baseline and dispersive model, and of each with a classifier",
+            "representations_plane": "Features of both models in the plane by PCA, UMAP and densMAP",
+            "representations_density": "A wide and a tight cloud by each projection: UMAP shows them alike",
+        },
+    ),
+    Section(
         "Variants beside their contrastive parents", "variants", "contrastive", draw_grid,
         {"variants_grid": "The paper's changes and ours, variant by kind of term"}, "variants_grid",
         ("variants",), partly=True,

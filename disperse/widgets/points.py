@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import numpy as np
 import seaborn as sns
 import traitlets
 
@@ -47,16 +48,17 @@ def points_scene(plane: Path, images: ImageSet) -> dict[str, Any]:
     """
     facts = read_sidecar(plane)
     palette = sns.color_palette("husl", max(facts["labels"]) + 1).as_hex()
-    planes = [
-        {
-            "title": f"{TITLES[method]}, {paper.name_of(run['label'])}",
-            "color": COLORS[run["label"]],
-            "points": models[number],
-            **dict(zip(("low", "high"), plane_limits(models), strict=True)),
-        }
-        for number, run in enumerate(facts["runs"])
-        for method, models in facts["coordinates"].items()
-    ]
+    planes = []
+    for number, run in enumerate(facts["runs"]):
+        for method, models in facts["coordinates"].items():
+            low, high = plane_limits(models)
+            planes.append({
+                "title": f"{TITLES[method]}, {paper.name_of(run['label'])}",
+                "color": COLORS[run["label"]],
+                "points": np.clip(models[number], low, high).tolist(),  # those far out lie at the edge
+                "low": low,
+                "high": high,
+            })  # fmt: skip
     sheet = base64.b64encode(sheet_png(images.images)).decode()
     return {
         "planes": planes,

@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -100,7 +101,7 @@ class Scenes:
             on_progress(min((step + 1) / calls, 1.0))
 
         way = trajectory(
-            loaded(run, settings.step, settings.weights), settings.seeds, self._labels(settings),
+            loaded(find_run(run), settings.step, settings.weights), settings.seeds, self._labels(settings),
             num_frames=FRAMES, on_step=told, solver=settings.solver, num_steps=settings.num_steps,
             guidance=settings.guidance, guidance_interval=settings.guidance_interval,
         )  # fmt: skip
@@ -126,9 +127,8 @@ def num_classes(spec: RunSpec) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def loaded(run: str, step: int, weights: str) -> DiffusionTransformer:
+def loaded(folder: Path, step: int, weights: str) -> DiffusionTransformer:
     """The model of a run; the last few are kept."""
-    folder = find_run(run)
     return load_weights(folder, read_spec(folder), step, weights, torch.device("cpu"))
 
 

@@ -1,0 +1,250 @@
+"""The gallery without a browser: every control does what it says."""
+
+import gc
+import io
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from disperse import cli
+from disperse.errors import ConfigError, StorageError
+from disperse.widgets import Gallery, read_settings, remake, serve
+from disperse.widgets.gallery import INVITATION
+
+
+@pytest.fixture
+def gallery(runs: list[Path], tmp_path: Path) -> Gallery:
+    made = Gallery(runs, num=4, folder=tmp_path)
+    made.controls.quiet = True
+    made.controls.solver.value, made.controls.num_steps.value = "euler", 5
+    made.controls.quiet = False
+    made._ask()
+    made.wait(60)
+    return made
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def test_it_begins_with_the_first_run_and_its_partner(runs: list[Path]) -> None:
+    gallery = Gallery(runs, num=10)
+    gallery.wait(60)
+    settings = gallery.controls.settings
+    assert settings.runs == (runs[0].name, runs[1].name)
+    assert (settings.step, settings.first_seed, settings.num) == (4, 0, 10)
+    assert gallery.scene is not None, gallery.status.value
+    assert gallery.scene.settings == settings
+    assert gallery.pictures[0].title == "baseline, seed 0"
+    assert gallery.pictures[2].title == "right − left"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("step", 2, "step"), ("weights", "raw", "weights"), ("label", 3, "label"), ("first_seed", 5, "first_seed"),
+        ("num", 10, "num"), ("solver", "heun", "solver"), ("num_steps", 2, "num_steps"),
+        ("guidance", 2.0, "guidance"),
+    ],
+)  # fmt: skip
+def test_every_control_makes_another_picture(gallery: Gallery, name: str, value: object, field: str) -> None:
+    before = gallery.pictures[0].value
+    getattr(gallery.controls, name).value = value
+    gallery.wait(60)
+    assert gallery.scene is not None
+    assert getattr(gallery.scene.settings, field) == value
+    assert gallery.pictures[0].value != before
+
+
+def test_guidance_acts_between_the_levels_that_were_chosen(gallery: Gallery) -> None:
+    gallery.controls.guidance.value = 3.0
+    gallery.wait(60)
+    everywhere = gallery.pictures[0].value
+    gallery.controls.interval.value = (0.0, 0.5)
+    gallery.wait(60)
+    assert gallery.scene is not None
+    assert gallery.scene.settings.guidance_interval == (0.0, 0.5)
+    assert gallery.pictures[0].value != everywhere
+
+
+def test_other_runs_offer_what_goes_with_them(gallery: Gallery, runs: list[Path]) -> None:
+    controls = gallery.controls
+    controls.left.value = runs[2].name
+    gallery.wait(60)
+    assert controls.settings.runs == (runs[2].name,)
+    assert (controls.solver.value, controls.num_steps.value) == ("meanflow", 1)
+    assert len(controls.right.options) == 1
+    assert gallery.pictures[1].count == gallery.pictures[2].count == 0
+    controls.left.value = runs[1].name
+    gallery.wait(60)
+    assert controls.solver.value == "heun"
+    controls.right.value = runs[0].name
+    gallery.wait(60)
+    assert gallery.pictures[1].title == "baseline, seed 0"
+    controls.solver.value = "dopri5"
+    gallery.wait(60)
+    assert gallery.scene is not None
+    assert gallery.scene.num_frames == 13
+
+
+def test_scrubbing_shows_states_and_ends_and_samples_nothing(gallery: Gallery) -> None:
+    assert gallery.scene is not None
+    scene = gallery.scene
+    image = gallery.pictures[0].value
+    gallery.frame.value = 0
+    noise = gallery.pictures[0].value
+    assert noise != image
+    gallery.view.value = True
+    assert gallery.pictures[0].value not in (noise, image)
+    assert "noise level 1.00" in gallery.pictures[0].alt
+    gallery.frame.value = scene.num_frames - 1
+    assert gallery.pictures[0].value == image
+    assert gallery.scene is scene
+
+
+def test_what_was_shown_lately_comes_back_without_the_thread(gallery: Gallery) -> None:
+    before = gallery.pictures[0].value
+    gallery.controls.guidance.value = 2.0
+    gallery.wait(60)
+    gallery.controls.guidance.value = 1.0
+    assert gallery.pictures[0].value == before  # at once
+
+
+def test_the_difference_is_drawn_where_there_is_one(gallery: Gallery, runs: list[Path]) -> None:
+    gallery.controls.right.value = runs[0].name
+    gallery.wait(60)
+    assert gallery.pictures[1].count == 0
+    gallery.controls.right.value = runs[1].name
+    gallery.wait(60)
+    assert gallery.scene is not None
+    left, right = gallery.scene.images()
+    shown = pixels(gallery.pictures[2].value)
+    h = left.shape[-1]
+    first = (right - left)[0, 0]
+    at = int(first.abs().argmax())
+    red, _, blue = shown[:h, :h].reshape(-1, 3)[at].astype(int)
+    assert (red > blue) == bool(first.flatten()[at] > 0)  # orange where the right is brighter
+
+
+def test_a_click_shows_the_nearest_training_images(gallery: Gallery) -> None:
+    assert gallery.about.value == INVITATION
+    gallery.pictures[1].selected = 2
+    assert gallery.pictures[0].selected == 2
+    assert "sample seed 2 of InfoNCE" in gallery.about.value
+    assert gallery.twins.count == 5
+    gallery.controls.first_seed.value = 9
+    gallery.wait(60)
+    assert "sample seed 11" in gallery.about.value
+
+
+def test_cancel_keeps_what_is_shown(gallery: Gallery) -> None:
+    before = gallery.pictures[0].value
+    gallery.controls.num_steps.value = 250
+    gallery.cancel.click()
+    gallery.wait(60)
+    assert gallery.pictures[0].value == before
+    assert "cancelled" in gallery.status.value
+    assert gallery.cancel.disabled
+
+
+def test_a_failure_is_said_in_the_status_line(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise StorageError("the checkpoint is gone")
+
+    monkeypatch.setattr(gallery.scenes, "make", broken)
+    gallery.controls.first_seed.value = 77
+    gallery.wait(60)
+    assert "the checkpoint is gone" in gallery.status.value
+
+
+def test_export_makes_the_same_files_again(gallery: Gallery, tmp_path: Path) -> None:
+    gallery.controls.guidance.value = 2.0
+    gallery.wait(60)
+    gallery.keep.click()
+    (settings,) = tmp_path.glob("gallery-*.json")
+    assert settings.stem in gallery.written.value
+    assert f"disperse gallery --settings {settings.name}" in gallery.how.value.replace("&#x27;", "'")
+    page = settings.with_suffix(".html").read_text()
+    assert "src=" not in page.split("<script>")[0]  # nothing is fetched
+    assert page.count("data:image/png;base64") == 2 * 6 * 3  # state and end, six frames, three sheets
+    again = remake(read_settings(settings), tmp_path / "again")
+    assert again["page"].read_text() == page
+    facts, fresh = (json.loads(path.read_text()) for path in (settings, again["settings"]))
+    assert facts["picture_sha256"] == fresh["picture_sha256"]
+    assert facts["settings"]["guidance"] == 2.0
+    assert cli.main(["gallery", "--settings", str(settings), "--out", str(tmp_path / "cli")]) == 0
+    assert (tmp_path / "cli" / f"{settings.stem}.html").read_text() == page
+
+
+def test_settings_of_elsewhere_are_refused_with_what_there_is(runs: list[Path], gallery: Gallery) -> None:
+    settings = gallery.controls.settings
+    for change, said in (
+        ({"runs": ("nowhere-123",)}, "no run 'nowhere-123'"), ({"step": 3}, "training step = 3: expected one of 2, 4"),
+        ({"weights": "power-0.2"}, "weights = 'power-0.2'"), ({"label": 10}, "class = 10"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=said):
+            Gallery(runs, first=settings.model_copy(update=change))
+
+
+def test_without_a_run_it_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="disperse train"):
+        Gallery([])
+
+
+def test_a_damaged_run_is_said_and_hides_no_other(runs: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken-0123"
+    (broken / "checkpoints" / "step_00000002").mkdir(parents=True)
+    (broken / "checkpoints" / "step_00000002" / "manifest.json").write_text("{}")
+    (broken / "spec.json").write_text("{")
+    gallery = Gallery([broken, *runs], num=4)
+    gallery.wait(60)
+    assert len(gallery.controls.specs) == 3
+    assert "broken-0123" in gallery.problems.value
+
+
+def test_two_hundred_turns_need_no_more_memory_than_twenty(gallery: Gallery) -> None:
+    gallery.scenes.room = 20_000  # a dozen scenes: it is full soon
+    gallery.controls.num_steps.value = 1
+    gallery.wait(60)
+
+    def turn(number: int) -> None:
+        gallery.controls.first_seed.value = number
+        gallery.wait(60)
+        gallery.frame.value = 0
+
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            turn(number + 1)
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(20, 200):
+            turn(number + 1)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 300_000
+    assert sum(way.states.nbytes + way.ends.nbytes for way in gallery.scenes.kept.values()) <= 20_000
+
+
+def test_a_page_trains_nothing(runs: list[Path]) -> None:
+    with pytest.raises(StorageError, match="disperse run --profile smoke --item pair --label baseline"):
+        serve("smoke")
+    with pytest.raises(ConfigError, match="port"):
+        serve("smoke", port=0)
+
+
+def test_sheets_are_pixel_for_pixel(gallery: Gallery) -> None:
+    assert gallery.scene is not None
+    image = gallery.scene.images()[0][1, 0].clamp(-1, 1)
+    shown = pixels(gallery.pictures[0].value)
+    h, w = image.shape
+    torch.testing.assert_close(
+        torch.tensor(shown[:h, w + 1 : 2 * w + 1]).float() / 127.5 - 1, image, rtol=0, atol=0.01
+    )

@@ -1,0 +1,52 @@
+"""Points in the plane that show their images."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from disperse.data import ImageSet
+from disperse.figures import save
+from disperse.widgets import Points, points_html, points_scene
+
+
+def drawn(folder: Path) -> tuple[Path, ImageSet]:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(2, 40, 2))
+    points[1, 7] = 1e6  # far from the rest, as densMAP has them
+    facts = {
+        "runs": [{"label": "baseline"}, {"label": "infonce-l2"}],
+        "labels": [k % 4 for k in range(40)],
+        "coordinates": {"umap": points.tolist(), "densmap": points.tolist()},
+    }
+    images = ImageSet(torch.rand(40, 1, 8, 8) * 2 - 1, torch.arange(40) % 4)
+    return save(Figure(), folder / "plane", facts), images
+
+
+def test_a_scene_holds_every_plane_every_image_and_limits_that_show_most(tmp_path: Path) -> None:
+    scene = points_scene(*drawn(tmp_path))
+    assert [plane["title"] for plane in scene["planes"]] == [
+        "UMAP, baseline", "densMAP, baseline", "UMAP, InfoNCE, ℓ2", "densMAP, InfoNCE, ℓ2",
+    ]  # fmt: skip
+    assert all(len(plane["points"]) == 40 for plane in scene["planes"])
+    assert len(scene["labels"]) == 40
+    assert len(scene["palette"]) == 4
+    for plane in scene["planes"]:
+        assert max(map(abs, plane["low"] + plane["high"])) < 10
+        points = np.array(plane["points"])
+        assert (points >= plane["low"]).all()
+        assert (points <= plane["high"]).all()
+    assert Points(scene=scene).selected == []
+
+
+def test_the_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
+    scene = points_scene(*drawn(tmp_path))
+    page = points_html(scene, "A title & more", "how", tmp_path / "page.html").read_text()
+    assert "A title &amp; more" in page
+    assert not re.search(r"https?://|@import", page)
+    assert "export default" not in page
+    (held,) = re.findall(r"const values = \{ scene: (.*), selected", page)
+    assert json.loads(held) == scene
