@@ -14,7 +14,7 @@ SHOWN = 100  # uncurated, and pairs that are measured
 
 
 def draw_from_weights(profile_name: str, *, folder: Path | None = None, seed: int = 0) -> list[Path]:
-    """Draw baseline and ℓ2 of one training seed: samples in order and picked, pairs, nearest, what blocks hold.
+    """Draw baseline and ℓ2 of one training seed: samples in order and picked, pairs, nearest, features.
 
     Args:
         profile_name: row of the ladder.

@@ -137,8 +137,8 @@ SECTIONS = (
     Section(
         "What the representations look like", "03_representations", "pair", _nothing, {},
         kept={
-            "representations": "Ten measures of the features of every block at five noise levels, of both models",
-            "representations_similarity": "CKNNA of baseline and dispersive model, and of each with a classifier",
+            "representations": "Ten measures of both models' features, of every block at five noise levels",
+            "representations_similarity": "CKNNA of the two models, and of each with a frozen encoder",
             "representations_plane": "Features of both models in the plane by PCA, UMAP and densMAP",
             "representations_density": "A wide and a tight cloud by each projection: UMAP shows them alike",
         },

@@ -69,7 +69,7 @@ def build_report(profile_name: str) -> str:
     with atomic.new_folder(site) as folder:
         published = _published_pages(folder, {entry.name for entry in done})
         for entry in entries:
-            _write_page(folder, entry, {entry.name for entry in done}, published)
+            _write_page(folder, entry, source, {entry.name for entry in done}, published)
         index = _index(row.name, row.stamp, done, failed, missing, source, published)
         _write(folder / "index.html", index)
         _write(folder / "report.css", files(__package__).joinpath("report.css").read_text(encoding="utf-8"))
@@ -154,7 +154,7 @@ def _published_pages(folder: Path, executed: set[str]) -> set[str]:
     return published
 
 
-def _write_page(folder: Path, entry: Entry, executed: set[str], published: set[str]) -> None:
+def _write_page(folder: Path, entry: Entry, source: Path, executed: set[str], published: set[str]) -> None:
     def keep(content: bytes, suffix: str, alt: str) -> str:
         name = f"{entry.page.removesuffix('.html')}-{len(entry.pictures) + 1}.{suffix}"
         digest = hashlib.sha256(content).hexdigest()
@@ -167,6 +167,11 @@ def _write_page(folder: Path, entry: Entry, executed: set[str], published: set[s
         return site_path(url, "notebooks", executed, published)
 
     body = pages.notebook_html(entry.notebook, link, keep)
+    live = source / Path(str(entry.receipt.get("outputs", {}).get("page", ""))).name
+    if live.suffix == ".html" and live.is_file():
+        name = f"{entry.page.removesuffix('.html')}-live.html"
+        shutil.copyfile(live, folder / name)
+        body = f'<p class="live"><a href="{name}">To try out: the interactive page</a></p>\n{body}'
     if entry.failure:
         body = f'<p class="failure">This execution failed: {html.escape(entry.failure)}</p>\n{body}'
     footer = " · ".join(provenance(entry))

@@ -281,3 +281,14 @@ def test_titles_and_claims() -> None:
 def test_links_within_the_site(url: str, base: str, target: str | None) -> None:
     published = {"figures/README.md", "figures/cpu/variants.md", "figures/cpu/variants.png"}
     assert site_path(url, base, {"norms"}, published) == target
+
+
+def test_a_page_that_a_notebook_wrote_stands_beside_it(site: Path) -> None:
+    (output_folder("smoke") / "play.html").write_text("<script>1</script>")
+    receipt("which", page="/some/where/else/play.html")
+    receipt("norms", page="/some/where/else/gone.html")
+    build_report("smoke")
+    assert (site / "which-live.html").read_text() == "<script>1</script>"
+    assert "which-live.html" in Page(site / "which.html").links
+    assert not (site / "norms-live.html").exists()
+    assert "norms-live.html" not in Page(site / "norms.html").links
