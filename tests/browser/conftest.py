@@ -23,13 +23,6 @@ FLAGS = (
 )  # fmt: skip
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup`` one worker takes all of them, so that one browser is enough."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 def missing(what: str) -> NoReturn:
     if os.environ.get("DISPERSE_BROWSER") == "required":
         pytest.fail(f"{what}, and DISPERSE_BROWSER=required", pytrace=False)

@@ -78,6 +78,8 @@ def start(folder: Path) -> Server:
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
         f"--ServerApp.root_dir={home / 'notebooks'}", "--LabApp.expose_app_in_browser=True",
+        # If nobody comes to end it, as when the tests were killed, it ends itself.
+        "--MappingKernelManager.cull_idle_timeout=600", "--ServerApp.shutdown_no_activity_timeout=600",
     ]  # fmt: skip
     environment = os.environ | {name: str(value) for name, value in own.items()}
     with log.open("wb") as file:
