@@ -72,6 +72,22 @@ def test_good_parameters_pass() -> None:
     check_parameters(START, {"profile": "smoke", "num_points": 3})
 
 
+def test_links_lead_to_a_notebook_and_a_heading() -> None:
+    texts = {
+        path.name: "\n\n".join(
+            cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
+        )
+        for path in NOTEBOOKS
+    }
+    found = [
+        link for text in texts.values() for link in re.findall(r"\]\(([^):#]+\.ipynb)(?:#([^)]+))?\)", text)
+    ]
+    assert len(found) > 40
+    for name, section in found:
+        headings = re.findall(r"^#+ (.+)$", texts[name], re.MULTILINE)
+        assert not section or section in [heading.replace(" ", "-") for heading in headings], (name, section)
+
+
 def write(home: Path, *sources: str) -> None:
     cells = [
         nbformat.v4.new_code_cell('profile = "cpu"  # profile'),

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from .browser.conftest import missing
+
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "disperse"
 # Each line may import from itself and from the lines above.
@@ -129,7 +131,7 @@ def test_every_direct_dependency_is_pinned(project: dict) -> None:
 # Where the name of an import is not that of its package.
 PACKAGES = {
     "sklearn": "scikit-learn", "yaml": "pyyaml", "IPython": "ipython", "umap": "umap-learn", "PIL": "pillow",
-    "torch_fidelity": "torch-fidelity",
+    "torch_fidelity": "torch-fidelity", "xdist": "pytest-xdist",
 }  # fmt: skip
 # What is imported where it is needed, with one line that names the extra where it is missing.
 GUARDED = {
@@ -172,6 +174,16 @@ def test_conda_environment_agrees_with_the_project(project: dict) -> None:
     (python,) = [line for line in plain if line.startswith("python")]
     assert python.startswith("python" + project["requires-python"])
     assert "-c constraints.txt -e '.[all]'" in (REPOSITORY / "Makefile").read_text()
+
+
+def test_where_a_browser_is_required_its_absence_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPERSE_BROWSER", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no Chromium"):
+        missing("no Chromium")
+    monkeypatch.setenv("DISPERSE_BROWSER", "required")
+    with pytest.raises(pytest.fail.Exception, match="no Chromium, and DISPERSE_BROWSER=required"):
+        missing("no Chromium")
+    assert "DISPERSE_BROWSER=required" in (REPOSITORY / ".ci" / "run").read_text()
 
 
 def test_the_version_is_said_once_and_the_same(project: dict) -> None:
