@@ -10,7 +10,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from torch import Tensor
 
+from ..analysis.geometry import cosines
 from ..analysis.projection import METHODS, Method, neighbour_overlap, project
 from ..analysis.representations import Place, compare_places, measure_places, unlabelled_features
 from ..analysis.similarity import Similarity
@@ -127,6 +129,34 @@ def similarity_figure(found: Mapping[tuple[str, int, float], Similarity], measur
     return figure
 
 
+def cosine_histograms(features: Mapping[str, Tensor]) -> dict[str, dict[str, list[int]]]:
+    """label → ``raw``, ``centred`` → how many pairs of rows have a cosine in each of 100 bins of [−1, 1]."""
+    return {
+        label: {
+            name: torch.histc(cosines(z.flatten(1), centred=centred).float(), 100, -1, 1).int().tolist()
+            for name, centred in (("raw", False), ("centred", True))
+        }
+        for label, z in features.items()
+    }
+
+
+def cosines_figure(counts: Mapping[str, Mapping[str, Sequence[int]]]) -> Figure:
+    """Histograms of the cosines of all pairs of rows, as they are and with the mean of all taken away."""
+    figure, axes = new_figure(11, 3.2, columns=2)
+    edges = np.linspace(-1, 1, 101)
+    for ax, (name, title) in zip(
+        axes, (("raw", "as they are"), ("centred", "without their mean")), strict=True
+    ):
+        for label, found in counts.items():
+            share = np.asarray(found[name]) / max(sum(found[name]), 1)
+            ax.stairs(share, edges, color=COLORS[label], linewidth=2, label=paper.name_of(label))
+            ax.stairs(share, edges, color=COLORS[label], fill=True, alpha=0.15)
+        ax.set(title=title, xlabel="cosine of two rows", xlim=(-1, 1), ylim=(0, None))
+    axes[0].set_ylabel("share of pairs")
+    axes[0].legend(loc="upper left")
+    return figure
+
+
 def plane_figure(
     coordinates: Mapping[Method, np.ndarray],
     labels: np.ndarray,
@@ -214,14 +244,14 @@ def probed_images(row: Profile) -> tuple[ImageSet, ImageSet]:
 def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: float = 0.5) -> list[Path]:
     """Measure baseline and dispersive run of one training seed, and draw what was found.
 
-    Writes ``representations.png`` (heat maps) and, by that name, ``_similarity``, ``_plane`` and
-    ``_density``, each with its sidecar; that of the plane holds the coordinates.
+    Writes ``representations.png`` (heat maps) and, by that name, ``_cosines``, ``_similarity``, ``_plane``
+    and ``_density``, each with its sidecar; that of the plane holds the coordinates.
 
     Args:
         row: the profile.
         folder: where to.
         seed: of training.
-        level: noise level of the plane, at the regularised block.
+        level: noise level of the cosines and the plane, at the regularised block.
 
     Raises:
         StorageError, CheckpointError: a run is not trained on this machine; weights are not published.
@@ -254,11 +284,17 @@ def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: fl
 
     (block,) = block_indices("quarter", next(iter(models.values())).config.depth)
     features = [unlabelled_features(model, test, level=level)[block] for model in models.values()]
+    counts = cosine_histograms(dict(zip(models, features, strict=True)))
+    place: dict[str, Any] = {"block": block, "level": level}
+    more = {**place, "bins": [-1, 1, 100], "counts": counts}
+    stem = folder / "representations_cosines"
+    paths.insert(1, save(cosines_figure(counts), stem, facts | more, stamp=row.stamp))
+
     coordinates = {method: project(features, method) for method in METHODS}
     joint = torch.cat([z.flatten(1) for z in features]).double().cpu().numpy()
     kept = {m: neighbour_overlap(joint, points.reshape(-1, 2)) for m, points in coordinates.items()}
     more = {
-        "block": block, "level": level, "labels": test.labels.tolist(), "neighbours_kept": kept,
+        **place, "labels": test.labels.tolist(), "neighbours_kept": kept,
         "coordinates": {m: np.round(points, 4).tolist() for m, points in coordinates.items()},
     }  # fmt: skip
     figure = plane_figure(coordinates, test.labels.numpy(), list(models), kept)

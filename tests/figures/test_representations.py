@@ -23,16 +23,20 @@ def test_everything_is_measured_drawn_and_kept(toy: object, store: Path) -> None
     for cell in item("pair", "toy", (0,)):
         train(cell.spec.replace(device="cpu"), run_folder(cell.spec), progress=False)
     paths = draw_representations(TOY, store)
-    names = ["representations", "_similarity", "_plane", "_density"]
+    names = ["representations", "_cosines", "_similarity", "_plane", "_density"]
     assert [path.stem for path in paths] == [names[0], *(names[0] + name for name in names[1:])]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
-    maps, alike, plane, density = map(read_sidecar, paths)
+    maps, cosines, alike, plane, density = map(read_sidecar, paths)
     assert {label: len(places) for label, places in maps["places"].items()} == {
         "baseline": 20,
         "infonce-l2": 20,
     }
     assert {*GEOMETRY, *PROBES} < maps["places"]["baseline"][0].keys()
+    for found in cosines["counts"].values():
+        assert sum(found["raw"]) == sum(found["centred"]) == 30 * 29 // 2
+        assert found["raw"] != found["centred"]
+    assert cosines["block"] == plane["block"]
     assert {entry["compared"] for entry in alike["values"]} == {
         "baseline / infonce-l2", "baseline / encoder", "infonce-l2 / encoder",
     }  # fmt: skip
