@@ -159,13 +159,12 @@ def lambda_tau_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
                 mark(bottom, x[tau], length[own], COLORS["infonce-l2"], shape=shape)
                 bottom.plot([], [], shape, color=COLORS["infonce-l2"], label="the paper's setting")
         drawn += filter(None, line)
-    name_counts(bottom, drawn)
     baseline = [entry for entry in rows if entry.label == "baseline"]
     if baseline:
         floor_line(bottom, baseline[0].block["rms"].value, "baseline", color=COLORS["baseline"])
     bottom.set(xlabel="temperature τ", ylabel="feature rms at ¼ depth")
     hollow = any(n == 1 for _, _, n in drawn)
-    bottom.set_title("How far the features go" + (" (hollow: one seed)" if hollow else ""))
+    bottom.set_title("How far the features go (n as above" + ("; hollow: one seed)" if hollow else ")"))
     if length:
         bottom.set_xticks(taus)
         bottom.set_xlim(0.8 * taus[0], 1.3 * taus[-1])

@@ -214,7 +214,7 @@ def test_a_cell_of_the_grid_tells_its_seeds() -> None:
     top, bottom, _ = lambda_tau_figure(compare(pool, cells, TOY), cells).axes
     assert [text.get_text().split("\n")[-1] for text in top.texts].count("(one seed)") == 11
     assert [text.get_text() for text in top.texts if "n = 3" in text.get_text()]
-    assert bottom.get_title(loc="left").endswith("(hollow: one seed)")
+    assert bottom.get_title(loc="left").endswith("; hollow: one seed)")
     lines = [line for line in bottom.lines if len(line.get_xdata()) > 1 and line.get_marker() == "None"]
     assert [len(line.get_xdata()) for line in lines if line.get_linestyle() == "-"] == [4, 2, 4]
 
