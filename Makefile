@@ -16,7 +16,7 @@ help:
 	@echo "make reproduce  train and execute every notebook (PROFILE=cpu ITEMS=headline SEEDS=1)"
 	@echo "make test       run the tests"
 	@echo "make smoke      every notebook at toy size: proves that they run, not what they show"
-	@echo "make lab        JupyterLab on notebooks/"
+	@echo "make lab        JupyterLab at notebooks/00_start_here.ipynb"
 	@echo "make lint       formatting, style, types, notebooks without outputs"
 	@echo "make figures    redraw the published figures from their results; trains nothing"
 	@echo "make report     a site of the executed notebooks in build/report/, to read without a server"
@@ -41,7 +41,7 @@ smoke: $(STAMP)
 	$(BIN)/disperse reproduce --profile smoke
 
 lab: $(STAMP)
-	$(BIN)/jupyter lab --notebook-dir notebooks
+	$(BIN)/jupyter lab --notebook-dir . --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

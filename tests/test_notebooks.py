@@ -88,6 +88,19 @@ def test_links_lead_to_a_notebook_and_a_heading() -> None:
         assert not section or section in [heading.replace(" ", "-") for heading in headings], (name, section)
 
 
+def test_links_to_other_files_lead_somewhere() -> None:
+    links = [
+        (path, link)
+        for path in NOTEBOOKS
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+        for link in re.findall(r"\]\(([^):#]+)(?:#[^)]+)?\)", cell.source)
+    ]
+    assert any(link.endswith(".md") for _, link in links)
+    for path, link in links:
+        assert (path.parent / link).is_file(), (path.stem, link)
+
+
 def write(home: Path, *sources: str) -> None:
     cells = [
         nbformat.v4.new_code_cell('profile = "cpu"  # profile'),

@@ -78,9 +78,10 @@ def training_figure(
     log_axis(ax["diffusion"].yaxis)
     ax["diffusion"].legend()
     if terms:
-        ax["saturation"].set_ylim(-0.03, 1.03)
+        ax["saturation"].set_ylim(-0.03, 1.5)  # shares end at 1: room for the legend above all curves
+        ax["saturation"].set_yticks([0, 0.25, 0.5, 0.75, 1])
         ax["saturation"].set_visible(bool(ax["saturation"].lines))  # contrastive terms have no floor
-        ax["saturation"].legend(*ax["saturation"].get_legend_handles_labels(), loc="center right")
+        ax["saturation"].legend(*ax["saturation"].get_legend_handles_labels(), loc="upper right")
     if grid is not None:
         for extra in panels[:, 2]:
             extra.remove()

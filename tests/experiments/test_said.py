@@ -126,6 +126,8 @@ GROUPS = ("l2-group4", "l2-group8", "infonce-l2", "l2-group32", "l2-group64", "l
 SIZES = ("Pico", "Micro", "Nano", "Mini")
 
 SAID: list[tuple[str, str, Callable[[], bool]]] = [
+    ("00_start_here", "three of the four variants still end worse than the baseline on these digits",
+     lambda: verdicts(*VARIANTS).count("worse") == 3),
     ("variants", "ℓ2, cosine and hinge are worse than the baseline, each clear of zero; covariance can't be told",
      lambda: verdicts(*VARIANTS) == ["worse", "worse", "worse", "can't tell"]),
     ("variants", "Covariance is the one variant that raises the effective rank without making features longer",

@@ -83,6 +83,17 @@ def test_floor_and_saturation_are_drawn() -> None:
     assert list(alive.get_ydata()) == pytest.approx([2 / 3, 1 / 3, 0])
 
 
+@pytest.mark.parametrize("grid", [None, torch.zeros(60, 1, 8, 8)])
+def test_the_legend_of_the_shares_lies_above_whatever_they_are(grid: torch.Tensor | None) -> None:
+    figure = training_figure({"infonce-l2": ROWS}, {"infonce-l2": SPEC}, grid=grid)
+    figure.canvas.draw()
+    (panel,) = (a for a in figure.axes if a.get_title(loc="left") == "How much is left")
+    legend = panel.get_legend()
+    assert legend is not None
+    lowest = panel.transData.inverted().transform(legend.get_window_extent())[0, 1]
+    assert lowest > 1
+
+
 def test_a_loss_at_its_floor_does_not_fill_the_panel_with_rounding() -> None:
     rows = [{**row, "regularizer_0": -math.log(4) + 1e-6 * row["step"]} for row in ROWS]
     ax = training_figure({"a": rows}, {"a": SPEC}).axes[1]
