@@ -27,7 +27,8 @@ def gallery_figure(
     """
     panels = len(images) + (len(images) == 2)
     rows = -(-len(images[0]) // columns)
-    figure, axes = new_figure(0.4 + 3.7 * panels, 0.8 + 3.7 * rows / columns, columns=panels)
+    height = max(0.8 + 3.7 * rows / columns, 2.2)  # the colour bar's label needs as much
+    figure, axes = new_figure(0.4 + 3.7 * panels, height, columns=panels)
     figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
     for ax, own, name in zip(axes, images, names, strict=False):
         ax.imshow(tile(own, columns), cmap="gray", vmin=-1, vmax=1)

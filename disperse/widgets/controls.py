@@ -20,7 +20,7 @@ from .settings import GallerySettings
 STEPS = (1, 2, 4, 5, 8, 10, 16, 20, 25, 50, 100, 250)
 NUMS = (10, 20, 40, 60, 100)
 IN_TURN, EVERY = "all, in turn", -1  # a drop-down shows nothing for None
-STYLE = {"description_width": "105px"}
+STYLE, WIDTH = {"description_width": "105px"}, "390px"
 
 
 class Controls:
@@ -73,6 +73,7 @@ class Controls:
             value=(0, 1),
             continuous_update=False,
         )
+        self.interval.add_class("disperse-wide")
         for each in self.widgets:
             each.observe(self._changed, "value")
 
@@ -208,7 +209,7 @@ def run_title(spec: RunSpec) -> str:
 
 
 def _control(kind: Any, description: str, **more: Any) -> Any:
-    return kind(description=description, style=STYLE, layout=w.Layout(width="390px"), **more)
+    return kind(description=description, style=STYLE, layout=w.Layout(width=WIDTH, max_width="100%"), **more)
 
 
 def _options(control: Any, options: Sequence[Any], value: Any, otherwise: Any) -> None:

@@ -11,7 +11,7 @@ from ..errors import ConfigError, DisperseError
 from ..experiments import home, paper
 from ..figures.theme import COLORS
 from .background import Newest
-from .controls import STYLE, Controls
+from .controls import STYLE, WIDTH, Controls
 from .export import command, export, gallery_stem
 from .picture import Sheet
 from .scenes import Scene, Scenes, nearest_training_images
@@ -62,13 +62,14 @@ class Gallery(w.VBox):
             description="noise → image", options=[("1.00", 0)], style=STYLE, layout=w.Layout(width="520px")
         )
         self.view = w.ToggleButtons(
-            options=[("state x_t", False), ("predicted end", True)],
+            options=[("state xₜ", False), ("predicted end", True)],
             tooltips=["as far as the sampler has come", "where it is headed"],
         )
-        self.pictures = [Sheet(clickable=True), Sheet(clickable=True), Sheet()]
+        self.pictures = [_sheet(clickable=True), _sheet(clickable=True), _sheet()]
         self.about, self.twins = w.HTML(INVITATION), Sheet(width="240px")
         self.how, self.written = w.HTML(), w.HTML()
         self.problems = w.HTML("<br>".join(map(html.escape, self.controls.problems)))
+        self.frame.add_class("disperse-wide")
         for each in (self.frame, self.view):
             each.observe(self._draw, "value")
         for picture in self.pictures[:2]:
@@ -76,8 +77,9 @@ class Gallery(w.VBox):
         self.cancel.on_click(self._cancelled)
         self.keep.on_click(lambda _: self.export())
         super().__init__([
-            _row(*self.controls.widgets), self.problems, _row(self.cancel, self.keep, self.bar), self.status,
-            _row(self.frame, self.view), _row(*self.pictures), self.about, self.twins, self.how, self.written,
+            _columns(*self.controls.widgets), self.problems, _row(self.cancel, self.keep, self.bar),
+            self.status, _row(self.frame, self.view), _row(*self.pictures), self.about, self.twins, self.how,
+            self.written,
         ])  # fmt: skip
         self._ask()
 
@@ -193,3 +195,15 @@ def _from_home(folder: Path) -> str:
 
 def _row(*widgets: w.Widget) -> w.Box:
     return w.Box(widgets, layout=w.Layout(flex_flow="row wrap", grid_gap="4px 16px", align_items="center"))
+
+
+def _columns(*widgets: w.Widget) -> w.GridBox:
+    """As many as there is room for; what stands in one begins at the same place."""
+    columns = f"repeat(auto-fill, minmax(min({WIDTH}, 100%), {WIDTH}))"
+    layout = w.Layout(grid_template_columns=columns, grid_gap="4px 16px", align_items="center")
+    return w.GridBox(widgets, layout=layout)
+
+
+def _sheet(**traits: Any) -> Sheet:
+    """Three of them fit beside each other in a notebook, and grow where there is more room."""
+    return Sheet(layout=w.Layout(flex="1 1 260px", max_width="360px", margin="4px 0"), **traits)

@@ -21,7 +21,7 @@ class Sheet(anywidget.AnyWidget):
     title = traitlets.Unicode("").tag(sync=True)
     color = traitlets.Unicode("black").tag(sync=True)
     alt = traitlets.Unicode("").tag(sync=True)
-    width = traitlets.Unicode("360px").tag(sync=True)
+    width = traitlets.Unicode("100%").tag(sync=True)
     columns = traitlets.Int(10).tag(sync=True)
     count = traitlets.Int(0).tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)

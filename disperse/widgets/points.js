@@ -12,7 +12,15 @@ function render({ model, el }) {
   const tip = document.createElement("canvas");
   tip.className = "disperse-tip";
   tip.hidden = true;
-  root.append(planes, note, strip, tip);
+  const legend = document.createElement("div");
+  legend.className = "disperse-legend";
+  legend.append("class", ...scene.palette.map((color, label) => {
+    const entry = document.createElement("span");
+    entry.textContent = label;
+    entry.style.setProperty("--color", color);
+    return entry;
+  }));
+  root.append(legend, planes, note, strip, tip);
   el.append(root);
 
   const sprite = new Image();
@@ -64,7 +72,8 @@ function render({ model, el }) {
       lasso = null;
       choose(path.length < 3 ? [] : places.flatMap((place, i) => (inside(place, path) ? [i] : [])));
     });
-    canvas.addEventListener("pointerleave", () => { hovered = -1; tip.hidden = true; views.forEach(paint); });
+    canvas.addEventListener("pointercancel", () => { lasso = null; views.forEach(paint); });
+    canvas.addEventListener("pointerleave", () => { point(-1); tip.hidden = true; });
     return view;
   });
 
@@ -88,17 +97,20 @@ function render({ model, el }) {
       const distance = (px - x) ** 2 + (py - y) ** 2;
       if (distance < nearest) [best, nearest] = [i, distance];
     });
-    if (best !== hovered) {
-      hovered = best;
-      if (best >= 0) drawImage(tip, best, 72);
-      model.set("hovered", best);
-      model.save_changes();
-      views.forEach(paint);
-    }
+    point(best);
     tip.hidden = best < 0;
     const box = root.getBoundingClientRect();
     tip.style.left = `${event.clientX - box.left + 14}px`;
     tip.style.top = `${event.clientY - box.top + 14}px`;
+  }
+
+  function point(index) {
+    if (index === hovered) return;
+    hovered = index;
+    if (index >= 0) drawImage(tip, index, 72);
+    model.set("hovered", index);
+    model.save_changes();
+    views.forEach(paint);
   }
 
   function choose(indices) {

@@ -27,7 +27,8 @@ class Points(anywidget.AnyWidget):
     """Features of the same images in several planes.
 
     Attributes:
-        scene: what is drawn: planes with their points, labels, palette, and the images as one sheet.
+        scene: what is drawn: planes with their points, labels, palette, and the images as one sheet; and a
+            caption of all that.
         selected: indices of the images that were drawn around.
         hovered: index of the image under the pointer, or −1.
     """
@@ -60,7 +61,11 @@ def points_scene(plane: Path, images: ImageSet) -> dict[str, Any]:
                 "high": high,
             })  # fmt: skip
     sheet = base64.b64encode(sheet_png(images.images)).decode()
+    run = facts["runs"][0]
+    what = f"What block {facts['block']} (counted from 0) makes of {facts['n']} held-out images"
+    whose = f"training seed {run['seed']}, step {run['step']}, weights {facts['weights']}"
     return {
+        "caption": f"{what} at noise level {facts['level']:g}; {whose}. One fit projects all models.",
         "planes": planes,
         "labels": facts["labels"],
         "palette": list(palette),

@@ -11,17 +11,27 @@ function render({ model, el }) {
   stage.append(picture, mark);
   figure.append(title, stage);
   el.append(figure);
-  let shown = null;
+  let shown = null, turn = 0;
 
   async function draw() {
+    const mine = ++turn;
     const bytes = model.get("value");
-    stage.hidden = !bytes || bytes.byteLength === 0;
-    if (stage.hidden) return;
+    figure.hidden = !bytes || bytes.byteLength === 0;
+    if (figure.hidden) {
+      picture.removeAttribute("src"); // or the next picture would come after a glimpse of this one
+      return;
+    }
     const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
     const next = new Image();
     next.src = url;
     await next.decode(); // the old picture stays until the new one can be drawn: no flicker
+    if (mine !== turn) { // a newer one came while this was decoded
+      URL.revokeObjectURL(url);
+      return;
+    }
     picture.src = url;
+    // Smaller than its own pixels it would lose some of them.
+    figure.style.minWidth = `${Math.min(next.naturalWidth, 340)}px`;
     if (shown) URL.revokeObjectURL(shown);
     shown = url;
   }

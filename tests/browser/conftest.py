@@ -6,10 +6,15 @@ Where Chromium or playwright is missing these tests are skipped; with ``DISPERSE
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+
+from disperse.experiments import item, profile, run_folder
+from disperse.experiments.store import complete
+from disperse.training import train
 
 from . import server as jupyter
 from .notebook import SIZE, watch
@@ -53,20 +58,39 @@ def server(chromium: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Ite
     running.end()
 
 
-@pytest.fixture(autouse=True)
-def store(server: jupyter.Server, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The kernels' store, for the test too; the tests here share it."""
-    monkeypatch.setenv("DISPERSE_HOME", str(server.home))
-    return server.home
+@pytest.fixture(scope="package", autouse=True)
+def store(server: jupyter.Server) -> Iterator[Path]:
+    """The kernels' store, for the tests too; all tests here share it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISPERSE_HOME", str(server.home))
+        yield server.home
 
 
-@pytest.fixture
-def context(chromium: "Browser", server: jupyter.Server) -> Iterator["BrowserContext"]:
-    """A session of its own, logged in; afterwards no kernel is left."""
+@pytest.fixture(scope="package")
+def runs(store: Path) -> list[Path]:
+    """Folders of the smoke pair, trained and evaluated, and of a MeanFlow run, in the store."""
+    row = profile("smoke")
+    pair = [cell.spec for cell in item("pair", "smoke", (0,))]
+    for spec in pair:
+        complete(spec, row.protocol)
+    one_step = row.spec("meanflow", 0, system="meanflow")
+    train(one_step.replace(num_steps=4, milestones=()), run_folder(one_step), progress=False)
+    return [*map(run_folder, pair), run_folder(one_step)]
+
+
+@contextmanager
+def logged_in(chromium: "Browser", server: jupyter.Server) -> Iterator["BrowserContext"]:
+    """A session of its own; afterwards no kernel is left."""
     with chromium.new_context(base_url=server.url, viewport=SIZE) as fresh:
         fresh.request.get(f"api/status?token={server.token}")  # leaves the cookie
         yield fresh
     server.end_kernels()
+
+
+@pytest.fixture
+def context(chromium: "Browser", server: jupyter.Server) -> Iterator["BrowserContext"]:
+    with logged_in(chromium, server) as fresh:
+        yield fresh
 
 
 @pytest.fixture

@@ -153,10 +153,20 @@ def raw_formulas(page: "Page") -> list[str]:
     )
 
 
-def slider(page: "Page", label: str) -> "Locator":
-    """The handle of the slider with that description; ``slider(page, "λ").press("ArrowRight")`` moves it."""
+def labelled(page: "Page", kind: str, label: str) -> "Locator":
+    """The widget of a kind ("slider", "dropdown", "text") with that description."""
     named = page.locator(".widget-label", has_text=re.compile(f"^{re.escape(label)}$"))
-    return page.locator(".widget-slider", has=named).locator(".noUi-handle").first
+    return page.locator(f".widget-{kind}", has=named)
+
+
+def slider(page: "Page", label: str, handle: int = 0) -> "Locator":
+    """The handle of the slider with that description; ``slider(page, "λ").press("ArrowRight")`` moves it."""
+    return labelled(page, "slider", label).locator(".noUi-handle").nth(handle)
+
+
+def drop_down(page: "Page", label: str) -> "Locator":
+    """The drop-down with that description; ``drop_down(page, "sampler").select_option("euler")`` chooses."""
+    return labelled(page, "dropdown", label).locator("select")
 
 
 def pixels(locator: "Locator") -> np.ndarray:
@@ -188,3 +198,22 @@ def screenshot(page: "Page", name: str) -> None:
         page.wait_for_timeout(300)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
     page.set_viewport_size(SIZE)
+
+
+def ask(page: "Page", code: str) -> str:
+    """Have the kernel of the notebook in front run some code, no cell of it; gives what it prints.
+
+    Raises:
+        playwright's Error: the code failed; says why.
+    """
+    return page.evaluate(
+        """async code => {
+          const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+          const future = kernel.requestExecute({code, store_history: false});
+          let text = '';
+          future.onIOPub = message => { if (message.header.msg_type === 'stream') text += message.content.text };
+          const {content} = await future.done;
+          if (content.status !== 'ok') throw new Error(`${content.ename}: ${content.evalue}`);
+          return text }""",
+        code,
+    )

@@ -18,10 +18,11 @@ def drawn(folder: Path) -> tuple[Path, ImageSet]:
     points = rng.normal(size=(2, 40, 2))
     points[1, 7] = 1e6  # far from the rest, as densMAP has them
     facts = {
-        "runs": [{"label": "baseline"}, {"label": "infonce-l2"}],
+        "runs": [{"label": label, "seed": 3, "step": 40} for label in ("baseline", "infonce-l2")],
+        "block": 2, "level": 0.5, "n": 40, "weights": "power-0.1",
         "labels": [k % 4 for k in range(40)],
         "coordinates": {"umap": points.tolist(), "densmap": points.tolist()},
-    }
+    }  # fmt: skip
     images = ImageSet(torch.rand(40, 1, 8, 8) * 2 - 1, torch.arange(40) % 4)
     return save(Figure(), folder / "plane", facts), images
 
@@ -39,6 +40,8 @@ def test_a_scene_holds_every_plane_every_image_and_limits_that_show_most(tmp_pat
         points = np.array(plane["points"])
         assert (points >= plane["low"]).all()
         assert (points <= plane["high"]).all()
+    assert "block 2 (counted from 0) makes of 40 held-out images at noise level 0.5" in scene["caption"]
+    assert "training seed 3, step 40, weights power-0.1" in scene["caption"]
     assert Points(scene=scene).selected == []
 
 

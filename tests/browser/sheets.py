@@ -1,0 +1,54 @@
+"""What can be seen of a gallery's sheets."""
+
+import base64
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+TIMEOUT_S = 60  # a busy machine samples for seconds
+
+
+def sheet(page: "Page", which: int) -> "Locator":
+    """The left sheet, the right one, their difference, the training images: 0 to 3."""
+    return page.locator(".disperse-sheet").nth(which)
+
+
+def drawn(figure: "Locator") -> bytes | None:
+    """What the picture of a sheet shows, as PNG; None where there is none to be seen."""
+    url = figure.locator("img").evaluate(
+        """image => { if (!image.clientHeight || !image.naturalWidth) return '';
+          const canvas = document.createElement('canvas');
+          [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+          canvas.getContext('2d').drawImage(image, 0, 0);
+          return canvas.toDataURL() }"""
+    )
+    return base64.b64decode(url.partition(",")[2]) if url else None
+
+
+def said(page: "Page") -> str:
+    """The line between controls and sheets."""
+    return page.locator(".jupyter-widgets span[role=status]").inner_text()
+
+
+def chosen(select: "Locator") -> str:
+    """The option that a drop-down shows."""
+    return select.evaluate("select => select.selectedOptions[0]?.textContent ?? ''").replace("\xa0", " ")
+
+
+def wait_until(page: "Page", holds: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
+    """Look again and again until it holds."""
+    until = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < until, f"not within {timeout_s} s"
+        page.wait_for_timeout(50)
+
+
+def wait_for_other(page: "Page", which: int, before: bytes | None) -> bytes:
+    """Wait until a sheet shows another picture than before; gives it."""
+    wait_until(page, lambda: drawn(sheet(page, which)) not in (None, before))
+    found = drawn(sheet(page, which))
+    assert found is not None
+    return found
