@@ -241,7 +241,7 @@ def probed_images(row: Profile) -> tuple[ImageSet, ImageSet]:
     return train, test
 
 
-def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: float = 0.5) -> list[Path]:
+def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: float = 0.3) -> list[Path]:
     """Measure baseline and dispersive run of one training seed, and draw what was found.
 
     Writes ``representations.png`` (heat maps) and, by that name, ``_cosines``, ``_similarity``, ``_plane``

@@ -30,7 +30,8 @@ class LiveCurves:
         folder: of the run; with it, samples of each new checkpoint stand beside the curves, the same
             seeds every time.
         guidance: of the samples.
-        interval_s: shortest time between two pictures, so that drawing hardly slows training.
+        interval_s: shortest time between two pictures, so that drawing hardly slows training; the last one,
+            at the end, is drawn in any case.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class LiveCurves:
     def __call__(self, rows: list[dict[str, Any]]) -> None:
         """Take new rows of ``metrics.jsonl``."""
         self.rows += rows
-        if len(self.rows) < 2 or time.monotonic() - self.drawn < self.interval_s:
+        over = bool(rows) and rows[-1]["step"] + self.spec.log_interval > self.spec.num_steps
+        if len(self.rows) < 2 or (time.monotonic() - self.drawn < self.interval_s and not over):
             return
         if self.folder is not None:
             self._sample(self.folder)

@@ -146,3 +146,23 @@ def test_a_widget_shows_curves_and_samples_and_leaves_the_numbers(
     assert live.sampled is not None
     assert f"samples of step {live.sampled}" in shown[-1].alt
     assert "seeds 0–" in live.caption
+
+
+def test_the_last_picture_shows_the_end_however_soon_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+
+    class Handle:
+        def update(self, picture: Any) -> None:
+            shown.append(picture)
+
+    def display(picture: Any, **_: Any) -> Handle:
+        shown.append(picture)
+        return Handle()
+
+    monkeypatch.setattr("disperse.widgets.live.display", display)
+    spec = SPEC.replace(num_steps=45)
+    train(spec, tmp_path, progress=False, on_log=LiveCurves(spec, interval_s=1e6))
+    assert len(shown) == 2
+    assert "up to step 44 of 45" in shown[-1].alt
