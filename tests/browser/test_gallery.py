@@ -99,6 +99,7 @@ def test_a_drop_down_chooses(page: "Page", label: str, option: str, says: str) -
 def test_the_left_run_brings_its_sampler(page: "Page") -> None:
     one_step = drop_down(page, "left").locator("option", has_text="meanflow").get_attribute("value")
     moved(page, lambda: drop_down(page, "left").select_option(one_step), "meanflow")
+    assert sheet(page, LEFT).locator("figcaption").inner_text() == "meanflow, seed 0"
     assert chosen(drop_down(page, "sampler")) == "meanflow"
     assert labelled(page, "slider", "steps").locator(".widget-readout").inner_text() == "1"
     assert drop_down(page, "right").locator("option").count() == 1
