@@ -13,7 +13,6 @@ import pytest
 
 from .conftest import logged_in
 from .notebook import (
-    RUN_MS,
     ask,
     drop_down,
     labelled,
@@ -26,12 +25,13 @@ from .notebook import (
     watch,
 )
 from .server import Server
-from .sheets import chosen, drawn, said, sheet, wait_for_other, wait_until
+from .sheets import TIMEOUT_S, chosen, drawn, said, sheet, wait_for_other, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 NUM = 20  # samples: two rows
+PATIENCE_MS = 1000 * TIMEOUT_S
 # To the first picture, whatever a test before has left.
 AGAIN = """
 gallery.newest.cancel()
@@ -99,6 +99,7 @@ def test_a_drop_down_chooses(page: "Page", label: str, option: str, says: str) -
 def test_the_left_run_brings_its_sampler(page: "Page") -> None:
     one_step = drop_down(page, "left").locator("option", has_text="meanflow").get_attribute("value")
     moved(page, lambda: drop_down(page, "left").select_option(one_step), "meanflow")
+    assert sheet(page, LEFT).locator("figcaption").inner_text() == "meanflow, seed 0"
     assert chosen(drop_down(page, "sampler")) == "meanflow"
     assert labelled(page, "slider", "steps").locator(".widget-readout").inner_text() == "1"
     assert drop_down(page, "right").locator("option").count() == 1
@@ -188,7 +189,7 @@ def test_a_click_and_the_arrow_keys_walk(page: "Page") -> None:
     screenshot(page, "02_gallery_clicked")
     for key, seed in (("ArrowRight", 4), ("ArrowDown", 14), ("ArrowLeft", 13), ("ArrowUp", 3)):
         right.press(key)
-        page.get_by_text(f"nearest to sample seed {seed} of InfoNCE").wait_for(timeout=RUN_MS)
+        page.get_by_text(f"nearest to sample seed {seed} of InfoNCE").wait_for(timeout=PATIENCE_MS)
     wait_until(page, lambda: drawn(sheet(page, TWINS)) == twins)
     sheet(page, DIFFERENCE).locator("img").click()  # nothing to choose there
     assert "sample seed 3 of InfoNCE" in about(page)
@@ -198,7 +199,7 @@ def test_cancel_keeps_what_is_shown(page: "Page") -> None:
     before, cancel = drawn(sheet(page, LEFT)), page.get_by_role("button", name="Cancel")
     assert cancel.is_disabled()
     slider(page, "steps").press("End")  # 250 of them
-    cancel.click(timeout=RUN_MS)
+    cancel.click(timeout=PATIENCE_MS)
     wait_until(page, lambda: said(page).startswith("cancelled"))
     ask(page, "gallery.wait()")
     assert drawn(sheet(page, LEFT)) == before
@@ -209,7 +210,7 @@ def test_export_writes_what_is_shown(page: "Page", store: Path) -> None:
     moved(page, lambda: drop_down(page, "class").select_option("7"), "class 7")
     page.get_by_role("button", name="Export").click()
     written = page.get_by_text("Written to").locator("code", has_text=re.compile(r"^gallery-.*\.json$"))
-    written.wait_for(timeout=RUN_MS)
+    written.wait_for(timeout=PATIENCE_MS)
     settings = store / "papermill_runs" / "smoke" / written.inner_text()
     assert json.loads(settings.read_text())["settings"]["label"] == 7
     assert settings.with_suffix(".png").exists()
