@@ -301,6 +301,10 @@ def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: fl
     paths.append(save(figure, folder / "representations_plane", facts | more, stamp=row.stamp))
 
     example = density_example()
-    more = {"item": "none", "points": {m: np.round(points, 4).tolist() for m, points in example.items()}}
+    more = {
+        "item": "none",
+        "runs": [],
+        "points": {m: np.round(points, 4).tolist() for m, points in example.items()},
+    }
     paths.append(save(density_figure(example), folder / "representations_density", more, stamp=row.stamp))
     return paths

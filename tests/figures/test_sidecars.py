@@ -180,7 +180,8 @@ def test_samples_of_both_runs_on_the_same_noise(toy: object, store: Path) -> Non
     paths = draw_from_weights("toy", folder=store / "all")
     assert {path.stem for path in paths} == {stem for section in SECTIONS for stem in section.kept}
     for path in paths:
-        if path.stem == "representations_density":  # an example, of no run
+        if path.stem == "representations_density":
+            assert read_sidecar(path)["runs"] == []  # an example
             continue
         steps = {(run["label"], run["step"]) for run in read_sidecar(path)["runs"]}
         assert steps == {("baseline", TOY.num_steps), ("infonce-l2", TOY.num_steps)}
