@@ -73,8 +73,7 @@ def places(page: "Page", scene: dict[str, Any], which: int) -> np.ndarray:
     low, high = np.array(plane["low"]), np.array(plane["high"])
     inside = EDGE + (np.array(plane["points"]) - low) / (high - low) * (SIZE - 2 * EDGE)
     inside[:, 1] = SIZE - inside[:, 1]
-    border = canvas.evaluate("canvas => canvas.clientLeft")
-    return np.array([box["x"], box["y"]]) + border + inside * ((box["width"] - 2 * border) / SIZE)
+    return np.array([box["x"], box["y"]]) + inside * (box["width"] / SIZE)
 
 
 def loneliest(points: np.ndarray) -> int:
