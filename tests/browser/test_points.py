@@ -118,6 +118,7 @@ def test_a_point_shows_its_image(page: "Page", scene: dict[str, Any]) -> None:
 
 
 def test_what_is_drawn_around_is_shown(page: "Page", scene: dict[str, Any]) -> None:
+    page.wait_for_timeout(2000)  # until pictures that come late no longer move the page
     points = places(page, scene, 0)
     middle = np.median(points, axis=0)
     away = np.abs(points - middle).max(1)
