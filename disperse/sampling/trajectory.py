@@ -81,7 +81,8 @@ def trajectory(
     shown = [states[pick] for pick in picks]
     sampler = _config(model, options)
     objective = build_objective(model.objective, config.num_classes)
-    times = [solver_times(objective, sampler)[pick] for pick in picks[:-1]]
+    every = solver_times(objective, sampler)
+    times = [every[pick] for pick in picks[:-1]]
     ends = [*_ends(model, objective, labels, sampler, shown[:-1], times, on_step), images]
     levels = (*(_level(objective, sampler, t) for t in times), 0.0)
     return Trajectory(torch.stack(shown), torch.stack(ends), levels)

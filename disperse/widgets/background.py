@@ -11,7 +11,7 @@ from .scenes import Cancelled, OnProgress
 class Newest:
     """Runs the newest of the jobs that it is given, in a thread of its own.
 
-    What ``started``, ``progress`` and ``done`` are told comes from that thread, and of the newest job alone:
+    What ``progress``, ``done`` and ``failed`` are told comes from that thread, and of the newest job alone:
     a job learns at its next sign of progress that it is no longer wanted.
     """
 

@@ -17,10 +17,9 @@ from ..data import ImageSet
 from ..experiments import paper
 from ..figures import COLORS, read_sidecar
 from ..figures.representations import TITLES, plane_limits
-from .sheet import sheet_png
+from .sheet import columns_of, sheet_png
 
 HERE = Path(__file__).parent
-COLUMNS = 10  # of the sheet that holds the images
 
 
 class Points(anywidget.AnyWidget):
@@ -71,7 +70,7 @@ def points_scene(plane: Path, images: ImageSet) -> dict[str, Any]:
         "palette": list(palette),
         "sprite": f"data:image/png;base64,{sheet}",
         "cell": images.shape[-1],
-        "columns": COLUMNS,
+        "columns": columns_of(len(images)),
     }
 
 

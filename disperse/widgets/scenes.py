@@ -81,16 +81,16 @@ class Scenes:
         specs = tuple(read_spec(find_run(run)) for run in settings.runs)
         if len({spec.objective.kind for spec in specs}) > 1:
             raise ConfigError("runs: expected two of one system, since they share a sampler")
-        ways = []
+        labels, ways = _labels(settings, specs[0]), []
         for number, run in enumerate(settings.runs):
 
             def progress(share: float, number: int = number) -> None:
                 on_progress((number + share) / len(settings.runs))
 
-            ways.append(self._way(settings.alone(run), progress))
-        return Scene(settings, specs, tuple(ways), self._labels(settings))
+            ways.append(self._way(settings.alone(run), labels, progress))
+        return Scene(settings, specs, tuple(ways), labels)
 
-    def _way(self, settings: GallerySettings, on_progress: OnProgress) -> Trajectory:
+    def _way(self, settings: GallerySettings, labels: Tensor, on_progress: OnProgress) -> Trajectory:
         with self.lock:
             if settings in self.kept:
                 self.kept.move_to_end(settings)
@@ -101,7 +101,7 @@ class Scenes:
             on_progress(min((step + 1) / calls, 1.0))
 
         way = trajectory(
-            loaded(find_run(run), settings.step, settings.weights), settings.seeds, self._labels(settings),
+            loaded(find_run(run), settings.step, settings.weights), settings.seeds, labels,
             num_frames=FRAMES, on_step=told, solver=settings.solver, num_steps=settings.num_steps,
             guidance=settings.guidance, guidance_interval=settings.guidance_interval,
         )  # fmt: skip
@@ -111,10 +111,10 @@ class Scenes:
                 self.kept.popitem(last=False)
         return way
 
-    def _labels(self, settings: GallerySettings) -> Tensor:
-        spec, seeds = read_spec(find_run(settings.runs[0])), torch.tensor(settings.seeds)
-        classes = num_classes(spec)
-        return seeds % classes if settings.label is None else torch.full_like(seeds, settings.label)
+
+def _labels(settings: GallerySettings, spec: RunSpec) -> Tensor:
+    seeds = torch.tensor(settings.seeds)
+    return seeds % num_classes(spec) if settings.label is None else torch.full_like(seeds, settings.label)
 
 
 def _size(way: Trajectory) -> int:

@@ -120,9 +120,9 @@ def test_several_runs_share_the_panels() -> None:
     assert ax.get_ylim()[0] < -9
 
 
-def test_a_widget_shows_curves_and_samples_and_leaves_the_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Pictures that a notebook would have been shown, in order."""
     shown: list[Any] = []
 
     class Handle:
@@ -134,6 +134,10 @@ def test_a_widget_shows_curves_and_samples_and_leaves_the_numbers(
         return Handle()
 
     monkeypatch.setattr("disperse.widgets.live.display", display)
+    return shown
+
+
+def test_a_widget_shows_curves_and_samples_and_leaves_the_numbers(tmp_path: Path, shown: list[Any]) -> None:
     spec = SPEC.replace(num_steps=40)
     train(spec, tmp_path / "plain", progress=False)
     live = LiveCurves(spec, folder=tmp_path / "watched", interval_s=0)
@@ -148,20 +152,7 @@ def test_a_widget_shows_curves_and_samples_and_leaves_the_numbers(
     assert "seeds 0–" in live.caption
 
 
-def test_the_last_picture_shows_the_end_however_soon_it_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown: list[Any] = []
-
-    class Handle:
-        def update(self, picture: Any) -> None:
-            shown.append(picture)
-
-    def display(picture: Any, **_: Any) -> Handle:
-        shown.append(picture)
-        return Handle()
-
-    monkeypatch.setattr("disperse.widgets.live.display", display)
+def test_the_last_picture_shows_the_end_however_soon_it_comes(tmp_path: Path, shown: list[Any]) -> None:
     spec = SPEC.replace(num_steps=45)
     train(spec, tmp_path, progress=False, on_log=LiveCurves(spec, interval_s=1e6))
     assert len(shown) == 2
