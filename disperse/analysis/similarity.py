@@ -119,16 +119,16 @@ def compare(
     if n < 8:
         raise ConfigError(f"features: expected at least 8 rows for an interval, got {n}")
 
+    near: tuple[_Near, ...] = ()  # of CKNNA alone
     if measure == "cknna":
-        _checked_neighbours(neighbours, n)
-    first, second = _Near(k, neighbours), _Near(m, neighbours)
+        near = _Near(k, _checked_neighbours(neighbours, n)), _Near(m, neighbours)
 
     def half(rows: Array) -> float:
         pair = k[np.ix_(rows, rows)], m[np.ix_(rows, rows)]
         return _cka(*pair) if measure == "cka" else _cknna(*pair, max(2, round(neighbours * len(rows) / n)))
 
     def permuted(order: Array) -> float:
-        return _cka(k, m[np.ix_(order, order)]) if measure == "cka" else first.cknna(second, order)
+        return near[0].cknna(near[1], order) if near else _cka(k, m[np.ix_(order, order)])
 
     value = permuted(np.arange(n))
     null = [permuted(stream("permuted rows", seed, i).permutation(n)) for i in range(repeats)]
@@ -174,7 +174,7 @@ class _Near:
 
     def __init__(self, kernel: Array, neighbours: int):
         self.kernel = kernel
-        self.near = nearest_others(kernel, min(neighbours, len(kernel) - 1))
+        self.near = nearest_others(kernel, neighbours)
         self.rows, self.columns = np.nonzero(self.near)
         self.own = self._hsic(self, np.arange(len(kernel)))
 
