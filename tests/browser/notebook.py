@@ -17,7 +17,7 @@ from disperse.training import home
 from ..conftest import REPOSITORY
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Route
+    from playwright.sync_api import BrowserContext, ConsoleMessage, FloatRect, Locator, Page, Route
 
 SIZE = {"width": 1280, "height": 900}
 READY_MS = 60_000
@@ -172,6 +172,19 @@ def drop_down(page: "Page", label: str) -> "Locator":
 def pixels(locator: "Locator") -> np.ndarray:
     """What the screen shows there, (height, width, 3), 0 to 255."""
     return np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("RGB"))
+
+
+def place_at_rest(locator: "Locator", timeout_s: float = 30) -> "FloatRect":
+    """Scroll there, and wait until nothing that comes late (pictures, formulas) moves it any more; its place."""
+    until = time.monotonic() + timeout_s
+    last, since = None, time.monotonic()
+    while last is None or time.monotonic() - since < 1:
+        locator.scroll_into_view_if_needed()
+        if (now := locator.bounding_box()) != last:
+            last, since = now, time.monotonic()
+        assert time.monotonic() < until, f"still moves after {timeout_s} s"
+        locator.page.wait_for_timeout(50)
+    return last
 
 
 def wait_for_change(locator: "Locator", before: np.ndarray, timeout_s: float = 30) -> np.ndarray:

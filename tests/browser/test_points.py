@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from .conftest import logged_in
-from .notebook import SCREENSHOTS, ask, open_notebook, run_all, screenshot, watch
+from .notebook import SCREENSHOTS, ask, open_notebook, place_at_rest, run_all, screenshot, watch
 from .server import Server
 from .sheets import wait_until
 
@@ -68,8 +68,7 @@ def python_has(page: "Page", name: str, value: object) -> None:
 def places(page: "Page", scene: dict[str, Any], which: int) -> np.ndarray:
     """Of each point of a plane where it is on the screen, (n, 2)."""
     canvas = page.locator(".disperse-planes canvas").nth(which)
-    canvas.scroll_into_view_if_needed()
-    box, plane = canvas.bounding_box(), scene["planes"][which]
+    box, plane = place_at_rest(canvas), scene["planes"][which]
     low, high = np.array(plane["low"]), np.array(plane["high"])
     inside = EDGE + (np.array(plane["points"]) - low) / (high - low) * (SIZE - 2 * EDGE)
     inside[:, 1] = SIZE - inside[:, 1]
@@ -118,7 +117,6 @@ def test_a_point_shows_its_image(page: "Page", scene: dict[str, Any]) -> None:
 
 
 def test_what_is_drawn_around_is_shown(page: "Page", scene: dict[str, Any]) -> None:
-    page.wait_for_timeout(2000)  # until pictures that come late no longer move the page
     points = places(page, scene, 0)
     middle = np.median(points, axis=0)
     away = np.abs(points - middle).max(1)
