@@ -200,6 +200,7 @@ def test_links_of_the_readme_lead_somewhere() -> None:
         "CONTRIBUTING.md",
         "figures/README.md",
         "docs/plug-in.md",
+        "docs/running.md",
         "docs/verified.md",
         "papermill_runs/README.md",
     ):

@@ -49,20 +49,35 @@ def verdicts_markdown(found: list[Verdict], notebooks: str) -> str:
         found: of ``verdicts``.
         notebooks: path from the table's file to the folder of notebooks.
     """
-    columns = ("claim of the paper", "paper", "ours: the changes compared", "seeds", "verdict at this scale",
-               "decided by")  # fmt: skip
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    columns = ("claim of the paper", "paper", "ours: the changes compared", "seeds", "verdict at this scale")
+    judged = [verdict.judgement for verdict in found]
+    lines = [_in_one_sentence(judged) + "\n"] if found else []
+    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for verdict in found:
         judgement = verdict.judgement
         number = judgement.claim.number
         there = [part for part in judgement.claim.parts if part.values]
         link = f"[`{verdict.notebook}`]({notebooks}/{verdict.notebook}.ipynb)"
+        why = f": {tables.deciding(judgement)}" if judgement.deciding else ""
         lines.append(
             f"| {number}. {paper.CLAIMS[number]} {link} | {paper.CLAIMED[number]} | {_ours(there)} | "
-            f"{judgement.seeds} | **{judgement.said}** | {tables.deciding(judgement)} |"
+            f"{judgement.seeds} | **{judgement.said}**{why} |"
         )
-    judged = [verdict.judgement for verdict in found]
     return "\n".join(lines) + f"\n\n{tables.not_tested(judged)}\n"
+
+
+def _in_one_sentence(judged: list[Judgement]) -> str:
+    """How many claims got which verdict, and what the paper's own setting did."""
+    counted = ", ".join(
+        f"{verdict} {sum(each.verdict == verdict for each in judged)}"
+        for verdict in ("agrees", "disagrees", "can't tell")
+    )
+    told = f"At this scale, of {len(judged)} claims of the paper: {counted}."
+    own = [part for each in judged for part in each.claim.parts if part.label == "infonce-l2 / baseline"]
+    if not own or not own[0].values:
+        return told
+    change = tables.percent_interval(own[0].estimate)
+    return f"{told} The paper's own setting against the baseline: {change}, n = {len(own[0].values)} seeds."
 
 
 def _ours(parts: list[Part]) -> str:
