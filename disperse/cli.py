@@ -269,13 +269,12 @@ def _report(options: argparse.Namespace) -> None:
 
 def _gallery(options: argparse.Namespace) -> None:
     _check_extra("anywidget", "ipywidgets", *([] if options.settings else ["voila"]))
-    from .experiments import home
     from .widgets import read_settings, remake, serve
 
     if options.settings is None:
         serve(options.profile, seed=options.seed, port=options.port, browser=not options.no_browser)
         return
-    for path in remake(read_settings(options.settings), options.out or home() / "build" / "gallery").values():
+    for path in remake(read_settings(options.settings), options.out).values():
         print(path)
 
 

@@ -1,7 +1,7 @@
 """Floating-point operations of training and of evaluating a run, in closed form."""
 
 from ..evaluation import Protocol
-from ..models import model_config
+from ..models import config_of
 from ..models.flops import forward_macs, train_flops
 from ..spec import RunSpec
 
@@ -16,11 +16,11 @@ def training_operations(spec: RunSpec, num_steps: int) -> float:
     """Of so many steps of a run."""
     factor = MEANFLOW_FACTOR if spec.objective.kind == "meanflow" else 1.0
     factor += SECOND_VIEW * any(term.kind != "dispersive" for term in spec.regularizers)
-    return factor * train_flops(model_config(spec.model, **spec.overrides)) * spec.batch_size * num_steps
+    return factor * train_flops(config_of(spec)) * spec.batch_size * num_steps
 
 
 def evaluation_operations(spec: RunSpec, protocol: Protocol) -> float:
     """Of one evaluation: the network's calls in sampling; guidance doubles them."""
     calls = protocol.sampler.nfe or ADAPTIVE_NFE
     passes = protocol.num_samples * (1 if protocol.guidance == 1 else 2) + 2 * protocol.guided_samples
-    return 2 * forward_macs(model_config(spec.model, **spec.overrides)) * calls * passes
+    return 2 * forward_macs(config_of(spec)) * calls * passes

@@ -5,7 +5,7 @@ An estimate to plan with, no measurement: operations of the network over an assu
 
 from dataclasses import dataclass
 
-from ..models import model_config
+from ..models import config_of
 from ..models.flops import num_parameters
 from ..spec import RunSpec
 from .operations import evaluation_operations, training_operations
@@ -46,7 +46,7 @@ def resources(row: Profile, spec: RunSpec) -> Resources:
 
     Activations: ``34 b T D`` bytes a block in half precision with fused attention, none recomputed.
     """
-    config = model_config(spec.model, **spec.overrides)
+    config = config_of(spec)
     gpus = max(row.gpus, 1)
     train = training_operations(spec, spec.num_steps)
     protocol = row.protocol_of(spec.objective.kind)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from ..models import model_config
+from ..models import config_of
 from ..models.flops import num_parameters
 from ..spec import RunSpec
 from . import paper
@@ -90,7 +90,7 @@ def _size_changes(pool: list[Record], cells: list[Cell], row: Profile) -> dict[s
 
 def parameters(spec: RunSpec) -> int:
     """Parameters of a run's network."""
-    return num_parameters(model_config(spec.model, **spec.overrides))
+    return num_parameters(config_of(spec))
 
 
 def norms_claims(pool: list[Record], cells: list[Cell], row: Profile, level: float = 0.5) -> list[Claim]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..experiments import home, item, profile
-from ..models import model_config
+from ..models import config_of
 from .curated import draw_curated, draw_pairs, other_baseline
 from .nearest import draw_nearest
 from .representations import draw_representations
@@ -28,7 +28,7 @@ def draw_from_weights(profile_name: str, *, folder: Path | None = None, seed: in
     row = profile(profile_name)
     folder = home() / "figures" / profile_name if folder is None else folder
     cells = item("pair", profile_name, (seed,))
-    classes = model_config(row.model, **row.overrides).num_classes
+    classes = config_of(cells[0].spec).num_classes
     drawn = [draw_from(cell, row, max(SHOWN, CANDIDATES * classes)) for cell in cells]
     return [
         draw_grids(drawn, row, folder / "samples", num=SHOWN),

@@ -25,7 +25,7 @@ from ..regularizers import block_indices
 from ..rng import normal
 from ..training import load_model
 from .facts import plain
-from .theme import COLORS, new_figure, save, theme
+from .theme import COLORS, class_colors, new_figure, save, theme
 
 # Attribute of ``Geometry`` → title and format of its numbers.
 GEOMETRY = {
@@ -173,7 +173,7 @@ def plane_figure(
     """
     figure, axes = new_figure(11, 7, columns=len(coordinates), rows=len(names))
     grid = axes.reshape(len(names), len(coordinates))
-    palette = sns.color_palette("husl", int(labels.max()) + 1)
+    palette = class_colors(int(labels.max()) + 1)
     for column, (method, points) in enumerate(coordinates.items()):
         low, high = plane_limits(points)  # of both models, since they were fitted together
         within = np.clip(points, low, high)

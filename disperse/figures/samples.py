@@ -14,7 +14,7 @@ from ..evaluation import Estimate, classify, proportion
 from ..experiments import home, item, paper, profile, run_folder
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
-from ..models import model_config
+from ..models import config_of
 from ..sampling import sample
 from ..spec import RunSpec
 from ..training import load_model
@@ -59,7 +59,7 @@ class Drawn:
     @property
     def num_classes(self) -> int:
         """That the model knows."""
-        return model_config(self.spec.model, **self.spec.overrides).num_classes
+        return config_of(self.spec).num_classes
 
     def agreement(self, seeds: Sequence[int]) -> Estimate:
         """Share of these samples in which the classifier sees the class asked for."""

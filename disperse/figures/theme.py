@@ -38,6 +38,11 @@ MARKERS = {label: "s" if label.startswith("baseline") else "o" if "l2" in label 
 ACCENT = "#d55e00"
 
 
+def class_colors(count: int) -> list[str]:
+    """A colour for each class: too many to tell apart by colour alone, so numbers or images go with them."""
+    return list(sns.color_palette("husl", count).as_hex())
+
+
 def theme() -> None:
     """Set the look of every figure; call once before drawing."""
     sns.set_theme(context="notebook", style="ticks", palette=list(COLORS.values()))

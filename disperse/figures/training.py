@@ -11,7 +11,7 @@ from torch import Tensor
 from ..experiments import paper
 from ..losses import bounds
 from ..losses.dispersive import Bounds
-from ..models import model_config
+from ..models import config_of
 from ..spec import DispersiveSpec, RunSpec
 from .samples import tile
 from .theme import COLORS, floor_line, log_axis, new_figure
@@ -21,7 +21,7 @@ STYLES = ("-", "--", ":", "-.")  # of the first, second... term of a run
 
 def term_bounds(spec: RunSpec) -> dict[int, Bounds]:
     """Floor and ceiling of each dispersive term of a run, by its number; from the spec and shapes alone."""
-    config = model_config(spec.model, **spec.overrides)
+    config = config_of(spec)
     found = {}
     for number, term in enumerate(spec.regularizers):
         if isinstance(term, DispersiveSpec):

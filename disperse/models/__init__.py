@@ -1,6 +1,6 @@
 """One backbone for every system, and the table of its published sizes."""
 
-from .presets import MODELS, Preset, build_model, from_config, model_config, preset
+from .presets import MODELS, Preset, build_model, config_of, from_config, model_config, preset
 from .transformer import DiffusionTransformer, Output, TransformerConfig
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Preset",
     "TransformerConfig",
     "build_model",
+    "config_of",
     "from_config",
     "model_config",
     "preset",

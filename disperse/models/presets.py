@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from ..errors import ConfigError, unknown
 from ..rng import check_seed
-from ..spec import DiTSpec, MeanFlowSpec, SiTSpec
+from ..spec import DiTSpec, MeanFlowSpec, RunSpec, SiTSpec
 from .transformer import DiffusionTransformer, TransformerConfig
 
 
@@ -157,6 +157,11 @@ def model_config(name: str, **overrides: int | bool) -> TransformerConfig:
             field = ".".join(str(part) for part in first["loc"])
             message = f"{field} = {first['input']!r}: {message[0].lower()}{message[1:]}"
         raise ConfigError(f"model {name}: {message}") from None
+
+
+def config_of(spec: RunSpec) -> TransformerConfig:
+    """Configuration of a run's model; errors as of ``model_config``."""
+    return model_config(spec.model, **spec.overrides)
 
 
 def build_model(

@@ -8,7 +8,7 @@ import torch
 
 from .. import atomic
 from ..errors import CheckpointError, ConfigError, DataError, StorageError
-from ..models import DiffusionTransformer, from_config, model_config
+from ..models import DiffusionTransformer, config_of, from_config
 from ..spec import RunSpec
 from . import checkpoint as checkpoints
 from .state import load_strictly
@@ -141,7 +141,7 @@ def load_weights(
         raise CheckpointError(
             f'weights = "{weights}": the run keeps "raw" and {", ".join(map(repr, spec.ema))}'
         )
-    model = from_config(model_config(spec.model, **spec.overrides), objective=spec.objective)
+    model = from_config(config_of(spec), objective=spec.objective)
     load_strictly(model, saved.tensors[part])
     return model.to(device).eval().requires_grad_(False)
 

@@ -29,7 +29,7 @@ class TrainState:
     @classmethod
     def initial(cls, spec: RunSpec, device: torch.device) -> "TrainState":
         """State before the first step: a pure function of the spec."""
-        config = models.model_config(spec.model, **spec.overrides)
+        config = models.config_of(spec)
         model = models.from_config(config, seed=spec.seed, device=device, objective=spec.objective)
         regularizers = [build_regularizer(term, config.depth) for term in spec.regularizers]
         settings = spec.optimizer

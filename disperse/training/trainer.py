@@ -18,7 +18,7 @@ from .. import atomic, distributed
 from ..data import ImageSet, LatentSet, batch_indices, load_data
 from ..device import autocast
 from ..errors import ConfigError, DataError, Interrupted, NonFiniteError, StorageError
-from ..models import TransformerConfig, model_config
+from ..models import TransformerConfig, config_of
 from ..objectives import ForwardPass, View, build_objective
 from ..objectives.base import Network
 from ..regularizers import block_indices
@@ -68,7 +68,7 @@ def train(
     with distributed.together():
         if len(set(contents)) > 1:  # each rank would train on a part of another batch
             raise DataError(f"data = {spec.data}: the ranks found {contents}; give all the same images")
-        _check_fit(spec, data, model_config(spec.model, **spec.overrides))
+        _check_fit(spec, data, config_of(spec))
         state = TrainState.initial(spec, distributed.rank_device(spec.device))
     with contextlib.ExitStack() as stack:
         received = stack.enter_context(_deferred_signals())

@@ -8,12 +8,13 @@ import ipywidgets as w
 
 from ..errors import ConfigError, StorageError
 from ..experiments import paper
+from ..models import config_of
 from ..sampling import SamplerConfig
 from ..sampling.config import FAMILIES
 from ..spec import RunSpec
 from ..training import read_spec
 from ..training.checkpoint import saved_steps
-from .scenes import FRAMES, num_classes
+from .scenes import FRAMES
 from .settings import GallerySettings
 
 # Steps that are offered, where the solver can take so many.
@@ -184,7 +185,7 @@ class Controls:
         _options(self.step, steps, self.step.value, steps[-1])
         averages = self._averages(left, right)
         _options(self.weights, averages, self.weights.value, averages[0])
-        classes = [(str(label), label) for label in range(num_classes(self.specs[left]))]
+        classes = [(str(label), label) for label in range(config_of(self.specs[left]).num_classes)]
         _options(self.label, [(IN_TURN, EVERY), *classes], self.label.value, EVERY)
         solvers = list(FAMILIES[self.specs[left].objective.kind])
         if solvers != list(self.solver.options):  # another system: what it is usually sampled by

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from .. import atomic
-from ..experiments import paper
+from ..experiments import home, paper
 from ..figures import gallery_figure, save
 from .scenes import Scene, Scenes
 from .settings import GallerySettings
 from .sheet import difference_png, sheet_png
 
 TEMPLATE = Path(__file__).parent / "gallery.html"
+
+
+def exports() -> Path:
+    """Where what a gallery makes goes, if nothing else is said."""
+    return home() / "build" / "gallery"
 
 
 def command(settings_file: str) -> str:
@@ -34,7 +39,7 @@ def export(scene: Scene, folder: Path, stem: str | None = None, *, stamp: str = 
         scene: to be kept.
         folder: where to.
         stem: name of the files; one of the settings by default.
-        stamp: printed across the picture.
+        stamp: printed across the picture, and in the heading of the page.
 
     Returns:
         ``picture``, ``settings`` (its sidecar, which holds the exact settings) and ``page``.
@@ -54,22 +59,22 @@ def export(scene: Scene, folder: Path, stem: str | None = None, *, stamp: str = 
     figure = gallery_figure(scene.images(), names, scene.settings.describe())
     picture = save(figure, folder / stem, facts, stamp=stamp)
     page = folder / f"{stem}.html"
-    atomic.write_text(page, gallery_html(scene, command(f"{stem}.json")))
+    atomic.write_text(page, gallery_html(scene, command(f"{stem}.json"), stamp))
     return {"picture": picture, "settings": picture.with_suffix(".json"), "page": page}
 
 
-def remake(settings: GallerySettings, folder: Path) -> dict[str, Path]:
+def remake(settings: GallerySettings, folder: Path | None = None) -> dict[str, Path]:
     """Sample again what exported settings say, and write the same files; see ``export``.
 
     Raises:
         StorageError, CheckpointError: a run or its checkpoint isn't here.
         ConfigError: the settings don't fit the runs.
     """
-    return export(Scenes().make(settings), folder)
+    return export(Scenes().make(settings), folder or exports())
 
 
-def gallery_html(scene: Scene, how: str) -> str:
-    """One page with every frame in it, and a slider over them."""
+def gallery_html(scene: Scene, how: str, stamp: str = "") -> str:
+    """One page with every frame in it, and a slider over them; ``stamp`` stands in its heading."""
     views = {
         name: [[_url(png) for png in _sheets(scene, frame, ends=ends)] for frame in range(scene.num_frames)]
         for name, ends in (("states", False), ("ends", True))
@@ -82,6 +87,7 @@ def gallery_html(scene: Scene, how: str) -> str:
         data=json.dumps(data).replace("</", "<\\/"),
         caption=html.escape(scene.settings.describe()),
         command=html.escape(how),
+        stamp=html.escape(stamp and f"{stamp} · "),
         last=scene.num_frames - 1,
     )
 

@@ -12,7 +12,7 @@ from ..experiments import home, paper
 from ..figures.theme import COLORS
 from .background import Newest
 from .controls import STYLE, WIDTH, Controls
-from .export import command, export, gallery_stem
+from .export import command, export, exports, gallery_stem
 from .picture import Sheet
 from .scenes import Scene, Scenes, nearest_training_images
 from .settings import GallerySettings
@@ -48,7 +48,7 @@ class Gallery(w.VBox):
         folder: Path | None = None,
         stamp: str = "",
     ):
-        self.folder, self.stamp = folder or home() / "build" / "gallery", stamp
+        self.folder, self.stamp = folder or exports(), stamp
         self.scenes, self.newest = Scenes(), Newest()
         self.scene: Scene | None = None
         self.quiet = False

@@ -53,11 +53,16 @@ function render({ model, el }) {
     ]);
     const view = { canvas, places, scale };
     canvas.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "touch") { // a finger taps, and scrolls; only mouse and pen draw
+        hover(view, at(view, event), event);
+        return;
+      }
       lasso = { view, path: [at(view, event)] };
       canvas.setPointerCapture(event.pointerId);
       event.preventDefault();
     });
     canvas.addEventListener("pointermove", (event) => {
+      if (event.pointerType === "touch") return;
       const place = at(view, event);
       if (lasso && lasso.view === view) {
         lasso.path.push(place);
@@ -73,7 +78,11 @@ function render({ model, el }) {
       choose(path.length < 3 ? [] : places.flatMap((place, i) => (inside(place, path) ? [i] : [])));
     });
     canvas.addEventListener("pointercancel", () => { lasso = null; views.forEach(paint); });
-    canvas.addEventListener("pointerleave", () => { point(-1); tip.hidden = true; });
+    canvas.addEventListener("pointerleave", (event) => {
+      if (event.pointerType === "touch") return; // the image of a tap stays until the next
+      point(-1);
+      tip.hidden = true;
+    });
     return view;
   });
 
@@ -133,7 +142,7 @@ function render({ model, el }) {
     const more = chosen.length > MOST ? ` (the first ${MOST} are shown)` : "";
     note.textContent = chosen.length
       ? `${chosen.length} images${more}: ${classes}`
-      : "Hover over a point to see its image, marked in every plane; draw around some points to see them all.";
+      : "Hover over a point, or tap it, to see its image, marked in every plane; draw around some points to see them all.";
     views.forEach(paint);
   }
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import anywidget
 import numpy as np
-import seaborn as sns
 import traitlets
 
 from .. import atomic
@@ -17,6 +16,7 @@ from ..data import ImageSet
 from ..experiments import paper
 from ..figures import COLORS, read_sidecar
 from ..figures.representations import TITLES, plane_limits
+from ..figures.theme import class_colors
 from .sheet import columns_of, sheet_png
 
 HERE = Path(__file__).parent
@@ -47,7 +47,6 @@ def points_scene(plane: Path, images: ImageSet) -> dict[str, Any]:
         images: that its features are of, in order.
     """
     facts = read_sidecar(plane)
-    palette = sns.color_palette("husl", max(facts["labels"]) + 1).as_hex()
     planes = []
     for number, run in enumerate(facts["runs"]):
         for method, models in facts["coordinates"].items():
@@ -67,7 +66,7 @@ def points_scene(plane: Path, images: ImageSet) -> dict[str, Any]:
         "caption": f"{what} at noise level {facts['level']:g}; {whose}. One fit projects all models.",
         "planes": planes,
         "labels": facts["labels"],
-        "palette": list(palette),
+        "palette": class_colors(max(facts["labels"]) + 1),
         "sprite": f"data:image/png;base64,{sheet}",
         "cell": images.shape[-1],
         "columns": columns_of(len(images)),

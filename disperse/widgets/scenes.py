@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data import ImageSet, load_data
 from ..errors import ConfigError, DisperseError
 from ..experiments import find_run
-from ..models import DiffusionTransformer, model_config
+from ..models import DiffusionTransformer, config_of
 from ..sampling import Trajectory, trajectory
 from ..spec import RunSpec
 from ..training import load_weights, read_spec
@@ -21,6 +21,7 @@ from .settings import GallerySettings
 
 FRAMES = 13  # of a trajectory: as many as one can tell apart
 ROOM = 64 * 2**20  # bytes of kept trajectories
+ROWS = 4096  # training images that are compared at once
 OnProgress = Callable[[float], None]
 
 
@@ -114,16 +115,15 @@ class Scenes:
 
 def _labels(settings: GallerySettings, spec: RunSpec) -> Tensor:
     seeds = torch.tensor(settings.seeds)
-    return seeds % num_classes(spec) if settings.label is None else torch.full_like(seeds, settings.label)
+    return (
+        seeds % config_of(spec).num_classes
+        if settings.label is None
+        else torch.full_like(seeds, settings.label)
+    )
 
 
 def _size(way: Trajectory) -> int:
     return way.states.nbytes + way.ends.nbytes
-
-
-def num_classes(spec: RunSpec) -> int:
-    """That the model of a run knows."""
-    return model_config(spec.model, **spec.overrides).num_classes
 
 
 @functools.lru_cache(maxsize=8)
@@ -157,7 +157,10 @@ def nearest_training_images(image: Tensor, data: str, num: int = 5) -> tuple[Ten
         Images (num, c, h, w), labels (num,), and root mean square differences of the pixels, nearest first.
     """
     found = training_images(data)
-    images = found.read(slice(None))
-    difference = (images - image.clamp(-1, 1)).flatten(1).square().mean(1).sqrt()
+    parts = [  # a large set is bytes: never all of it as floats
+        (found.read(slice(start, start + ROWS)) - image.clamp(-1, 1)).flatten(1).square().mean(1).sqrt()
+        for start in range(0, len(found), ROWS)
+    ]
+    difference = torch.cat(parts)
     order = difference.argsort(stable=True)[:num]
-    return images[order], found.labels[order], difference[order].tolist()
+    return found.read(order), found.labels[order], difference[order].tolist()

@@ -8,6 +8,7 @@ from ..errors import ConfigError, RunFailedError, StorageError, check_count
 from ..experiments import home, item, profile, run_folder
 from ..experiments.store import is_complete
 from ..reproduce import with_parameters
+from .export import exports
 
 NOTEBOOK = "02_gallery"
 
@@ -34,7 +35,7 @@ def serve(profile_name: str, *, seed: int = 0, port: int = 8866, browser: bool =
                 f"{run_folder(cell.spec)}: not trained here; train it with "
                 f"disperse run --profile {profile_name} --item pair --label {cell.label} --seed {seed}"
             )
-    page = with_parameters(NOTEBOOK, {"profile": profile_name, "seed": seed}, home() / "build" / "gallery")
+    page = with_parameters(NOTEBOOK, {"profile": profile_name, "seed": seed}, exports())
     server = [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.log_level=ERROR"]
     print(f"http://localhost:{port}/  (Ctrl-C ends it)", flush=True)
     try:

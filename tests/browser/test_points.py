@@ -147,3 +147,30 @@ def test_what_is_drawn_around_is_shown(page: "Page", scene: dict[str, Any]) -> N
     wait_until(page, lambda: strip.count() == 0)
     python_has(page, "selected", [])
     assert "draw around" in note.inner_text()
+
+
+def test_a_finger_taps_and_scrolls(
+    lab: tuple["Page", list[str]], scene: dict[str, Any], chromium: "Browser", store: Path
+) -> None:
+    url = (store / "papermill_runs" / "smoke" / "representations_points.html").as_uri()
+    with chromium.new_context(viewport={"width": 390, "height": 700}, has_touch=True) as context:
+        page = context.new_page()
+        page.goto(url)
+        points = places(page, scene, 0)
+        index = loneliest(points)
+        page.touchscreen.tap(*points[index])
+        tip = page.locator(".disperse-tip")
+        tip.wait_for()
+        np.testing.assert_array_equal(shown(tip, scene["cell"]), image_of(scene, index))
+        assert page.locator(".disperse-strip canvas").count() == 0
+        finger, before = context.new_cdp_session(page), page.evaluate("scrollY")
+        x, y = points[index]
+        for kind, up in [
+            ("touchStart", 0),
+            *(("touchMove", 20 * k) for k in range(1, 11)),
+            ("touchEnd", None),
+        ]:
+            touched = [] if up is None else [{"x": x, "y": y - up}]
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
+            page.wait_for_timeout(30)
+        wait_until(page, lambda: page.evaluate("scrollY") >= before + 100)

@@ -14,6 +14,7 @@ from PIL import Image
 from disperse import cli
 from disperse.errors import ConfigError, StorageError
 from disperse.widgets import Gallery, read_settings, remake, serve
+from disperse.widgets.export import gallery_html
 from disperse.widgets.gallery import INVITATION
 
 
@@ -172,6 +173,8 @@ def test_export_makes_the_same_files_again(gallery: Gallery, tmp_path: Path) -> 
     page = settings.with_suffix(".html").read_text()
     assert "src=" not in page.split("<script>")[0]  # nothing is fetched
     assert page.count("data:image/png;base64") == 2 * 6 * 3  # state and end, six frames, three sheets
+    assert "<h1>Samples from" in page
+    assert "<h1>SMOKE · Samples from" in gallery_html(gallery.scene, "how", stamp="SMOKE")
     again = remake(read_settings(settings), tmp_path / "again")
     assert again["page"].read_text() == page
     facts, fresh = (json.loads(path.read_text()) for path in (settings, again["settings"]))

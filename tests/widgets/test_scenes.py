@@ -1,6 +1,7 @@
 """Samples for a gallery: the same noise, kept while there is room, interruptible."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,13 +90,21 @@ def test_the_nearest_of_a_training_image_is_itself() -> None:
     assert 0 < differences[1] < 2
 
 
-def test_a_newer_job_cancels_the_one_before() -> None:
-    newest, running, told = Newest(), threading.Event(), []
+def endless_job() -> tuple[threading.Event, Callable[[Callable[[float], None]], None]]:
+    """A job that ends only when it is cancelled, and what says that it runs."""
+    running = threading.Event()
 
-    def endless(progress: object) -> None:
+    def job(progress: Callable[[float], None]) -> None:
         running.set()
         while True:
-            progress(0.5)  # type: ignore[operator]
+            progress(0.5)
+
+    return running, job
+
+
+def test_a_newer_job_cancels_the_one_before() -> None:
+    newest, told = Newest(), []
+    running, endless = endless_job()
 
     def start(job: object, name: str) -> None:
         newest.start(
@@ -111,12 +120,8 @@ def test_a_newer_job_cancels_the_one_before() -> None:
 
 
 def test_a_cancelled_job_says_nothing_and_a_failed_one_why() -> None:
-    newest, running, told = Newest(), threading.Event(), []
-
-    def endless(progress: object) -> None:
-        running.set()
-        while True:
-            progress(0.5)  # type: ignore[operator]
+    newest, told = Newest(), []
+    running, endless = endless_job()
 
     def fails(progress: object) -> None:
         raise ValueError("no")
