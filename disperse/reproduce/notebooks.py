@@ -29,7 +29,7 @@ from ..experiments import profile as check_profile
 from ..experiments.store import commit, device_name
 from ..training import home
 
-TOKEN = "DISPERSE_NOTEBOOK_TOKEN"
+TOKEN, OUTPUT = "DISPERSE_NOTEBOOK_TOKEN", "DISPERSE_OUTPUT"
 
 
 def notebook_names() -> list[str]:
@@ -63,8 +63,8 @@ def notebook_path(name: str) -> Path:
 
 
 def output_folder(profile: str) -> Path:
-    """Where executed notebooks of a profile and their figures go."""
-    return home() / "papermill_runs" / profile
+    """Where executed notebooks of a profile and their figures go, or ``$DISPERSE_OUTPUT``."""
+    return Path(os.environ.get(OUTPUT) or home() / "papermill_runs" / profile)
 
 
 def finish(name: str, profile: str, **outputs: Any) -> None:

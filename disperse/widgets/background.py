@@ -12,7 +12,8 @@ class Newest:
     """Runs the newest of the jobs that it is given, in a thread of its own.
 
     What ``progress``, ``done`` and ``failed`` are told comes from that thread, and of the newest job alone:
-    a job learns at its next sign of progress that it is no longer wanted.
+    a job learns at its next sign of progress that it is no longer wanted. They are called under ``lock``;
+    whoever holds it is not interrupted by them, and hears nothing more of a job that it cancels.
     """
 
     def __init__(self) -> None:
@@ -54,9 +55,10 @@ class Newest:
         failed: Callable[[Exception], None],
     ) -> None:
         def told(share: float) -> None:
-            if self.wanted is not mine:
-                raise Cancelled("cancelled")
-            progress(share)
+            with self.lock:  # or a job that was cancelled just now could still be heard
+                if self.wanted is not mine:
+                    raise Cancelled("cancelled")
+                progress(share)
 
         try:
             told(0.0)

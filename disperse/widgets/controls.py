@@ -1,10 +1,12 @@
 """Everything that can be chosen about samples, and what can be chosen together."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as w
+from traitlets import TraitError
 
 from ..errors import ConfigError, StorageError
 from ..experiments import paper
@@ -38,21 +40,21 @@ class Controls:
 
     def __init__(self, runs: Sequence[Path], on_wish: Callable[[], None]):
         self.saved: dict[str, list[int]] = {}
-        self.specs: dict[str, RunSpec] = {}
+        self.runs: dict[str, tuple[Path, RunSpec]] = {}
         self.problems: list[str] = []
         for path in runs:
             steps = saved_steps(path / "checkpoints")
             try:
                 if steps:
-                    self.specs[path.name], self.saved[path.name] = read_spec(path), steps
-            except StorageError as error:  # one damaged run must not hide the others
+                    self.runs[path.name], self.saved[path.name] = (path, read_spec(path)), steps
+            except (StorageError, ConfigError) as error:  # a damaged or older run must not hide the others
                 self.problems.append(str(error))
-        if not self.specs:
+        if not self.runs:
             raise ConfigError(
                 "gallery: no run with a checkpoint; train one: disperse train --variant infonce-l2"
             )
         self.on_wish, self.quiet = on_wish, False
-        named = [(run_title(spec), run) for run, spec in self.specs.items()]
+        named = [(run_title(spec), run) for run, (_, spec) in self.runs.items()]
         self.left = _control(w.Dropdown, "left", options=named)
         self.right = _control(w.Dropdown, "right", options=named)
         self.step = _control(w.SelectionSlider, "training step", options=[0], continuous_update=False)
@@ -105,9 +107,9 @@ class Controls:
 
     def default(self, num: int, step: int | None = None) -> GallerySettings:
         """The first run and the next that can stand beside it, sampled as its system usually is."""
-        left = next(iter(self.specs))
+        left = next(iter(self.runs))
         right = next((run for run in self._partners(left) if run != left), left)
-        system = self.specs[left].objective.kind
+        system = self._spec(left).objective.kind
         return GallerySettings(
             runs=(left,) if right == left else (left, right),
             step=self._common_steps(left, right)[-1] if step is None else step,
@@ -124,7 +126,7 @@ class Controls:
             ConfigError: a run isn't here, or one value can't be chosen with the others.
         """
         for run in settings.runs:
-            if run not in self.specs:
+            if run not in self.runs:
                 raise ConfigError(
                     f"settings.runs: no run {run!r} with a checkpoint here; see `disperse list`"
                 )
@@ -146,6 +148,9 @@ class Controls:
         finally:
             self.quiet = False
 
+    def _spec(self, run: str) -> RunSpec:
+        return self.runs[run][1]
+
     def _changed(self, change: dict[str, Any]) -> None:
         if self.quiet:
             return
@@ -161,10 +166,10 @@ class Controls:
 
     def _partners(self, left: str) -> list[str]:
         """Runs that can stand beside it: of its system and data, with a checkpoint of the same step."""
-        own = self.specs[left]
+        own = self._spec(left)
         return [
             run
-            for run, spec in self.specs.items()
+            for run, (_, spec) in self.runs.items()
             if (spec.objective.kind, spec.data) == (own.objective.kind, own.data)
             and self._common_steps(left, run)
         ]
@@ -173,31 +178,31 @@ class Controls:
         return sorted(set(self.saved[left]) & set(self.saved[right]))
 
     def _averages(self, left: str, right: str) -> list[str]:
-        return [*(kept for kept in self.specs[left].ema if kept in self.specs[right].ema), "raw"]
+        return [*(kept for kept in self._spec(left).ema if kept in self._spec(right).ema), "raw"]
 
     def _offer(self, right: str) -> None:
         """Offer what goes with the left run; what was chosen stays where it still can be."""
         left = self.left.value
         partners = self._partners(left)
-        _options(self.right, [(run_title(self.specs[run]), run) for run in partners], right, left)
+        _options(self.right, [(run_title(self._spec(run)), run) for run in partners], right, left)
         right = self.right.value
         steps = self._common_steps(left, right)
         _options(self.step, steps, self.step.value, steps[-1])
         averages = self._averages(left, right)
         _options(self.weights, averages, self.weights.value, averages[0])
-        classes = [(str(label), label) for label in range(config_of(self.specs[left]).num_classes)]
+        classes = [(str(label), label) for label in range(config_of(self._spec(left)).num_classes)]
         _options(self.label, [(IN_TURN, EVERY), *classes], self.label.value, EVERY)
-        solvers = list(FAMILIES[self.specs[left].objective.kind])
+        solvers = list(FAMILIES[self._spec(left).objective.kind])
         if solvers != list(self.solver.options):  # another system: what it is usually sampled by
             _options(self.solver, solvers, None, solvers[0])
             self._offer_steps(self._usual_steps())
 
     def _usual_steps(self) -> int:
-        return FAMILIES[self.specs[self.left.value].objective.kind][self.solver.value]
+        return FAMILIES[self._spec(self.left.value).objective.kind][self.solver.value]
 
     def _offer_steps(self, wanted: int) -> None:
         """Numbers of steps that the solver can take; an adaptive one chooses itself, and shows frames."""
-        system, solver = self.specs[self.left.value].objective.kind, self.solver.value
+        system, solver = self._spec(self.left.value).objective.kind, self.solver.value
         every = (FRAMES - 1,) if solver == "dopri5" else sorted({*STEPS, wanted})
         possible = [count for count in every if _can(system, solver, count)]
         usual = self._usual_steps()
@@ -221,15 +226,16 @@ def _options(control: Any, options: Sequence[Any], value: Any, otherwise: Any) -
 
 
 def _choose(control: Any, value: Any) -> None:
-    try:
+    """Turn a control to a value; traitlets' own error names neither the control nor what it offers."""
+    with contextlib.suppress(TraitError):
         control.value = value
-    except Exception:  # traitlets' own error names neither the control nor what it offers
-        names = [
-            str(each[0] if isinstance(each, tuple) else each) for each in getattr(control, "options", ())
-        ]
-        raise ConfigError(
-            f"gallery: {control.description} = {value!r}: expected one of {', '.join(names)}"
-        ) from None
+    if control.value == value:
+        return
+    if hasattr(control, "options"):
+        names = [str(each[0] if isinstance(each, tuple) else each) for each in control.options]
+        raise ConfigError(f"gallery: {control.description} = {value!r}: expected one of {', '.join(names)}")
+    span = f"{control.min:g} to {control.max:g}"  # a number outside is moved to its edge without a word
+    raise ConfigError(f"gallery: {control.description} = {value!r}: expected {span}")
 
 
 def _can(system: str, solver: str, num_steps: int) -> bool:

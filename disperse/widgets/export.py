@@ -10,7 +10,7 @@ from typing import Any
 from .. import atomic
 from ..experiments import home, paper
 from ..figures import gallery_figure, save
-from .scenes import Scene, Scenes
+from .scenes import Scene, Scenes, runs_named
 from .settings import GallerySettings
 from .sheet import difference_png, sheet_png
 
@@ -33,7 +33,7 @@ def gallery_stem(scene: Scene) -> str:
 
 
 def export(scene: Scene, folder: Path, stem: str | None = None, *, stamp: str = "") -> dict[str, Path]:
-    """Write picture, sidecar and page of a scene.
+    """Write a picture of the finished samples, its sidecar, and a page with the whole way to them.
 
     Args:
         scene: to be kept.
@@ -45,7 +45,6 @@ def export(scene: Scene, folder: Path, stem: str | None = None, *, stamp: str = 
         ``picture``, ``settings`` (its sidecar, which holds the exact settings) and ``page``.
     """
     stem = gallery_stem(scene) if stem is None else stem
-    folder.mkdir(parents=True, exist_ok=True)
     names = [spec.name for spec in scene.specs]
     facts: dict[str, Any] = {
         "item": "gallery",
@@ -70,7 +69,7 @@ def remake(settings: GallerySettings, folder: Path | None = None) -> dict[str, P
         StorageError, CheckpointError: a run or its checkpoint isn't here.
         ConfigError: the settings don't fit the runs.
     """
-    return export(Scenes().make(settings), folder or exports())
+    return export(Scenes(runs_named(settings.runs)).make(settings), folder or exports())
 
 
 def gallery_html(scene: Scene, how: str, stamp: str = "") -> str:

@@ -18,6 +18,7 @@ from .scenes import Scene, Scenes, nearest_training_images
 from .settings import GallerySettings
 from .sheet import difference_png
 
+ALARM = "#b00020"
 INVITATION = "Click a sample, or walk with the arrow keys: the training images nearest to it appear here."
 
 
@@ -49,10 +50,11 @@ class Gallery(w.VBox):
         stamp: str = "",
     ):
         self.folder, self.stamp = folder or exports(), stamp
-        self.scenes, self.newest = Scenes(), Newest()
+        self.controls, self.newest = Controls(runs, self._ask), Newest()
+        self.scenes = Scenes(self.controls.runs)
         self.scene: Scene | None = None
+        self.error: Exception | None = None
         self.quiet = False
-        self.controls = Controls(runs, self._ask)
         self.controls.set(first or self.controls.default(num, step))
         self.cancel = w.Button(description="Cancel", icon="stop", disabled=True)
         self.keep = w.Button(description="Export", icon="download", disabled=True)
@@ -75,7 +77,7 @@ class Gallery(w.VBox):
         for picture in self.pictures[:2]:
             picture.observe(self._clicked, "selected")
         self.cancel.on_click(self._cancelled)
-        self.keep.on_click(lambda _: self.export())
+        self.keep.on_click(self._exported)
         super().__init__([
             _columns(*self.controls.widgets), self.problems, _row(self.cancel, self.keep, self.bar),
             self.status, _row(self.frame, self.view), _row(*self.pictures), self.about, self.twins, self.how,
@@ -88,24 +90,36 @@ class Gallery(w.VBox):
         self.newest.wait(timeout_s)
 
     def export(self, stem: str | None = None) -> dict[str, Path]:
-        """Write picture, sidecar with the exact settings, and page of what is shown.
+        """Write the samples that are shown: a picture of them finished, its sidecar, and a page of their way.
+
+        The sidecar has the exact settings; see ``remake``.
 
         Raises:
             ConfigError: nothing is shown yet.
+            StorageError: the folder can't be written.
         """
-        if self.scene is None:
-            raise ConfigError("gallery: nothing is sampled yet; wait until it is")
-        paths = export(self.scene, self.folder, stem, stamp=self.stamp)
+        scene = self.scene
+        if scene is None:
+            waiting = "nothing is sampled yet; wait until it is"
+            raise ConfigError(f"gallery: {f'sampling failed: {self.error}' if self.error else waiting}")
+        paths = export(scene, self.folder, stem, stamp=self.stamp)
         names = ", ".join(f"<code>{html.escape(path.name)}</code>" for path in paths.values())
         self.written.value = f"Written to <code>{html.escape(_from_home(self.folder))}</code>: {names}"
         return paths
 
+    def _exported(self, _: w.Button) -> None:
+        try:
+            self.export()
+        except DisperseError as error:
+            self.written.value = f'<span style="color: {ALARM}">{html.escape(str(error))}</span>'
+
     def _ask(self) -> None:
         """Have the samples made that the controls ask for; those that are kept are shown at once."""
+        self.newest.cancel()  # first: nothing of an older wish is shown from here on
+        self.error = None
         settings = self.controls.settings
-        if self.scenes.there(settings):
-            self.newest.cancel()
-            self._show(self.scenes.make(settings))
+        if (scene := self.scenes.at_hand(settings)) is not None:
+            self._show(scene)
             return
         self.cancel.disabled, self.bar.value = False, 0.0
         self._say("sampling …")
@@ -126,9 +140,10 @@ class Gallery(w.VBox):
         self._say("cancelled; what is shown is what was there before")
 
     def _failed(self, error: Exception) -> None:
+        self.error = error
         self.cancel.disabled, self.bar.value = True, 0.0
         text = str(error) if isinstance(error, DisperseError) else f"{type(error).__name__}: {error}"
-        self._say(text, color="#b00020")
+        self._say(text, color=ALARM)
 
     def _say(self, text: str, color: str = "inherit") -> None:
         self.status.value = f'<span role="status" style="color: {color}">{html.escape(text)}</span>'
@@ -142,18 +157,22 @@ class Gallery(w.VBox):
         self.frame.value = scene.num_frames - 1
         self.quiet = False
         self._say(scene.settings.describe())
-        again = html.escape(command(f"{gallery_stem(scene)}.json"))
+        again = html.escape(command(_from_home(self.folder / f"{gallery_stem(scene)}.json")))
         self.how.value = f"After <b>Export</b>, the same files anywhere the runs are: <code>{again}</code>"
         self._draw()
         self._near(self.pictures[0].selected, 0)
 
     def _draw(self, _: Any = None) -> None:
         """Draw the chosen frame; nothing is sampled for it."""
-        if self.quiet or self.scene is None:
-            return
-        images = self.scene.images(self.frame.value, ends=self.view.value)
-        where = f"noise level {self.scene.ways[0].levels[self.frame.value]:.2f}"
-        for picture, spec, own in zip(self.pictures, self.scene.specs, images, strict=False):
+        with self.newest.lock:  # another scene may be on its way
+            if self.quiet or self.scene is None:
+                return
+            self._draw_frame(self.scene)
+
+    def _draw_frame(self, scene: Scene) -> None:
+        images = scene.images(self.frame.value, ends=self.view.value)
+        where = f"noise level {scene.ways[0].levels[self.frame.value]:.2f}"
+        for picture, spec, own in zip(self.pictures, scene.specs, images, strict=False):
             name = f"{paper.name_of(spec.name)}, seed {spec.seed}"
             color = COLORS.get(spec.name, "#333333")
             picture.show(own, title=name, color=color, alt=f"{len(own)} samples of {name}, {where}")
@@ -164,8 +183,9 @@ class Gallery(w.VBox):
             self.pictures[2].show(images[0], difference_png(*images), title="right − left", alt=alt)
 
     def _clicked(self, change: dict[str, Any]) -> None:
-        if not self.quiet:
-            self._near(change["new"], self.pictures.index(change["owner"]))
+        with self.newest.lock:
+            if not self.quiet:
+                self._near(change["new"], self.pictures.index(change["owner"]))
 
     def _near(self, index: int, side: int) -> None:
         """Show the training images nearest to a sample, which is marked in both sheets."""
@@ -179,7 +199,12 @@ class Gallery(w.VBox):
             picture.selected = index
         self.quiet = False
         spec, image = scene.specs[side], scene.images()[side][index]
-        images, labels, differences = nearest_training_images(image, spec.data)
+        try:
+            images, labels, differences = nearest_training_images(image, spec.data)
+        except DisperseError as error:
+            self.about.value = html.escape(str(error))
+            self.twins.clear()
+            return
         near = ", ".join(f"{d:.2f} (class {k})" for d, k in zip(differences, labels.tolist(), strict=True))
         self.about.value = (
             f"Training images nearest to sample seed {scene.settings.seeds[index]} of "

@@ -3,7 +3,7 @@
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,18 @@ FRAMES = 13  # of a trajectory: as many as one can tell apart
 ROOM = 64 * 2**20  # bytes of kept trajectories
 ROWS = 4096  # training images that are compared at once
 OnProgress = Callable[[float], None]
+Runs = Mapping[str, tuple[Path, RunSpec]]  # name → folder and specification
+
+
+def runs_named(names: Iterable[str]) -> Runs:
+    """Runs of the store.
+
+    Raises:
+        StorageError: one isn't there, or can't be read.
+        ConfigError: one is of another version.
+    """
+    folders = {name: find_run(name) for name in names}
+    return {name: (folder, read_spec(folder)) for name, folder in folders.items()}
 
 
 class Cancelled(DisperseError):
@@ -56,17 +68,27 @@ class Scene:
 
 
 class Scenes:
-    """Makes scenes and keeps the trajectories that were used last, at most ``room`` bytes of them."""
+    """Makes scenes and keeps the trajectories that were used last, at most ``room`` bytes of them.
 
-    def __init__(self, room: int = ROOM):
-        self.room = room
+    Args:
+        runs: that can be asked for.
+        room: in bytes.
+    """
+
+    def __init__(self, runs: Runs, room: int = ROOM):
+        self.runs, self.room = runs, room
         self.kept: OrderedDict[GallerySettings, Trajectory] = OrderedDict()
         self.lock = threading.Lock()
 
-    def there(self, settings: GallerySettings) -> bool:
-        """Whether nothing of it has to be sampled."""
+    def at_hand(self, settings: GallerySettings) -> Scene | None:
+        """The scene, if nothing of it has to be sampled or read; None otherwise."""
         with self.lock:
-            return all(settings.alone(run) in self.kept for run in settings.runs)
+            own = [settings.alone(run) for run in settings.runs]
+            if not all(each in self.kept for each in own):
+                return None
+            for each in own:
+                self.kept.move_to_end(each)
+            return self._scene(settings, [self.kept[each] for each in own])
 
     def make(self, settings: GallerySettings, on_progress: OnProgress = lambda share: None) -> Scene:
         """The scene, sampled as far as it isn't kept.
@@ -79,30 +101,37 @@ class Scenes:
             StorageError, CheckpointError: a run or its checkpoint is missing.
             ConfigError: settings that don't fit the model.
         """
-        specs = tuple(read_spec(find_run(run)) for run in settings.runs)
-        if len({spec.objective.kind for spec in specs}) > 1:
+        for run in settings.runs:
+            if run not in self.runs:
+                raise ConfigError(f"settings.runs: {run!r} is none of {', '.join(self.runs)}")
+        if len({self.runs[run][1].objective.kind for run in settings.runs}) > 1:
             raise ConfigError("runs: expected two of one system, since they share a sampler")
-        labels, ways = _labels(settings, specs[0]), []
+        ways: list[Trajectory] = []
         for number, run in enumerate(settings.runs):
 
             def progress(share: float, number: int = number) -> None:
                 on_progress((number + share) / len(settings.runs))
 
-            ways.append(self._way(settings.alone(run), labels, progress))
-        return Scene(settings, specs, tuple(ways), labels)
+            ways.append(self._way(settings.alone(run), progress))
+        return self._scene(settings, ways)
 
-    def _way(self, settings: GallerySettings, labels: Tensor, on_progress: OnProgress) -> Trajectory:
+    def _scene(self, settings: GallerySettings, ways: list[Trajectory]) -> Scene:
+        specs = tuple(self.runs[run][1] for run in settings.runs)
+        return Scene(settings, specs, tuple(ways), _labels(settings, specs[0]))
+
+    def _way(self, settings: GallerySettings, on_progress: OnProgress) -> Trajectory:
         with self.lock:
             if settings in self.kept:
                 self.kept.move_to_end(settings)
                 return self.kept[settings]
-        (run,), calls = settings.runs, settings.num_steps + FRAMES - 1
+        folder, spec = self.runs[settings.runs[0]]
+        calls = settings.num_steps + FRAMES - 1
 
         def told(step: int, _: Tensor) -> None:
             on_progress(min((step + 1) / calls, 1.0))
 
         way = trajectory(
-            loaded(find_run(run), settings.step, settings.weights), settings.seeds, labels,
+            loaded(folder, settings.step, settings.weights), settings.seeds, _labels(settings, spec),
             num_frames=FRAMES, on_step=told, solver=settings.solver, num_steps=settings.num_steps,
             guidance=settings.guidance, guidance_interval=settings.guidance_interval,
         )  # fmt: skip

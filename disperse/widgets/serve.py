@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from ..errors import ConfigError, RunFailedError, StorageError, check_count
 from ..experiments import home, item, profile, run_folder
 from ..experiments.store import is_complete
 from ..reproduce import with_parameters
+from ..reproduce.notebooks import OUTPUT
 from .export import exports
 
 NOTEBOOK = "02_gallery"
@@ -35,15 +38,16 @@ def serve(profile_name: str, *, seed: int = 0, port: int = 8866, browser: bool =
                 f"{run_folder(cell.spec)}: not trained here; train it with "
                 f"disperse run --profile {profile_name} --item pair --label {cell.label} --seed {seed}"
             )
-    page = with_parameters(NOTEBOOK, {"profile": profile_name, "seed": seed}, exports())
-    server = [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.log_level=ERROR"]
-    print(f"http://localhost:{port}/  (Ctrl-C ends it)", flush=True)
-    try:
-        code = subprocess.call(
-            [*server, *([] if browser else ["--no-browser"])],
-            env={**os.environ, "DISPERSE_HOME": str(home())},
-        )
-    except OSError as error:
-        raise ConfigError(f"voila: {error}") from None
+    with tempfile.TemporaryDirectory() as folder:  # of this server's own: another may show another seed
+        page = with_parameters(NOTEBOOK, {"profile": profile_name, "seed": seed}, Path(folder))
+        server = [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.log_level=ERROR"]
+        print(f"http://localhost:{port}/  (Ctrl-C ends it)", flush=True)
+        try:
+            code = subprocess.call(
+                [*server, *([] if browser else ["--no-browser"])],
+                env={**os.environ, "DISPERSE_HOME": str(home()), OUTPUT: str(exports())},
+            )
+        except OSError as error:
+            raise ConfigError(f"voila: {error}") from None
     if code:
         raise RunFailedError(f"voila ended with code {code}; if port {port} is taken, choose another: --port")

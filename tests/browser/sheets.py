@@ -1,6 +1,7 @@
 """What can be seen of a gallery's sheets."""
 
 import base64
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,10 +10,23 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 TIMEOUT_S = 60  # a busy machine samples for seconds
+LEFT, RIGHT, DIFFERENCE, TWINS = range(4)
+# Of each control: what is pressed or chosen, and what the line above the sheets says then.
+SLIDERS = [
+    ("training step", "ArrowLeft", "step (?!40)"),
+    ("samples", "ArrowLeft", r"seeds 0–(9|19)\b"),
+    ("steps", "ArrowLeft", "heun ODE, 20 steps"),
+    ("guidance", "ArrowRight", "guidance 1.25"),
+]
+DROP_DOWNS = [
+    ("weights", "raw", "raw weights"),
+    ("class", "3", "class 3"),
+    ("sampler", "euler", "euler ODE, 50 steps"),
+]
 
 
 def sheet(page: "Page", which: int) -> "Locator":
-    """The left sheet, the right one, their difference, the training images: 0 to 3."""
+    """``LEFT``, ``RIGHT``, their ``DIFFERENCE``, or ``TWINS``: the training images."""
     return page.locator(".disperse-sheet").nth(which)
 
 
@@ -52,3 +66,12 @@ def wait_for_other(page: "Page", which: int, before: bytes | None) -> bytes:
     found = drawn(sheet(page, which))
     assert found is not None
     return found
+
+
+def moved(page: "Page", move: Callable[[], object], says: str) -> None:
+    """Move a control; the left sheet changes, and the line above the sheets says to what."""
+    before = drawn(sheet(page, LEFT))
+    assert not re.search(says, said(page))
+    move()
+    wait_for_other(page, LEFT, before)
+    wait_until(page, lambda: re.search(says, said(page)) is not None)

@@ -5,7 +5,7 @@ One notebook and one kernel for all tests here; each begins with the first pictu
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,22 @@ from .notebook import (
     watch,
 )
 from .server import Server
-from .sheets import TIMEOUT_S, chosen, drawn, said, sheet, wait_for_other, wait_until
+from .sheets import (
+    DIFFERENCE,
+    DROP_DOWNS,
+    LEFT,
+    RIGHT,
+    SLIDERS,
+    TIMEOUT_S,
+    TWINS,
+    chosen,
+    drawn,
+    moved,
+    said,
+    sheet,
+    wait_for_other,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -41,7 +56,6 @@ gallery.view.value = False
 gallery.controls.set(first)
 gallery._ask()
 """
-LEFT, RIGHT, DIFFERENCE, TWINS = range(4)
 
 
 @pytest.fixture(scope="module")
@@ -75,23 +89,7 @@ def test_what_is_seen_first_is_whole(page: "Page") -> None:
     screenshot(page, "02_gallery")
 
 
-def moved(page: "Page", move: Callable[[], object], says: str) -> None:
-    """Move a control; the left sheet changes, and the line above the sheets says to what."""
-    before = drawn(sheet(page, LEFT))
-    assert not re.search(says, said(page))
-    move()
-    wait_for_other(page, LEFT, before)
-    wait_until(page, lambda: re.search(says, said(page)) is not None)
-
-
-@pytest.mark.parametrize(
-    ("label", "option", "says"),
-    [
-        ("weights", "raw", "raw weights"),
-        ("class", "3", "class 3"),
-        ("sampler", "euler", "euler ODE, 50 steps"),
-    ],
-)
+@pytest.mark.parametrize(("label", "option", "says"), DROP_DOWNS)
 def test_a_drop_down_chooses(page: "Page", label: str, option: str, says: str) -> None:
     moved(page, lambda: drop_down(page, label).select_option(option), says)
 
@@ -116,15 +114,7 @@ def test_the_right_run_is_compared_or_gone(page: "Page") -> None:
     wait_until(page, lambda: drawn(sheet(page, DIFFERENCE)) is not None)
 
 
-@pytest.mark.parametrize(
-    ("label", "key", "says"),
-    [
-        ("training step", "ArrowLeft", "step (?!40)"),
-        ("samples", "ArrowRight", "seeds 0–39"),
-        ("steps", "ArrowLeft", "heun ODE, 20 steps"),
-        ("guidance", "ArrowRight", "guidance 1.25"),
-    ],
-)
+@pytest.mark.parametrize(("label", "key", "says"), SLIDERS)
 def test_a_slider_moves(page: "Page", label: str, key: str, says: str) -> None:
     moved(page, lambda: slider(page, label).press(key), says)
 

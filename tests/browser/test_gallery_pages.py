@@ -1,6 +1,7 @@
 """The gallery without a notebook around it: as Voila's page, and exported as a file."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,8 +17,18 @@ import pytest
 from disperse.widgets import Gallery
 from disperse.widgets.picture import HERE
 
-from .notebook import RUN_MS, SCREENSHOTS, drop_down, screenshot, watch
-from .sheets import drawn, said, sheet, wait_for_other, wait_until
+from .notebook import RUN_MS, SCREENSHOTS, drop_down, labelled, screenshot, slider, watch
+from .sheets import (
+    DROP_DOWNS,
+    SLIDERS,
+    TIMEOUT_S,
+    drawn,
+    moved,
+    said,
+    sheet,
+    wait_for_other,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -72,18 +83,38 @@ def served(store: Path, runs: list[Path], tmp_path: Path) -> Iterator[str]:
         process.wait()
 
 
-def test_the_page_of_voila(chromium: "Browser", served: str) -> None:
+def test_the_page_of_voila(chromium: "Browser", served: str, store: Path) -> None:
+    """Every control of it, one after the other."""
     with opened(chromium, served) as page:
         sheet(page, 0).locator("img").wait_for(timeout=RUN_MS)
         wait_until(page, lambda: drawn(sheet(page, 2)) is not None)
         screenshot(page, "voila_gallery")
-        before = drawn(sheet(page, 0))
-        drop_down(page, "class").select_option("3")
-        wait_for_other(page, 0, before)
-        assert "class 3" in said(page)
+        for label, key, says in SLIDERS:
+            moved(page, lambda label=label, key=key: slider(page, label).press(key), says)
+        moved(page, lambda: slider(page, "guided levels", 1).press("PageDown"), r"levels 0 to 0\.\d")
+        for label, option, says in DROP_DOWNS:
+            moved(page, lambda label=label, option=option: drop_down(page, label).select_option(option), says)
+        field = labelled(page, "text", "first seed").locator("input")
+        field.fill("5")
+        moved(page, lambda: field.press("Enter"), "seeds 5–24")
+        end = drawn(sheet(page, 0))
+        slider(page, "noise → image").press("Home")
+        noise = wait_for_other(page, 0, end)
+        page.get_by_role("button", name="predicted end").click()
+        wait_for_other(page, 0, noise)
+        slider(page, "steps").press("End")
+        page.get_by_role("button", name="Cancel").click(timeout=1000 * TIMEOUT_S)
+        wait_until(page, lambda: said(page).startswith("cancelled"))
+        page.get_by_role("button", name="Export").click()
+        written = page.get_by_text("Written to build/gallery").locator(
+            "code", has_text=re.compile("^gallery-")
+        )
+        written.first.wait_for(timeout=1000 * TIMEOUT_S)
+        assert (store / "build" / "gallery" / written.first.inner_text()).exists()
+        assert (store / "build" / "gallery" / "02_gallery.receipt.json").exists()  # not among a batch's
         sheet(page, 1).locator("img").click(position={"x": 5, "y": 5})
-        page.get_by_text("Training images nearest to sample seed 0 of InfoNCE").wait_for(timeout=RUN_MS)
-        assert drawn(sheet(page, 3)) is not None
+        page.get_by_text("Training images nearest to sample seed 5 of InfoNCE").wait_for(timeout=RUN_MS)
+        wait_until(page, lambda: drawn(sheet(page, 3)) is not None)
         assert "$" not in page.locator("#rendered_cells").inner_text()  # no formula waits for MathJax
         screenshot(page, "voila_gallery_clicked")
 

@@ -3,8 +3,11 @@
 import gc
 import io
 import json
+import shutil
+import threading
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +15,12 @@ import torch
 from PIL import Image
 
 from disperse import cli
+from disperse.data import load_data
 from disperse.errors import ConfigError, StorageError
 from disperse.widgets import Gallery, read_settings, remake, serve
 from disperse.widgets.export import gallery_html
 from disperse.widgets.gallery import INVITATION
+from disperse.widgets.scenes import Scene, loaded
 
 
 @pytest.fixture
@@ -169,7 +174,7 @@ def test_export_makes_the_same_files_again(gallery: Gallery, tmp_path: Path) -> 
     gallery.keep.click()
     (settings,) = tmp_path.glob("gallery-*.json")
     assert settings.stem in gallery.written.value
-    assert f"disperse gallery --settings {settings.name}" in gallery.how.value.replace("&#x27;", "'")
+    assert f"disperse gallery --settings {settings}<" in gallery.how.value
     page = settings.with_suffix(".html").read_text()
     assert "src=" not in page.split("<script>")[0]  # nothing is fetched
     assert page.count("data:image/png;base64") == 2 * 6 * 3  # state and end, six frames, three sheets
@@ -189,6 +194,8 @@ def test_settings_of_elsewhere_are_refused_with_what_there_is(runs: list[Path], 
     for change, said in (
         ({"runs": ("nowhere-123",)}, "no run 'nowhere-123'"), ({"step": 3}, "training step = 3: expected one of 2, 4"),
         ({"weights": "power-0.2"}, "weights = 'power-0.2'"), ({"label": 10}, "class = 10"),
+        ({"guidance": 7.5}, "guidance = 7.5: expected 0 to 5"),
+        ({"first_seed": 2 * 10**9}, "first seed = 2000000000: expected 0 to 1e"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             Gallery(runs, first=settings.model_copy(update=change))
@@ -199,15 +206,100 @@ def test_without_a_run_it_says_how_to_get_one(tmp_path: Path) -> None:
         Gallery([])
 
 
-def test_a_damaged_run_is_said_and_hides_no_other(runs: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", ["{", '{"numerics": 1}'], ids=["damaged", "of an older version"])
+def test_a_run_that_cannot_be_read_is_said_and_hides_no_other(
+    runs: list[Path], tmp_path: Path, spec: str
+) -> None:
     broken = tmp_path / "broken-0123"
     (broken / "checkpoints" / "step_00000002").mkdir(parents=True)
     (broken / "checkpoints" / "step_00000002" / "manifest.json").write_text("{}")
-    (broken / "spec.json").write_text("{")
+    (broken / "spec.json").write_text(spec)
     gallery = Gallery([broken, *runs], num=4)
     gallery.wait(60)
-    assert len(gallery.controls.specs) == 3
+    assert len(gallery.controls.runs) == 3
     assert "broken-0123" in gallery.problems.value
+
+
+def test_runs_may_lie_anywhere_and_be_gone_later(runs: list[Path], tmp_path: Path) -> None:
+    elsewhere = [Path(shutil.copytree(path, tmp_path / "kept" / path.name)) for path in runs[:2]]
+    for path, copy in zip(runs, elsewhere, strict=False):
+        copy.rename(copy.with_name(f"my-{path.name}"))
+    elsewhere = sorted((tmp_path / "kept").iterdir())
+    gallery = Gallery(elsewhere, num=4, folder=tmp_path)
+    gallery.wait(60)
+    assert gallery.scene is not None, gallery.status.value
+    first = gallery.pictures[0].value
+    gallery.controls.first_seed.value = 5
+    gallery.wait(60)
+    shutil.rmtree(tmp_path / "kept")
+    loaded.cache_clear()
+    gallery.controls.first_seed.value = 0
+    assert gallery.pictures[0].value == first  # it needs no file
+    gallery.controls.step.value = 2
+    gallery.wait(60)
+    assert "kept/my-" in gallery.status.value
+
+
+def test_an_older_job_that_ends_meanwhile_changes_nothing(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends just after the newer wish has been said, before its job begins."""
+    say, shown = gallery._say, []
+    end, monkeypatched = threading.Event(), gallery.scenes.make
+
+    def late(*given: Any) -> Scene:
+        end.wait(60)
+        return monkeypatched(*given)
+
+    monkeypatch.setattr(gallery.scenes, "make", late)
+    gallery.controls.first_seed.value = 21
+    older = gallery.newest.future
+    monkeypatch.setattr(gallery.scenes, "make", monkeypatched)
+
+    def waits(text: str, **more: str) -> None:
+        if text.startswith("sampling"):
+            end.set()
+            older.result(60)
+        shown.append(text)
+        say(text, **more)
+
+    monkeypatch.setattr(gallery, "_say", waits)
+    gallery.controls.first_seed.value = 22
+    gallery.wait(60)
+    assert [text for text in shown if "seeds 21" in text] == []
+    assert "seeds 22–25" in shown[-1]
+
+
+def test_what_cannot_be_written_or_looked_up_is_said(
+    gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    gallery.folder = tmp_path / "file"
+    gallery.keep.click()
+    assert "cannot be written" in gallery.written.value
+    monkeypatch.setattr(
+        "disperse.widgets.gallery.nearest_training_images",
+        lambda *_: load_data("imagenet256-latents", "test"),
+    )
+    gallery.pictures[0].selected = 1
+    assert gallery.twins.count == 0
+    assert gallery.about.value not in ("", INVITATION)
+
+
+def test_why_nothing_could_be_sampled_is_said_to_scripts_too(runs: list[Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs[0], tmp_path / runs[0].name))
+    for weights in (run / "checkpoints").rglob("*.safetensors"):
+        weights.write_bytes(b"no")
+    gallery = Gallery([run], num=4, folder=tmp_path)
+    gallery.wait(60)
+    with pytest.raises(ConfigError, match=r"sampling failed: .*step_00000004"):
+        gallery.export()
+
+
+def live_bytes() -> int:
+    """Of all tensors that something still refers to; tracemalloc sees none of it."""
+    gc.collect()
+    return sum(each.untyped_storage().nbytes() for each in gc.get_objects() if type(each) is torch.Tensor)
 
 
 def test_two_hundred_turns_need_no_more_memory_than_twenty(gallery: Gallery) -> None:
@@ -224,15 +316,14 @@ def test_two_hundred_turns_need_no_more_memory_than_twenty(gallery: Gallery) -> 
     try:
         for number in range(20):
             turn(number + 1)
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
+        tensors, before = live_bytes(), tracemalloc.get_traced_memory()[0]
         for number in range(20, 200):
             turn(number + 1)
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
+        tensors, grown = live_bytes() - tensors, tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
     assert grown < 300_000
+    assert tensors < 20_000  # 180 scenes would be ten times as much
     assert sum(way.states.nbytes + way.ends.nbytes for way in gallery.scenes.kept.values()) <= 20_000
 
 

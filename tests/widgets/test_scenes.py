@@ -12,7 +12,7 @@ from disperse.errors import ConfigError
 from disperse.sampling import sample
 from disperse.training import load_model
 from disperse.widgets.background import Newest
-from disperse.widgets.scenes import Cancelled, Scenes, nearest_training_images
+from disperse.widgets.scenes import Cancelled, Scenes, nearest_training_images, runs_named
 from disperse.widgets.settings import GallerySettings
 
 
@@ -24,8 +24,16 @@ def settings(runs: list[Path], **changes: object) -> GallerySettings:
     return GallerySettings.parse({**values, **changes})
 
 
+def scenes_of(runs: list[Path], **more: int) -> Scenes:
+    return Scenes(runs_named(path.name for path in runs), **more)
+
+
+def at_hand(scenes: Scenes, settings: GallerySettings) -> bool:
+    return scenes.at_hand(settings) is not None
+
+
 def test_both_runs_start_from_the_same_noise_and_end_where_sample_does(runs: list[Path]) -> None:
-    scene = Scenes().make(settings(runs[:2], first_seed=7, label=3, guidance=2.0))
+    scene = scenes_of(runs).make(settings(runs[:2], first_seed=7, label=3, guidance=2.0))
     left, right = scene.ways
     assert torch.equal(left.states[0], right.states[0])
     assert not torch.equal(left.states[-1], right.states[-1])
@@ -37,38 +45,38 @@ def test_both_runs_start_from_the_same_noise_and_end_where_sample_does(runs: lis
 
 
 def test_classes_come_in_turn_by_sample_seed(runs: list[Path]) -> None:
-    scene = Scenes().make(settings(runs[:1], first_seed=8))
+    scene = scenes_of(runs).make(settings(runs[:1], first_seed=8))
     assert scene.labels.tolist() == [8, 9, 0, 1]
 
 
 def test_another_checkpoint_is_another_picture(runs: list[Path]) -> None:
-    early, late = (Scenes().make(settings(runs[:1], step=step)) for step in (2, 4))
+    early, late = (scenes_of(runs).make(settings(runs[:1], step=step)) for step in (2, 4))
     assert not torch.equal(early.images()[0], late.images()[0])
 
 
 def test_what_was_sampled_is_kept_run_by_run(runs: list[Path]) -> None:
-    scenes = Scenes()
+    scenes = scenes_of(runs)
     both, one = settings(runs[:2]), settings(runs[1:2])
-    assert not scenes.there(both)
+    assert not at_hand(scenes, both)
     made = scenes.make(both)
-    assert scenes.there(both)
-    assert scenes.there(one)
+    assert at_hand(scenes, both)
+    assert at_hand(scenes, one)
     assert scenes.make(one).ways[0] is made.ways[1]
-    assert not scenes.there(settings(runs[:2], guidance=2.0))
+    assert not at_hand(scenes, settings(runs[:2], guidance=2.0))
 
 
 def test_no_more_is_kept_than_there_is_room_for(runs: list[Path]) -> None:
-    scenes = Scenes(room=1)
+    scenes = scenes_of(runs, room=1)
     for seed in range(3):
         scenes.make(settings(runs[:1], first_seed=seed))
         assert len(scenes.kept) == 1
-    assert scenes.there(settings(runs[:1], first_seed=2))
-    assert not scenes.there(settings(runs[:1], first_seed=0))
+    assert at_hand(scenes, settings(runs[:1], first_seed=2))
+    assert not at_hand(scenes, settings(runs[:1], first_seed=0))
 
 
 def test_progress_goes_to_one_over_both_runs(runs: list[Path]) -> None:
     shares: list[float] = []
-    Scenes().make(settings(runs[:2]), shares.append)
+    scenes_of(runs).make(settings(runs[:2]), shares.append)
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.5
     assert shares[-1] <= 1
@@ -77,7 +85,7 @@ def test_progress_goes_to_one_over_both_runs(runs: list[Path]) -> None:
 
 def test_runs_of_two_systems_share_no_sampler(runs: list[Path]) -> None:
     with pytest.raises(ConfigError, match="one system"):
-        Scenes().make(settings([runs[0], runs[2]]))
+        scenes_of(runs).make(settings([runs[0], runs[2]]))
 
 
 def test_the_nearest_of_a_training_image_is_itself() -> None:
@@ -138,7 +146,7 @@ def test_a_cancelled_job_says_nothing_and_a_failed_one_why() -> None:
 
 
 def test_a_cancelled_scene_leaves_nothing_half_made(runs: list[Path]) -> None:
-    scenes = Scenes()
+    scenes = scenes_of(runs)
 
     def stop(share: float) -> None:
         if share > 0.2:
