@@ -16,10 +16,9 @@ from .models import CASES, assert_same, batch, build, differ, gradients, losses
 LAM, ROWS, DOUBLE = 0.5, 16, torch.float64
 
 
-def step(name: str, loss_fn: DispersiveLoss, how: str = "") -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of the whole batch, and gradients of it: this rank has its rows alone."""
+def steps(name: str, loss_fn: DispersiveLoss, how: str = "") -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of the whole second batch, and gradients of it, after a step; this rank has its rows alone."""
     model = build(name, DOUBLE).eval()
-    rows = tuple(column[distributed.rows(ROWS)] for column in batch(size=ROWS, dtype=DOUBLE))
     run: Any = model
     if how == "ddp":
         run = DistributedDataParallel(model)
@@ -27,9 +26,15 @@ def step(name: str, loss_fn: DispersiveLoss, how: str = "") -> tuple[Tensor, dic
         for block in model.transformer_blocks:
             fully_shard(block)
         run = fully_shard(model)
-    error, term, _ = losses(name, run, run, rows, loss_fn)
-    loss = error + LAM * term
-    loss.backward()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for number in range(2):
+        rows = tuple(column[distributed.rows(ROWS)] for column in batch(number, size=ROWS, dtype=DOUBLE))
+        error, term, _ = losses(name, run, run, rows, loss_fn)
+        loss = error + LAM * term
+        optimizer.zero_grad()
+        loss.backward()
+        if number == 0:
+            optimizer.step()
     found = gradients(model)
     if how == "fsdp":
         found = {key: grad.full_tensor() for key, grad in found.items()}
@@ -41,10 +46,10 @@ def step(name: str, loss_fn: DispersiveLoss, how: str = "") -> tuple[Tensor, dic
 )
 def test_the_loss_of_ranks(ranks: Ranks, how: str, name: str) -> None:
     """Each rank its own rows, as one process with local_batch = b/2; across ranks, as one process."""
-    apart = step(name, DispersiveLoss(local_batch=ROWS // SIZE))
-    whole = step(name, DispersiveLoss())
+    apart = steps(name, DispersiveLoss(local_batch=ROWS // SIZE))
+    whole = steps(name, DispersiveLoss())
     assert differ(apart[1], whole[1])
     for options, (loss, expected) in (({}, apart), ({"across_ranks": True}, whole)):
-        for value, found in ranks(step, name, DispersiveLoss(**options), how):
+        for value, found in ranks(steps, name, DispersiveLoss(**options), how):
             torch.testing.assert_close(value, loss, rtol=1e-10, atol=1e-12)
             assert_same(found, expected, 1e-8)

@@ -117,14 +117,15 @@ def test_accumulation_is_the_loss_of_smaller_groups(name: str) -> None:
     assert differ(ours, whole(None))
 
 
-@pytest.mark.parametrize("name", ["PlainUNet", "DiTTransformer2DModel"])
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_compiled_steps_are_eager_ones(name: str) -> None:
-    """The whole model; the tapped block alone, by the default backend (it is slow to compile)."""
+    """Two steps of training: the whole model, or the tapped block alone by the slow default backend."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     model, eager, loss_fn = build(name).eval(), build(name).eval(), DispersiveLoss()
     kept = tap(model, CASES[name].layer, select=CASES[name].select)  # before the first call
+    optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, eager)]
     run = model
     if name == "PlainUNet":
         model.middle.compile(fullgraph=True)
@@ -140,6 +141,8 @@ def test_compiled_steps_are_eager_ones(name: str) -> None:
         torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(kept.value.detach(), found[1][0], rtol=1e-4, atol=1e-5)
         assert_same(found[0][1], found[1][1], 1e-3)
+        for optimizer in optimizers:
+            optimizer.step()
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "ran eagerly: this shows nothing"
     torch._dynamo.reset()
 
