@@ -22,7 +22,7 @@ class Geometry:
         rms: root mean square of the entries, ``‖z‖/√d`` of a typical row.
         squared_distance: ``E_{i≠j} ‖z_i − z_j‖²/d``, what the ℓ2 losses see.
         relative_distance: that over the mean of ``‖z‖²/d``.
-        uniformity: in [−4, 0], lower is more uniform.
+        uniformity: in [−4b/(b − 1), 0], lower is more uniform.
         mean_cosine: of raw rows, in [−1, 1].
         effective_rank, participation_ratio: number of directions.
         alive: share of the loss's gradient weight on pairs i ≠ j, in [0, 1].
@@ -98,9 +98,10 @@ def relative_distance(z: Tensor) -> float:
 
 
 def uniformity(z: Tensor, *, t: float = 2.0) -> float:
-    """``log E_{i≠j} exp(−t ‖u_i − u_j‖²)`` of the directions ``u = z/‖z‖``; from −4t to 0, lower is better.
+    """``log E_{i≠j} exp(−t ‖u_i − u_j‖²)`` of the directions ``u = z/‖z‖``; lower is better.
 
-    Points spread evenly over a sphere of many dimensions have −2t.
+    From −2t b/(b − 1), the corners of a regular simplex (−4t for two opposite rows), to 0. Points spread
+    evenly over a sphere of many dimensions have −2t.
 
     How it misleads: a shared offset makes all directions alike, and then it says that nothing is spread;
     centre the features if that isn't meant. In many dimensions random features are near −2t already.
@@ -129,25 +130,30 @@ def spectrum(z: Tensor) -> Tensor:
 
 
 def effective_rank(z: Tensor) -> float:
-    """``exp H(p)``, ``p_k = σ_k/Σσ`` over singular values of centred features; 1 to min(b − 1, d).
+    """``exp H(p)``, ``p_k = σ_k/Σσ`` over singular values of centred features.
+
+    From 1 (a line; a point counts as one) to min(b − 1, d).
 
     How it misleads: it can't exceed b − 1, so at small b it is b that one sees. And it counts directions of
     noise as it counts those of meaning: pure noise has the highest rank of all.
 
     Source: Roy & Vetterli 2007; RankMe (Garrido et al. 2023), there without centring.
     """
-    singular = spectrum(z).sqrt()
-    share = singular / singular.sum().clamp_min(torch.finfo(z.dtype).tiny)
-    return torch.special.entr(share).sum().exp().item()
+    return torch.special.entr(_shares(spectrum(z).sqrt())).sum().exp().item()
 
 
 def participation_ratio(z: Tensor) -> float:
-    """``(Σλ)²/Σλ²`` over eigenvalues of the centred Gram matrix; 1 to min(b − 1, d).
+    """``(Σλ)²/Σλ²`` over eigenvalues of the centred Gram matrix.
 
-    Lower than ``effective_rank``: squares weigh the largest directions more, so that a tail of many small
-    ones hardly counts.
+    From 1 (a line; a point counts as one) to min(b − 1, d). Lower than ``effective_rank``: squares weigh the
+    largest directions more, so that a tail of many small ones hardly counts.
 
     How it misleads: as ``effective_rank``; and one outlier row brings it near 1.
     """
-    values = spectrum(z)
-    return (values.sum().square() / values.square().sum().clamp_min(torch.finfo(z.dtype).tiny)).item()
+    return 1 / _shares(spectrum(z)).square().sum().item()
+
+
+def _shares(values: Tensor) -> Tensor:
+    """Values ≥ 0, ascending, over their sum; all on the last where all are 0, so that a point counts as 1."""
+    total = values.sum()
+    return values / total if total > 0 else torch.eye(len(values), dtype=values.dtype)[-1]

@@ -93,6 +93,23 @@ def test_alive_is_the_weight_of_the_loss() -> None:
     assert geometry(100 * Z).alive < 1e-6
 
 
+@pytest.mark.parametrize("b", [2, 3, 9])
+def test_the_most_uniform_directions_are_those_of_a_simplex(b: int) -> None:
+    """−2t b/(b − 1): two antipodal rows have −8, and no rows are lower."""
+    simplex = (torch.eye(b) - 1 / b).double()
+    least = -4 * b / (b - 1)
+    assert uniformity(simplex) == pytest.approx(least)
+    assert uniformity(simplex, t=0.5) == pytest.approx(least / 4)
+    assert uniformity(normal((b, 2000), "many directions", b).double()) > least
+
+
+@pytest.mark.parametrize("point", [torch.zeros(4, 3), torch.full((8, 3), 0.25)])
+def test_features_that_do_not_vary_count_as_one_direction(point: torch.Tensor) -> None:
+    found = geometry(point)
+    assert (found.effective_rank, found.participation_ratio) == (1, 1)
+    assert participation_ratio(1e-90 * Z) == pytest.approx(participation_ratio(Z))
+
+
 @pytest.mark.parametrize("bad", [torch.zeros(1, 5), torch.zeros(0, 5)])
 def test_too_few_rows(bad: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match="at least two rows"):
