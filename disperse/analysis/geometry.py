@@ -39,7 +39,7 @@ class Geometry:
 
 
 def geometry(z: Tensor, loss: DispersiveLoss | None = None) -> Geometry:
-    """Every measure of features (b, ...), b ≥ 2.
+    """Every measure of features (b, ...), b ≥ 2; each misleads as the function of its name says.
 
     Args:
         z (Tensor): (b, ...), any float dtype.

@@ -59,6 +59,8 @@ def project(
     Raises:
         ConfigError: no features, other shapes, or an option out of range.
         NonFiniteError: NaN or infinity.
+
+    Source: UMAP: McInnes, Healy & Melville 2018; densMAP: Narayan, Berger & Cho 2021.
     """
     check_choice("method", method, METHODS)
     rows = [rows_of(z) for z in features]
@@ -108,6 +110,9 @@ def neighbour_overlap(first: np.ndarray, second: np.ndarray, *, neighbours: int 
     """Share of each row's nearest others that two sets of coordinates have in common, in [0, 1].
 
     For chance, ``neighbours/(n − 1)``. It is how projections are compared across machines.
+
+    How it misleads: clusters may be torn apart, moved or blown up without a row losing its neighbours; and of
+    few rows chance alone keeps many.
 
     Args:
         first, second: (n, k), rows of the same samples; k may differ.

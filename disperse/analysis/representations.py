@@ -25,7 +25,7 @@ LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 @dataclass(frozen=True)
 class Place:
-    """What is measured at the output of one block at one noise level.
+    """What is measured at the output of one block at one noise level; each misleads as its function says.
 
     Attributes:
         block: counted from 0.

@@ -26,11 +26,15 @@ MEASURES = ("cka", "cknna")
 class Similarity:
     """How alike two representations are.
 
+    How it misleads: with hundreds of samples p is small for the slightest likeness; it says nothing of how
+    large that is. See ``compare`` for the interval.
+
     Attributes:
         value: of the measure; 1 for the same up to rotation and scale, about 0 for unrelated ones.
         low, high: 95% interval over samples, by half-sampling.
         null: mean of the measure where the rows of one are permuted.
-        p: share of permutations that reach the value, the value itself counted among them.
+        p: share of permutations that reach the value, the value itself counted among them; at least
+            1/(1 + repeats).
         n: samples.
     """
 
@@ -80,7 +84,8 @@ def cknna(x: Tensor, y: Tensor, *, neighbours: int = 10) -> float:
         ConfigError: other numbers of rows, too few of them, or neighbours out of range.
         NonFiniteError: NaN or infinity.
 
-    Source: Huh et al. 2024 (The Platonic Representation Hypothesis).
+    Source: Huh et al. 2024 (The Platonic Representation Hypothesis); CKA: Kornblith et al. 2019; estimator:
+    Song et al. 2012.
     """
     k, m = _kernels(x, y, directions=True)
     check_neighbours(neighbours, len(k), least=2)
