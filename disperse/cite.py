@@ -133,6 +133,58 @@ BIBTEX = {
   booktitle = {International Conference on Machine Learning (ICML)},
   year = {2020}
 }""",
+    "roy2007effective": """\
+@inproceedings{roy2007effective,
+  title = {The Effective Rank: A Measure of Effective Dimensionality},
+  author = {Roy, Olivier and Vetterli, Martin},
+  booktitle = {European Signal Processing Conference (EUSIPCO)},
+  year = {2007}
+}""",
+    "garrido2023rankme": """\
+@inproceedings{garrido2023rankme,
+  title = {{RankMe}: Assessing the Downstream Performance of Pretrained Self-Supervised Representations
+           by Their Rank},
+  author = {Garrido, Quentin and Balestriero, Randall and Najman, Laurent and LeCun, Yann},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year = {2023}
+}""",
+    "kornblith2019similarity": """\
+@inproceedings{kornblith2019similarity,
+  title = {Similarity of Neural Network Representations Revisited},
+  author = {Kornblith, Simon and Norouzi, Mohammad and Lee, Honglak and Hinton, Geoffrey},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year = {2019}
+}""",
+    "song2012feature": """\
+@article{song2012feature,
+  title = {Feature Selection via Dependence Maximization},
+  author = {Song, Le and Smola, Alex and Gretton, Arthur and Bedo, Justin and Borgwardt, Karsten},
+  journal = {Journal of Machine Learning Research},
+  volume = {13},
+  year = {2012}
+}""",
+    "huh2024platonic": """\
+@inproceedings{huh2024platonic,
+  title = {The {Platonic} Representation Hypothesis},
+  author = {Huh, Minyoung and Cheung, Brian and Wang, Tongzhou and Isola, Phillip},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year = {2024}
+}""",
+    "mcinnes2018umap": """\
+@article{mcinnes2018umap,
+  title = {{UMAP}: Uniform Manifold Approximation and Projection for Dimension Reduction},
+  author = {McInnes, Leland and Healy, John and Melville, James},
+  journal = {arXiv preprint arXiv:1802.03426},
+  year = {2018}
+}""",
+    "narayan2021density": """\
+@article{narayan2021density,
+  title = {Assessing Single-Cell Transcriptomic Variability through Density-Preserving Data Visualization},
+  author = {Narayan, Ashwin and Berger, Bonnie and Cho, Hyunghoon},
+  journal = {Nature Biotechnology},
+  volume = {39},
+  year = {2021}
+}""",
     "loshchilov2019adamw": """\
 @inproceedings{loshchilov2019adamw,
   title = {Decoupled Weight Decay Regularization},
@@ -204,7 +256,15 @@ IMAGES = {
     "cifar10": ("krizhevsky2009cifar",),
     "imagenet256-latents": ("deng2009imagenet", "rombach2022ldm"),
 }
-MEASURES = {"alignment": ("wang2020alignment",), "uniformity": ("wang2020alignment",)}
+MEASURES = {
+    "alignment": ("wang2020alignment",),
+    "uniformity": ("wang2020alignment",),
+    "effective_rank": ("roy2007effective", "garrido2023rankme"),
+    "cka": ("kornblith2019similarity", "song2012feature"),
+    "cknna": ("huh2024platonic", "kornblith2019similarity", "song2012feature"),
+    "umap": ("mcinnes2018umap",),
+    "densmap": ("narayan2021density", "mcinnes2018umap"),
+}
 NAMES = [*MODELS, *OBJECTIVES, *VARIANTS, *DATASETS, *ALL_SOLVERS, *MEASURES]
 
 
@@ -214,8 +274,8 @@ def cite(*things: object) -> str:
     Args:
         things: any of a ``RunSpec``, a model of ours, a loss, an objective or a regulariser or the
             specification of one, a ``SamplerConfig``, or the name of a model, objective, variant, data set,
-            solver or measure: ``"SiT-B/2"``, ``"meanflow"``, ``"hinge"``, ``"cifar10"``, ``"ddim"``,
-            ``"uniformity"``.
+            solver, measure or projection: ``"SiT-B/2"``, ``"meanflow"``, ``"hinge"``, ``"cifar10"``,
+            ``"ddim"``, ``"effective_rank"``.
 
     Returns:
         str: one entry per work, none twice, a blank line between them.

@@ -1,5 +1,6 @@
 """BibTeX of what was used: well formed, complete, once each, and as CITATION.cff has it."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from torch import nn
 
 import disperse
 from disperse import DispersiveLoss, RunSpec, build_model
-from disperse.cite import ALWAYS, BIBTEX, IMAGES, NAMES, PARENTS, cite, keys
+from disperse.analysis import project, similarity
+from disperse.analysis.geometry import uniformity
+from disperse.analysis.projection import METHODS
+from disperse.cite import ALWAYS, BIBTEX, IMAGES, MEASURES, NAMES, PARENTS, cite, keys
 from disperse.data import DATASETS, LatentSet
 from disperse.errors import ConfigError
 from disperse.losses import VARIANTS, ContrastiveLoss
@@ -121,6 +125,11 @@ USES = [
     ("sde-heun", "ma2024sit"),
     ("meanflow", "geng2025meanflow"),
     ("uniformity", "wang2020alignment"),
+    ("effective_rank", "roy2007effective garrido2023rankme"),
+    ("cka", "kornblith2019similarity song2012feature"),
+    ("cknna", "huh2024platonic kornblith2019similarity song2012feature"),
+    ("umap", "mcinnes2018umap"),
+    ("densmap", "narayan2021density mcinnes2018umap"),
     ("imagenet256-latents", "deng2009imagenet rombach2022ldm"),
     ("cifar10@0123abcd", "krizhevsky2009cifar"),
 ]  # fmt: skip
@@ -136,6 +145,21 @@ def test_what_was_built_is_cited_as_its_specification() -> None:
         assert set(keys(build_objective(spec(), 10))) == set(keys(spec())) == set(keys(name))
     for spec in (DispersiveSpec(variant="hinge"), ContrastiveSpec(variant="covariance"), AlignmentSpec()):
         assert set(keys(build_regularizer(spec, 4))) == set(keys(spec)) != set()
+
+
+def test_every_measure_that_names_a_source_can_be_cited_by_its_name() -> None:
+    texts = {
+        name: inspect.getdoc(function) or ""
+        for module in (similarity, inspect.getmodule(uniformity))
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+    }
+    texts = {name: text.partition("Source:")[2] for name, text in texts.items() if "Source:" in text}
+    texts |= dict.fromkeys(METHODS[1:], (inspect.getdoc(project) or "").partition("Source:")[2])
+    assert texts.keys() | {"alignment"} == MEASURES.keys()
+    for name, text in texts.items():
+        for key in MEASURES[name]:
+            work = parsed(BIBTEX[key])[key]
+            assert re.search(rf"{work['author'].split(',')[0]}\b[^;]* {work['year']}", text), (name, key)
 
 
 def test_several_things_once_each_in_the_order_of_the_table() -> None:

@@ -1,27 +1,34 @@
 """Measures of inner representations."""
 
 from .dispersion import Dispersion, block_features, descend, measure, measure_blocks
-from .geometry import Geometry, geometry
+from .geometry import Geometry, geometry, participation_ratio
 from .levels import measure_levels
 from .probes import linear_probe, neighbour_accuracy
-from .projection import project
-from .similarity import Similarity, cka, cknna
+from .projection import neighbour_overlap, project
+from .representations import Place, compare_places, measure_places
+from .similarity import Similarity, cka, cknna, compare
 from .terms import measure_terms
 
 __all__ = [
     "Dispersion",
     "Geometry",
+    "Place",
     "Similarity",
     "block_features",
     "cka",
     "cknna",
+    "compare",
+    "compare_places",
     "descend",
     "geometry",
     "linear_probe",
     "measure",
     "measure_blocks",
     "measure_levels",
+    "measure_places",
     "measure_terms",
     "neighbour_accuracy",
+    "neighbour_overlap",
+    "participation_ratio",
     "project",
 ]

@@ -15,7 +15,7 @@ from ..losses import DispersiveLoss
 from ..models import DiffusionTransformer
 from ..objectives import Draws, Objective, build_objective
 from ..rng import normal
-from .geometry import cosines, effective_rank, rows_of
+from .geometry import effective_rank, mean_cosine, rms, rows_of
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,11 @@ class Dispersion:
     """Spread of a feature matrix.
 
     Attributes:
-        rms: root mean square of the entries, ≥ 0; ``‖z‖/√d`` of a typical row.
-        spread: root mean square after subtracting the batch mean; what the losses act on.
-        effective_rank: exp of the entropy of the normalised singular values of the centred
-            features, from 1 to min(b − 1, d). Misleads when b is small: it can't exceed b − 1.
-        mean_cosine: mean over pairs i ≠ j of the raw cosine, in [−1, 1]. A shared offset alone brings
-            it near 1.
+        rms, effective_rank, mean_cosine: see the functions of ``geometry`` of these names, which say how each
+            misleads.
+        spread: root mean square after subtracting the batch mean, ≥ 0; what the losses act on. It misleads
+            as the length does: features ten times as long are as many times as spread, and in no more
+            directions.
     """
 
     rms: float
@@ -41,18 +40,19 @@ class Dispersion:
 def measure(z: Tensor) -> Dispersion:
     """Spread of features (b, ...), b ≥ 2, read as (b, d).
 
+    How it misleads: each number alone; see ``Dispersion``. And numbers of other images or another b don't
+    compare.
+
     Raises:
         ConfigError: fewer than two rows.
         NonFiniteError: NaN or infinity.
-
-    Source: effective rank: Roy & Vetterli 2007 (RankMe: Garrido et al. 2023).
     """
     z = rows_of(z)
     return Dispersion(
-        rms=z.square().mean().sqrt().item(),
-        spread=(z - z.mean(dim=0)).square().mean().sqrt().item(),
+        rms=rms(z),
+        spread=rms(z - z.mean(dim=0)),
         effective_rank=effective_rank(z),
-        mean_cosine=cosines(z).mean().item(),
+        mean_cosine=mean_cosine(z),
     )
 
 
@@ -114,7 +114,8 @@ def measure_blocks(
     """One row per (noise level, block): ``level``, ``block``, the fields of ``Dispersion``, ``update_rms``.
 
     ``update_rms`` is the root mean square of what the block adds to the residual stream, its output minus
-    that of the block before; None for the first.
+    that of the block before; None for the first. It misleads as any length does: beside a long stream a large
+    update turns little, and what one block adds the next may take away.
     """
     rows = []
     for level in levels:

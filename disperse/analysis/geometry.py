@@ -16,16 +16,16 @@ from ..losses.distances import cosine_similarities, squared_distances
 
 @dataclass(frozen=True)
 class Geometry:
-    """What ``geometry`` measures; each attribute is the function of its name.
+    """What ``geometry`` measures; each attribute is the function of its name, which says how it misleads.
 
     Attributes:
-        rms: root mean square of the entries, ``‖z‖/√d`` of a typical row.
+        rms: root mean square of the entries, ≥ 0; ``‖z‖/√d`` of a typical row.
         squared_distance: ``E_{i≠j} ‖z_i − z_j‖²/d``, what the ℓ2 losses see.
         relative_distance: that over the mean of ``‖z‖²/d``.
-        uniformity: in [−4, 0], lower is more uniform.
+        uniformity: in [−4b/(b − 1), 0], lower is more uniform.
         mean_cosine: of raw rows, in [−1, 1].
         effective_rank, participation_ratio: number of directions.
-        alive: share of the loss's gradient weight on pairs i ≠ j, in [0, 1].
+        alive: share of a loss's weight on pairs i ≠ j of its groups, in [0, 1].
     """
 
     rms: float
@@ -39,26 +39,27 @@ class Geometry:
 
 
 def geometry(z: Tensor, loss: DispersiveLoss | None = None) -> Geometry:
-    """Every measure of features (b, ...), b ≥ 2.
+    """Every measure of features (b, ...), b ≥ 2; each misleads as the function of its name says.
 
     Args:
         z (Tensor): (b, ...), any float dtype.
-        loss: whose gradient is asked for in ``alive``; InfoNCE ℓ2 with τ = 0.5 by default.
+        loss: as of ``alive``, in groups of its ``local_batch``; InfoNCE ℓ2 with τ = 0.5 and all rows in one
+            group by default.
 
     Raises:
-        ConfigError: fewer than two rows.
+        ConfigError: fewer than two rows, or than a group has.
         NonFiniteError: NaN or infinity.
     """
     z = rows_of(z)
     return Geometry(
-        rms=z.square().mean().sqrt().item(),
+        rms=rms(z),
         squared_distance=squared_distance(z),
         relative_distance=relative_distance(z),
         uniformity=uniformity(z),
-        mean_cosine=cosines(z).mean().item(),
+        mean_cosine=mean_cosine(z),
         effective_rank=effective_rank(z),
         participation_ratio=participation_ratio(z),
-        alive=(loss or DispersiveLoss("infonce-l2")).report(z).off_diagonal_weight,
+        alive=alive(z, loss),
     )
 
 
@@ -75,6 +76,15 @@ def rows_of(z: Tensor) -> Tensor:
     if not torch.isfinite(z).all():
         raise NonFiniteError("features hold NaN or infinity; their geometry is undefined")
     return z
+
+
+def rms(z: Tensor) -> float:
+    """Root mean square of the entries, ≥ 0; ``‖z‖/√d`` of a typical row.
+
+    How it misleads: a later block that normalises its input doesn't see it; and an offset that all rows share
+    is part of every length.
+    """
+    return z.square().mean().sqrt().item()
 
 
 def squared_distance(z: Tensor) -> float:
@@ -98,9 +108,10 @@ def relative_distance(z: Tensor) -> float:
 
 
 def uniformity(z: Tensor, *, t: float = 2.0) -> float:
-    """``log E_{i≠j} exp(−t ‖u_i − u_j‖²)`` of the directions ``u = z/‖z‖``; from −4t to 0, lower is better.
+    """``log E_{i≠j} exp(−t ‖u_i − u_j‖²)`` of the directions ``u = z/‖z‖``; lower is better.
 
-    Points spread evenly over a sphere of many dimensions have −2t.
+    From −2t b/(b − 1), the corners of a regular simplex (−4t for two opposite rows), to 0. Points spread
+    evenly over a sphere of many dimensions have −2t.
 
     How it misleads: a shared offset makes all directions alike, and then it says that nothing is spread;
     centre the features if that isn't meant. In many dimensions random features are near −2t already.
@@ -109,6 +120,15 @@ def uniformity(z: Tensor, *, t: float = 2.0) -> float:
     """
     squares = 2 - 2 * cosines(z)
     return (torch.logsumexp(-t * squares, 0) - torch.tensor(float(len(squares))).log()).item()
+
+
+def mean_cosine(z: Tensor) -> float:
+    """Mean over pairs i ≠ j of the raw cosine, from −1/(b − 1) to 1.
+
+    How it misleads: one offset that all rows share brings it near 1, however spread the rest is. And it is
+    near 0 for rows and their opposites on a single line as well as for all directions.
+    """
+    return cosines(z).mean().item()
 
 
 def cosines(z: Tensor, *, centred: bool = False) -> Tensor:
@@ -129,25 +149,55 @@ def spectrum(z: Tensor) -> Tensor:
 
 
 def effective_rank(z: Tensor) -> float:
-    """``exp H(p)``, ``p_k = σ_k/Σσ`` over singular values of centred features; 1 to min(b − 1, d).
+    """``exp H(p)``, ``p_k = σ_k/Σσ`` over singular values of centred features.
+
+    From 1 (a line; a point counts as one) to min(b − 1, d).
 
     How it misleads: it can't exceed b − 1, so at small b it is b that one sees. And it counts directions of
     noise as it counts those of meaning: pure noise has the highest rank of all.
 
     Source: Roy & Vetterli 2007; RankMe (Garrido et al. 2023), there without centring.
     """
-    singular = spectrum(z).sqrt()
-    share = singular / singular.sum().clamp_min(torch.finfo(z.dtype).tiny)
-    return torch.special.entr(share).sum().exp().item()
+    return torch.special.entr(_shares(spectrum(z).sqrt())).sum().exp().item()
 
 
 def participation_ratio(z: Tensor) -> float:
-    """``(Σλ)²/Σλ²`` over eigenvalues of the centred Gram matrix; 1 to min(b − 1, d).
+    """``(Σλ)²/Σλ²`` over eigenvalues of the centred Gram matrix.
 
-    Lower than ``effective_rank``: squares weigh the largest directions more, so that a tail of many small
-    ones hardly counts.
+    From 1 (a line; a point counts as one) to min(b − 1, d). Lower than ``effective_rank``: squares weigh the
+    largest directions more, so that a tail of many small ones hardly counts.
 
     How it misleads: as ``effective_rank``; and one outlier row brings it near 1.
     """
-    values = spectrum(z)
-    return (values.sum().square() / values.square().sum().clamp_min(torch.finfo(z.dtype).tiny)).item()
+    return 1 / _shares(spectrum(z)).square().sum().item()
+
+
+def alive(z: Tensor, loss: DispersiveLoss | None = None) -> float:
+    """Share of a loss's weight on pairs i ≠ j, in [0, 1], averaged over its groups of rows: what can move.
+
+    Pairs i = j have no gradient. Rows beyond the last whole group are left out.
+
+    How it misleads: it says how satisfied *one* loss is, not how good features are, and in a small group the
+    pairs i = j weigh more: of Gaussian features of variance 1 and τ = 0.5, InfoNCE ℓ2 has .22 in groups of 16
+    rows and .82 in one of 256. A run is measured by the group that it is trained with.
+
+    Args:
+        z (Tensor): (b, ...).
+        loss: in groups of its ``local_batch``; InfoNCE ℓ2 with τ = 0.5 of all rows by default.
+
+    Raises:
+        ConfigError: fewer rows than a group has.
+    """
+    loss = loss or DispersiveLoss("infonce-l2")
+    whole = len(z) - len(z) % (loss.local_batch or 1)
+    if not whole:
+        raise ConfigError(
+            f"{len(z)} rows: expected at least local_batch = {loss.local_batch}, a whole group of the loss"
+        )
+    return loss.report(z[:whole]).off_diagonal_weight
+
+
+def _shares(values: Tensor) -> Tensor:
+    """Values ≥ 0, ascending, over their sum; all on the last where all are 0, so that a point counts as 1."""
+    total = values.sum()
+    return values / total if total > 0 else torch.eye(len(values), dtype=values.dtype)[-1]

@@ -27,9 +27,10 @@ def measure_levels(
     """One row for each of ten noise levels, 0.05 to 0.95, the middles of ten equal bins.
 
     ``seen_loss``, ``unseen_loss``: mean squared error of the prediction (with DiT's bound for its variance)
-    on images of training and on others, the same noise for every model. ``rms``, ``effective_rank``, ...:
+    on images of training and on others, the same noise for every model. They mislead about samples: a lower
+    loss at high noise levels needn't be seen in one. ``rms``, ``effective_rank``, ...:
     fields of ``Dispersion`` at the block that the term reads. ``gradient_ratio`` and
-    ``gradient_cosine``: of λ L_disp and L_diff, see ``gradients_by_level``.
+    ``gradient_cosine``: of λ L_disp and L_diff, see ``gradients_by_level``, which says how they mislead.
 
     Args:
         model: in eval mode, its weights without gradients.
@@ -76,6 +77,10 @@ def gradients_by_level(
 
     The data are noised ``PASSES`` times, by draws of the run's own seed: the gradient of a trained model is
     small beside its noise, and runs that shared their draws would agree on the noise.
+
+    How they mislead: noise in either gradient draws the cosine to 0, that of L_diff the ratio down, and that
+    of L_disp the ratio up; only several seeds tell. And no update is their sum: Adam divides each entry by
+    its own history.
 
     Args:
         model, spec, term: as of ``measure_levels``.

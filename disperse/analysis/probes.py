@@ -16,7 +16,11 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..evaluation import Estimate
 from ..evaluation.frechet import proportion
+from ..losses.dispersive import check_positive
 from .geometry import rows_of
+from .similarity import check_neighbours
+
+MOST_STEPS = 1000  # of the probe's fit
 
 
 def linear_probe(
@@ -34,19 +38,29 @@ def linear_probe(
         penalty: on the squared weights, > 0; larger is smoother.
 
     Raises:
-        ConfigError: as many labels as rows are expected, the same width, two classes, penalty > 0.
+        ConfigError: as many labels as rows are expected, the same width, two classes, penalty > 0; or the fit
+            found no minimum, as with next to no penalty.
+        NonFiniteError: NaN or infinity.
     """
     train, test = rows_of(train), rows_of(test)
     _check(train, train_labels)
     _check(test, test_labels)
     if train.shape[1] != test.shape[1]:
         raise ConfigError(f"features: expected one width, got {train.shape[1]} and {test.shape[1]}")
-    if len(train_labels.unique()) < 2 or not penalty > 0:
-        raise ConfigError(f"linear probe: expected two classes or more and penalty > 0, got {penalty}")
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / penalty, max_iter=1000))
+    classes = len(train_labels.unique())
+    if classes < 2:
+        raise ConfigError(f"train_labels: expected two classes or more, got {classes} of {len(train)} rows")
+    check_positive("penalty", penalty)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / penalty, max_iter=MOST_STEPS))
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # a probe that stopped early is not this measure
-        model.fit(train.numpy(), train_labels.cpu().numpy())
+        try:
+            model.fit(train.numpy(), train_labels.cpu().numpy())
+        except ConvergenceWarning:
+            raise ConfigError(
+                f"linear probe: no minimum after {MOST_STEPS} steps with penalty = {penalty:g}: "
+                "take a larger one"
+            ) from None
     right = model.predict(test.numpy()) == test_labels.cpu().numpy()
     return proportion(int(right.sum()), len(right))
 
@@ -67,11 +81,11 @@ def neighbour_accuracy(z: Tensor, labels: Tensor, *, neighbours: int = 10) -> Es
 
     Raises:
         ConfigError: as many labels as rows are expected, and neighbours in range.
+        NonFiniteError: NaN or infinity.
     """
     z = rows_of(z)
     _check(z, labels)
-    if not 1 <= neighbours < len(z):
-        raise ConfigError(f"neighbours = {neighbours}: expected 1 to {len(z) - 1} for {len(z)} rows")
+    check_neighbours(neighbours, len(z))
     directions = torch.nn.functional.normalize(z - z.mean(dim=0), dim=1)
     similar = (directions @ directions.mT).fill_diagonal_(-torch.inf)
     nearest = labels.cpu()[similar.topk(neighbours, dim=1).indices]  # nearest first

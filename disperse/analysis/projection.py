@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..losses.dispersive import check_choice
 from .geometry import rows_of
-from .similarity import nearest_others
+from .similarity import check_neighbours, nearest_others
 
 Method = Literal["pca", "umap", "densmap"]
 METHODS: tuple[Method, ...] = ("pca", "umap", "densmap")
@@ -48,8 +48,8 @@ def project(
     Args:
         features: of each model, (n, ...) of the same images, all of one width.
         method: ``"pca"``, ``"umap"`` or ``"densmap"``.
-        neighbours: of UMAP, from 2.
-        min_dist: how near points may lie, ≥ 0.
+        neighbours: of UMAP, from 2 to one less than there are rows.
+        min_dist: of UMAP, how near points may lie, ≥ 0.
         seed: of UMAP.
         same_scale: see above.
 
@@ -59,16 +59,17 @@ def project(
     Raises:
         ConfigError: no features, other shapes, or an option out of range.
         NonFiniteError: NaN or infinity.
+
+    Source: UMAP: McInnes, Healy & Melville 2018; densMAP: Narayan, Berger & Cho 2021.
     """
     check_choice("method", method, METHODS)
     rows = [rows_of(z) for z in features]
     if not rows or len({z.shape for z in rows}) > 1:
         raise ConfigError(f"features: expected one shape of all, got {[tuple(z.shape) for z in rows]}")
-    total = sum(len(z) for z in rows)
-    if not 2 <= neighbours < total or min_dist < 0:
-        raise ConfigError(
-            f"neighbours = {neighbours}, min_dist = {min_dist}: expected 2 to {total - 1}, and ≥ 0"
-        )
+    if method != "pca":
+        check_neighbours(neighbours, len(rows) * len(rows[0]), least=2)
+        if not min_dist >= 0:
+            raise ConfigError(f"min_dist = {min_dist}: expected ≥ 0")
     centred = [z - z.mean(dim=0) for z in rows]
     if same_scale:
         centred = [z / z.square().mean().sqrt().clamp_min(torch.finfo(z.dtype).tiny) for z in centred]
@@ -110,10 +111,19 @@ def neighbour_overlap(first: np.ndarray, second: np.ndarray, *, neighbours: int 
 
     For chance, ``neighbours/(n − 1)``. It is how projections are compared across machines.
 
+    How it misleads: clusters may be torn apart, moved or blown up without a row losing its neighbours; and of
+    few rows chance alone keeps many.
+
     Args:
         first, second: (n, k), rows of the same samples; k may differ.
         neighbours: from 1 to n − 1.
+
+    Raises:
+        ConfigError: other numbers of rows, or neighbours out of range.
     """
+    if len(first) != len(second):
+        raise ConfigError(f"coordinates: expected as many rows of both, got {len(first)} and {len(second)}")
+    check_neighbours(neighbours, len(first))
     one, other = (
         nearest_others(-cdist(points, points, "sqeuclidean"), neighbours) for points in (first, second)
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..data import ImageSet
 from ..evaluation import Estimate
+from ..losses import DispersiveLoss
 from ..models import DiffusionTransformer
 from . import similarity
 from .dispersion import block_features
@@ -24,12 +25,12 @@ LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 @dataclass(frozen=True)
 class Place:
-    """What is measured at the output of one block at one noise level.
+    """What is measured at the output of one block at one noise level; each misleads as its function says.
 
     Attributes:
         block: counted from 0.
         level: noise level, 1 = pure noise.
-        geometry: of the images that are tested on.
+        geometry: of the images that are tested on, ``alive`` of the whole groups among them.
         probe: accuracy of a linear probe, trained on other images at the same noise level.
         neighbours: accuracy of nearest neighbours among the images that are tested on.
     """
@@ -55,15 +56,20 @@ def measure_places(
     train: ImageSet,
     test: ImageSet,
     *,
+    loss: DispersiveLoss | None = None,
     levels: tuple[float, ...] = LEVELS,
     seed: int = 0,
 ) -> list[Place]:
     """Every block at every level, in the order of blocks, then levels.
 
+    How it misleads: many numbers of one training seed, in which some stand out by chance; and at high noise
+    levels what is measured is mostly the noise that all models share.
+
     Args:
         model: in eval mode.
         train: images for the linear probe alone.
         test: images that everything else is measured on; no image of ``train``.
+        loss: as of ``geometry``; for all models the one that the runs are trained with, in its groups.
         levels: noise levels.
         seed: of the noise, the same for every model.
     """
@@ -73,7 +79,7 @@ def measure_places(
         for block, z in unlabelled_features(model, test, level=level, seed=seed).items():
             probe = linear_probe(learned[block].flatten(1), train.labels, z.flatten(1), test.labels)
             near = neighbour_accuracy(z, test.labels)
-            places.append(Place(block, level, geometry(z), probe, near))
+            places.append(Place(block, level, geometry(z, loss), probe, near))
     return sorted(places, key=lambda place: (place.block, place.level))
 
 
@@ -91,6 +97,9 @@ def compare_places(
     """(comparison, block, level) → how alike two representations of the same noised images are.
 
     Comparisons are ``"<a> / <b>"`` of every two models, at the same block, and ``"<a> / encoder"``.
+
+    How it misleads: models that are given the same noise agree on the noise as well, which the encoder never
+    saw.
 
     Args:
         models: by name, in eval mode, of one depth.

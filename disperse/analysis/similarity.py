@@ -5,16 +5,17 @@ changes nothing. Features are (n, ...), row i of both of the same sample, and re
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from ..errors import ConfigError, NonFiniteError
+from ..errors import ConfigError
 from ..losses.dispersive import check_choice
 from ..rng import stream
+from .geometry import rows_of
 
 Array = np.ndarray
 Measure = Literal["cka", "cknna"]
@@ -25,11 +26,15 @@ MEASURES = ("cka", "cknna")
 class Similarity:
     """How alike two representations are.
 
+    How it misleads: with hundreds of samples p is small for the slightest likeness; it says nothing of how
+    large that is. See ``compare`` for the interval.
+
     Attributes:
         value: of the measure; 1 for the same up to rotation and scale, about 0 for unrelated ones.
         low, high: 95% interval over samples, by half-sampling.
         null: mean of the measure where the rows of one are permuted.
-        p: share of permutations that reach the value, the value itself counted among them.
+        p: share of permutations that reach the value, the value itself counted among them; at least
+            1/(1 + repeats).
         n: samples.
     """
 
@@ -56,7 +61,8 @@ def cka(x: Tensor, y: Tensor) -> float:
 
     Source: Kornblith et al. 2019; estimator: Song et al. 2012.
     """
-    return _cka(_kernel(x, y), _kernel(y, x))
+    first, second = _sides(*_kernels(x, y))
+    return first.alike(second)
 
 
 def cknna(x: Tensor, y: Tensor, *, neighbours: int = 10) -> float:
@@ -78,10 +84,13 @@ def cknna(x: Tensor, y: Tensor, *, neighbours: int = 10) -> float:
         ConfigError: other numbers of rows, too few of them, or neighbours out of range.
         NonFiniteError: NaN or infinity.
 
-    Source: Huh et al. 2024 (The Platonic Representation Hypothesis).
+    Source: Huh et al. 2024 (The Platonic Representation Hypothesis); CKA: Kornblith et al. 2019; estimator:
+    Song et al. 2012.
     """
-    k, m = _kernel(x, y, directions=True), _kernel(y, x, directions=True)
-    return _cknna(k, m, _checked_neighbours(neighbours, len(k)))
+    k, m = _kernels(x, y, directions=True)
+    check_neighbours(neighbours, len(k), least=2)
+    first, second = _sides(k, m, neighbours)
+    return first.alike(second)
 
 
 def compare(
@@ -114,24 +123,22 @@ def compare(
         ConfigError, NonFiniteError: as ``cka`` and ``cknna``.
     """
     check_choice("measure", measure, MEASURES)
-    k, m = (_kernel(a, b, directions=measure == "cknna") for a, b in ((x, y), (y, x)))
-    n = len(k)
+    nearest, n = measure == "cknna", len(x)
+    k, m = _kernels(x, y, directions=nearest)
     if n < 8:
         raise ConfigError(f"features: expected at least 8 rows for an interval, got {n}")
-
-    near: tuple[_Near, ...] = ()  # of CKNNA alone
-    if measure == "cknna":
-        near = _Near(k, _checked_neighbours(neighbours, n)), _Near(m, neighbours)
+    if nearest:
+        check_neighbours(neighbours, n, least=2)
 
     def half(rows: Array) -> float:
-        pair = k[np.ix_(rows, rows)], m[np.ix_(rows, rows)]
-        return _cka(*pair) if measure == "cka" else _cknna(*pair, max(2, round(neighbours * len(rows) / n)))
+        fewer = min(len(rows) - 1, max(2, round(neighbours * len(rows) / n)))
+        place = np.ix_(rows, rows)
+        one, other = _sides(k[place], m[place], fewer if nearest else None)
+        return one.alike(other)
 
-    def permuted(order: Array) -> float:
-        return near[0].cknna(near[1], order) if near else _cka(k, m[np.ix_(order, order)])
-
-    value = permuted(np.arange(n))
-    null = [permuted(stream("permuted rows", seed, i).permutation(n)) for i in range(repeats)]
+    first, second = _sides(k, m, neighbours if nearest else None)
+    value = first.alike(second)
+    null = [first.alike(second, stream("permuted rows", seed, i).permutation(n)) for i in range(repeats)]
     drawn = (stream("half of the rows", seed, i).permutation(n)[: n // 2] for i in range(repeats))
     halves = np.array([half(rows) for rows in drawn])
     low, high = value + np.quantile(halves - halves.mean(), (0.025, 0.975))
@@ -139,47 +146,49 @@ def compare(
     return Similarity(value, float(low), float(high), float(np.mean(null)), p, n)
 
 
-def _kernel(z: Tensor, other: Tensor, *, directions: bool = False) -> Array:
-    """Gram matrix of centred rows, (n, n) in float64; of their directions if asked."""
-    if len(z) != len(other) or len(z) < 4:
+def _kernels(x: Tensor, y: Tensor, *, directions: bool = False) -> tuple[Array, Array]:
+    """Gram matrices (n, n) of the centred rows of both, in float64; of their directions if asked."""
+    if len(x) != len(y) or len(x) < 4:
         raise ConfigError(
-            f"features: expected as many rows of both, at least 4, got {tuple(z.shape)} and "
-            f"{tuple(other.shape)}"
+            f"features: expected as many rows of both, at least 4, got {tuple(x.shape)} and {tuple(y.shape)}"
         )
-    rows = z.detach().flatten(1).cpu().double()
-    if not torch.isfinite(rows).all():
-        raise NonFiniteError("features hold NaN or infinity; they can't be compared")
-    rows = rows - rows.mean(dim=0)
+    both = [z - z.mean(dim=0) for z in (rows_of(x), rows_of(y))]
     if directions:
-        rows = torch.nn.functional.normalize(rows, dim=1)
-    return (rows @ rows.mT).numpy()
+        both = [torch.nn.functional.normalize(z, dim=1) for z in both]
+    k, m = ((z @ z.mT).numpy() for z in both)
+    return k, m
 
 
-def _checked_neighbours(neighbours: int, n: int) -> int:
-    if not 2 <= neighbours < n:
-        raise ConfigError(f"neighbours = {neighbours}: expected 2 to {n - 1} for {n} rows")
-    return neighbours
+class _Side:
+    """One of two kernels (n, n), symmetric, at the pairs of different rows."""
+
+    def __init__(self, kernel: Array):
+        self.kernel = kernel.copy()
+        np.fill_diagonal(self.kernel, 0)
+        self.own = self._hsic(self, np.arange(len(kernel)))
+
+    def _hsic(self, other: Any, order: Array) -> float:
+        """Hilbert–Schmidt independence criterion, without bias; the rows of the other in another order."""
+        m = other.kernel[np.ix_(order, order)]
+        return _unbiased(np.vdot(self.kernel, m), self.kernel.sum(axis=0), m.sum(axis=1))
+
+    def alike(self, other: "_Side", order: Array | None = None) -> float:
+        """1 for the same kernels; 0 where one has no pairs that count."""
+        across = self._hsic(other, np.arange(len(self.kernel)) if order is None else order)
+        within = np.sqrt(max(self.own, 0.0) * max(other.own, 0.0))
+        return float(across / within) if within else 0.0
 
 
-def _cka(k: Array, m: Array) -> float:
-    return _share(_hsic(k, m), _hsic(k, k), _hsic(m, m))
-
-
-def _cknna(k: Array, m: Array, neighbours: int) -> float:
-    return _Near(k, neighbours).cknna(_Near(m, neighbours), np.arange(len(k)))
-
-
-class _Near:
+class _NearSide(_Side):
     """A kernel at the pairs of a row and its nearest others: few, so only those are kept."""
 
     def __init__(self, kernel: Array, neighbours: int):
-        self.kernel = kernel
         self.near = nearest_others(kernel, neighbours)
         self.rows, self.columns = np.nonzero(self.near)
-        self.own = self._hsic(self, np.arange(len(kernel)))
+        super().__init__(kernel)
 
-    def _hsic(self, other: "_Near", order: Array) -> float:
-        """Of the kernels at the pairs that are near in both, the rows of the other in another order."""
+    def _hsic(self, other: Any, order: Array) -> float:
+        """At the pairs that are near in both."""
         rows, columns = order[self.rows], order[self.columns]
         both = other.near[rows, columns]
         place = self.rows[both], self.columns[both]
@@ -188,31 +197,32 @@ class _Near:
         m = csr_array((other.kernel[rows[both], columns[both]], place), shape)
         return _unbiased(k.multiply(m.T).sum(), k.sum(axis=0), m.sum(axis=1))
 
-    def cknna(self, other: "_Near", order: Array) -> float:
-        return _share(self._hsic(other, order), self.own, other.own)
+
+def _sides(k: Array, m: Array, neighbours: int | None = None) -> tuple[_Side, _Side]:
+    """Both kernels at the pairs that count: all, or those of nearest neighbours."""
+    if neighbours is None:
+        return _Side(k), _Side(m)
+    return _NearSide(k, neighbours), _NearSide(m, neighbours)
 
 
-def _share(across: float, first: float, second: float) -> float:
-    within = np.sqrt(max(first, 0.0) * max(second, 0.0))
-    return float(across / within) if within else 0.0
+def check_neighbours(neighbours: int, n: int, *, least: int = 1) -> None:
+    """Whether each of n rows has so many others.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if not least <= neighbours < n:
+        raise ConfigError(f"neighbours = {neighbours}: expected {least} to {n - 1} for {n} rows")
 
 
 def nearest_others(similarity: Array, count: int) -> Array:
-    """(n, n), whether column j is among the nearest of row i, itself left out."""
+    """(n, n), whether column j is among the ``count`` < n nearest of row i, itself left out."""
     similar = similarity.copy()
     np.fill_diagonal(similar, -np.inf)
     index = np.argpartition(-similar, count - 1, axis=1)[:, :count]
     near = np.zeros(similarity.shape, dtype=bool)
     np.put_along_axis(near, index, True, axis=1)
     return near
-
-
-def _hsic(k: Array, m: Array) -> float:
-    """Hilbert–Schmidt independence criterion of two kernels (n, n), without bias."""
-    k, m = k.copy(), m.copy()
-    np.fill_diagonal(k, 0)
-    np.fill_diagonal(m, 0)
-    return _unbiased((k * m.T).sum(), k.sum(axis=0), m.sum(axis=1))
 
 
 def _unbiased(trace: float, columns: Array, rows: Array) -> float:

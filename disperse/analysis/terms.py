@@ -17,7 +17,8 @@ def measure_terms(model: DiffusionTransformer, spec: RunSpec, data: ImageSet) ->
 
     ``value``, ``floor``, ``saturation``, ``off_diagonal_weight``: see ``DispersionReport``.
     ``gradient_ratio``: ``‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖`` at the block's output z, ≥ 0: how the two terms
-    pull on the representation. It misleads about the parameters, through which the pulls are not alike.
+    pull on the representation; None where L_diff doesn't pull, as in a new model, whose last layer is zero.
+    It misleads about the parameters, through which the pulls are not alike.
 
     Args:
         model: in eval mode.
@@ -52,9 +53,15 @@ def measure_terms(model: DiffusionTransformer, spec: RunSpec, data: ImageSet) ->
                         "floor": report.floor,
                         "saturation": report.saturation,
                         "off_diagonal_weight": report.off_diagonal_weight,
-                        "gradient_ratio": push / pull,
+                        "gradient_ratio": push / pull if pull else None,
                     }
                 )
-            means = {name: float(np.mean([row[name] for row in batches])) for name in batches[0]}
+            means = {name: _mean([row[name] for row in batches]) for name in batches[0]}
             rows.append({"term": number, "block": block, **means})
     return rows
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Over the batches that have a value; None where none has."""
+    found = [value for value in values if value is not None]
+    return float(np.mean(found)) if found else None

@@ -22,9 +22,9 @@ from .norm_cost import draw_norm_cost
 from .norms import draw_norms, norms_figure
 from .objectives import forces_figure, scales, scales_figure
 from .one_step import draw_one_step
+from .opened import draw_representations, probed_images
 from .per_timestep import draw_per_timestep
 from .published import draw_published
-from .representations import draw_representations, probed_images
 from .sampler import draw_convergence
 from .samples import draw_from, draw_grids, draw_samples, samples_figure, tile
 from .scale import draw_scale, scale_figure

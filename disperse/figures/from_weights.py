@@ -6,7 +6,7 @@ from ..experiments import home, item, profile
 from ..models import config_of
 from .curated import draw_curated, draw_pairs, other_baseline
 from .nearest import draw_nearest
-from .representations import draw_representations
+from .opened import draw_representations
 from .samples import draw_from, draw_grids
 
 CANDIDATES = 20  # of each class, to pick from
@@ -35,5 +35,5 @@ def draw_from_weights(profile_name: str, *, folder: Path | None = None, seed: in
         draw_curated(drawn, row, folder, candidates=CANDIDATES),
         draw_pairs(drawn, row, folder, other=other_baseline(row, seed + 1, SHOWN), num=SHOWN),
         draw_nearest(row, folder, seed=seed),
-        *draw_representations(row, folder, seed=seed),
+        *draw_representations(row, folder, seed=seed).values(),
     ]

@@ -1,7 +1,6 @@
 """What a model's blocks hold: heat maps over block and noise level, and features in the plane."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..analysis.geometry import cosines
-from ..analysis.projection import METHODS, Method, neighbour_overlap, project
-from ..analysis.representations import Place, compare_places, measure_places, unlabelled_features
-from ..analysis.similarity import Similarity
-from ..data import ImageSet, load_data
-from ..evaluation.features import classify
-from ..experiments import item, paper, run_folder
-from ..experiments.profiles import Profile
-from ..experiments.store import ANALYSED
-from ..regularizers import block_indices
+from ..analysis.projection import METHODS, Method, project
+from ..analysis.representations import Place
+from ..analysis.similarity import Measure, Similarity
+from ..experiments import paper
 from ..rng import normal
-from ..training import load_model
 from .facts import plain
-from .theme import COLORS, class_colors, new_figure, save, theme
+from .theme import COLORS, class_colors, new_figure, theme
 
 # Attribute of ``Geometry`` → title and format of its numbers.
 GEOMETRY = {
@@ -39,6 +32,7 @@ GEOMETRY = {
     "alive": ("share of the loss that can move", ".2g"),
 }
 PROBES = {"probe": ("linear probe, accuracy", ".2f"), "neighbours": ("nearest neighbours, accuracy", ".2f")}
+SIMILARITIES: dict[Measure, str] = {"cknna": "CKNNA: nearest neighbours", "cka": "CKA: all pairs"}
 TITLES = {"pca": "PCA", "umap": "UMAP", "densmap": "densMAP"}
 
 
@@ -51,11 +45,12 @@ def values_of(places: Sequence[Place]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def heat_maps_figure(places: Mapping[str, Sequence[Place]]) -> Figure:
+def heat_maps_figure(places: Mapping[str, Sequence[Place]], *, group: int | None) -> Figure:
     """Each measure as two maps, baseline left and dispersive right, on one scale of colour.
 
     Args:
         places: label of the run → what was measured; two runs.
+        group: rows that see each other in the loss whose share can move; None: all.
     """
     theme()
     shown = {**GEOMETRY, **PROBES}
@@ -66,6 +61,8 @@ def heat_maps_figure(places: Mapping[str, Sequence[Place]]) -> Figure:
         low, high = (float(f([f(m) for m in maps.values()])) for f in (np.min, np.max))
         scale = LogNorm(low, high) if 0 < 8 * low < high else Normalize(low, high)
         axes = part.subplots(1, len(maps), sharey=True)
+        if name == "alive":
+            title += f", in groups of {group}" if group else ", all rows in one group"
         part.suptitle(title, x=0.02, ha="left", fontsize=11, weight="bold")
         for ax, (label, found) in zip(axes, maps.items(), strict=True):
             sns.heatmap(found, ax=ax, norm=scale, cmap="cividis", cbar=False, annot=_short(found, form),
@@ -106,27 +103,39 @@ def _name_places(ax: Axes, blocks: list[int], levels: list[float]) -> None:
         ax.set_ylabel("block", fontsize=9)
 
 
-def similarity_figure(found: Mapping[tuple[str, int, float], Similarity], measure: str) -> Figure:
-    """Heat maps of how alike two models are, and each of them and the encoder; the null in the titles."""
-    names = list(dict.fromkeys(name for name, *_ in found))
-    figure, axes = new_figure(11, 2.9, columns=len(names))
-    high = max(each.value for each in found.values())
-    for ax, name in zip(axes, names, strict=True):
-        own = {key[1:]: each for key, each in found.items() if key[0] == name}
-        blocks, levels = sorted({block for block, _ in own}), sorted({s for _, s in own})
-        values = np.array([[own[b, s].value for s in levels] for b in blocks])
-        text = [
-            [f"{e.value:.2f}\n[{e.low:.2f}, {e.high:.2f}]" for s in levels for e in [own[b, s]]]
-            for b in blocks
-        ]
-        sns.heatmap(values, ax=ax, vmin=0, vmax=high, cmap="cividis", cbar=False, annot=np.array(text),
-                    fmt="", annot_kws={"fontsize": 7}, linewidths=1)  # fmt: skip
-        sides = " and ".join(paper.name_of(side) for side in name.split(" / "))
-        null = np.mean([each.null for each in own.values()])
-        ax.set_title(f"{sides}\nunrelated: {null:.2f}", fontsize=10)
-        _name_places(ax, blocks, levels)
-    figure.suptitle(measure.upper(), x=0.01, ha="left", fontsize=12, weight="bold")
+def similarity_figure(found: Mapping[Measure, Mapping[tuple[str, int, float], Similarity]]) -> Figure:
+    """Heat maps of how alike two models are, and each of them and the encoder: a row for each measure.
+
+    Titles tell what unrelated features would have, and the largest p of the map, rounded up.
+
+    Args:
+        found: measure → what ``compare_places`` found; colours go from 0 to 1.
+    """
+    theme()
+    figure = Figure(figsize=(11, 3 * len(found)), layout="constrained")
+    parts = np.asarray(figure.subfigures(len(found), 1, hspace=0.05)).flat
+    for part, (measure, alike) in zip(parts, found.items(), strict=True):
+        part.suptitle(SIMILARITIES[measure], x=0.01, ha="left", fontsize=12, weight="bold")
+        names = list(dict.fromkeys(name for name, *_ in alike))
+        for ax, name in zip(part.subplots(1, len(names), squeeze=False).flat, names, strict=True):
+            _similarity_map(ax, name, {key[1:]: each for key, each in alike.items() if key[0] == name})
     return figure
+
+
+def _similarity_map(ax: Axes, name: str, own: Mapping[tuple[int, float], Similarity]) -> None:
+    """One comparison, blocks by levels."""
+    blocks, levels = sorted({block for block, _ in own}), sorted({s for _, s in own})
+    values = np.array([[own[b, s].value for s in levels] for b in blocks])
+    text = [
+        [f"{e.value:z.2f}\n[{e.low:z.2f}, {e.high:z.2f}]" for s in levels for e in [own[b, s]]]
+        for b in blocks
+    ]
+    sns.heatmap(values, ax=ax, vmin=0, vmax=1, cmap="cividis", cbar=False, annot=np.array(text),
+                fmt="", annot_kws={"fontsize": 7}, linewidths=1)  # fmt: skip
+    sides = " and ".join(paper.name_of(side) for side in name.split(" / "))
+    null, p = np.mean([each.null for each in own.values()]), max(each.p for each in own.values())
+    ax.set_title(f"{sides}\nunrelated: {null:z.2f}; p ≤ {np.ceil(100 * p) / 100:.2f}", fontsize=10)
+    _name_places(ax, blocks, levels)
 
 
 def cosine_histograms(features: Mapping[str, Tensor]) -> dict[str, dict[str, list[int]]]:
@@ -228,83 +237,3 @@ def density_figure(points: Mapping[Method, np.ndarray]) -> Figure:
         ax.set(title=TITLES[method], xticks=[], yticks=[], aspect="equal")
     axes[0].legend(loc="lower center", fontsize=9)
     return figure
-
-
-def probed_images(row: Profile) -> tuple[ImageSet, ImageSet]:
-    """Images that probes learn from, and those whose features are measured and shown."""
-    count = min(row.num_samples, ANALYSED)
-    train, test = (
-        load_data(row.data, split).few(n) for split, n in (("train", 2 * count), (row.reference, count))
-    )
-    assert isinstance(train, ImageSet)
-    assert isinstance(test, ImageSet)
-    return train, test
-
-
-def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: float = 0.3) -> list[Path]:
-    """Measure baseline and dispersive run of one training seed, and draw what was found.
-
-    Writes ``representations.png`` (heat maps) and, by that name, ``_cosines``, ``_similarity``, ``_plane``
-    and ``_density``, each with its sidecar; that of the plane holds the coordinates.
-
-    Args:
-        row: the profile.
-        folder: where to.
-        seed: of training.
-        level: noise level of the cosines and the plane, at the regularised block.
-
-    Raises:
-        StorageError, CheckpointError: a run is not trained on this machine; weights are not published.
-    """
-    cells = item("pair", row.name, (seed,))
-    models = {
-        cell.label: load_model(run_folder(cell.spec), step=cell.spec.num_steps, weights=row.weights,
-                               device=cell.spec.device)
-        for cell in cells
-    }  # fmt: skip
-    train, test = probed_images(row)
-    runs = [{"label": cell.label, "seed": seed, "fingerprint": cell.spec.fingerprint,
-             "step": cell.spec.num_steps} for cell in cells]  # fmt: skip
-    facts: dict[str, Any] = {"item": "pair", "weights": row.weights, "n": len(test), "runs": runs}
-    paths = []
-
-    places = {label: measure_places(model, train, test) for label, model in models.items()}
-    measured = {"places": {label: values_of(own) for label, own in places.items()}, "probe_n": len(train)}
-    paths.append(
-        save(heat_maps_figure(places), folder / "representations", facts | measured, stamp=row.stamp)
-    )
-
-    encoder = classify(test, evaluator=row.evaluator)[0]
-    alike = compare_places(models, test, encoder, levels=(0.1, 0.5, 0.9))
-    found = [{"compared": name, "block": block, "level": s, **plain(vars(each))}
-             for (name, block, s), each in alike.items()]  # fmt: skip
-    stem = folder / "representations_similarity"
-    more: dict[str, Any] = {"measure": "cknna", "encoder": row.evaluator, "values": found}
-    paths.append(save(similarity_figure(alike, "cknna"), stem, facts | more, stamp=row.stamp))
-
-    (block,) = block_indices("quarter", next(iter(models.values())).config.depth)
-    features = [unlabelled_features(model, test, level=level)[block] for model in models.values()]
-    counts = cosine_histograms(dict(zip(models, features, strict=True)))
-    place: dict[str, Any] = {"block": block, "level": level}
-    more = {**place, "bins": [-1, 1, 100], "counts": counts}
-    stem = folder / "representations_cosines"
-    paths.insert(1, save(cosines_figure(counts), stem, facts | more, stamp=row.stamp))
-
-    coordinates = {method: project(features, method) for method in METHODS}
-    joint = torch.cat([z.flatten(1) for z in features]).double().cpu().numpy()
-    kept = {m: neighbour_overlap(joint, points.reshape(-1, 2)) for m, points in coordinates.items()}
-    more = {
-        **place, "labels": test.labels.tolist(), "neighbours_kept": kept,
-        "coordinates": {m: np.round(points, 4).tolist() for m, points in coordinates.items()},
-    }  # fmt: skip
-    figure = plane_figure(coordinates, test.labels.numpy(), list(models), kept)
-    paths.append(save(figure, folder / "representations_plane", facts | more, stamp=row.stamp))
-
-    example = density_example()
-    more = {
-        "item": "none",
-        "runs": [],
-        "points": {m: np.round(points, 4).tolist() for m, points in example.items()},
-    }
-    paths.append(save(density_figure(example), folder / "representations_density", more, stamp=row.stamp))
-    return paths

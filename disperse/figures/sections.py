@@ -139,7 +139,7 @@ SECTIONS = (
         kept={
             "representations": "Ten measures of both models' features, of every block at five noise levels",
             "representations_cosines": "Histograms of the cosines of all pairs of rows, raw and centred",
-            "representations_similarity": "CKNNA of the two models, and of each with a frozen encoder",
+            "representations_similarity": "CKNNA and CKA of both models, and of each with a frozen encoder",
             "representations_plane": "Features of both models in the plane by PCA, UMAP and densMAP",
             "representations_density": "A wide and a tight cloud by each projection: UMAP shows them alike",
         },

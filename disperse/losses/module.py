@@ -65,6 +65,9 @@ PRESETS = {
 class DispersionReport:
     """What a dispersive loss says about a batch, beside its value (all averaged over groups).
 
+    How it misleads: a satisfied loss says nothing of how good the features are, nor of their rank: they may
+    only have grown longer. And all of it hangs on the size of a group: numbers of others don't compare.
+
     Attributes:
         value: the loss.
         floor: the smallest value that this variant can take here; −inf if it has none.

@@ -93,6 +93,33 @@ def test_alive_is_the_weight_of_the_loss() -> None:
     assert geometry(100 * Z).alive < 1e-6
 
 
+def test_alive_is_of_whole_groups_and_all_else_of_all_rows() -> None:
+    whole, grouped = (geometry(Z, DispersiveLoss(local_batch=group)) for group in (None, 3))
+    by_hand = [DispersiveLoss().report(Z[rows]).off_diagonal_weight for rows in (slice(0, 3), slice(3, 6))]
+    assert grouped.alive == pytest.approx(sum(by_hand) / 2)
+    assert grouped.alive < whole.alive - 0.01  # fewer pairs to share the weight with a row's own
+    assert dataclasses.replace(grouped, alive=whole.alive) == whole
+    with pytest.raises(ConfigError, match="7 rows: expected at least local_batch = 8, a whole group"):
+        geometry(Z, DispersiveLoss(local_batch=8))
+
+
+@pytest.mark.parametrize("b", [2, 3, 9])
+def test_the_most_uniform_directions_are_those_of_a_simplex(b: int) -> None:
+    """−2t b/(b − 1): two antipodal rows have −8, and no rows are lower."""
+    simplex = (torch.eye(b) - 1 / b).double()
+    least = -4 * b / (b - 1)
+    assert uniformity(simplex) == pytest.approx(least)
+    assert uniformity(simplex, t=0.5) == pytest.approx(least / 4)
+    assert uniformity(normal((b, 2000), "many directions", b).double()) > least
+
+
+@pytest.mark.parametrize("point", [torch.zeros(4, 3), torch.full((8, 3), 0.25)])
+def test_features_that_do_not_vary_count_as_one_direction(point: torch.Tensor) -> None:
+    found = geometry(point)
+    assert (found.effective_rank, found.participation_ratio) == (1, 1)
+    assert participation_ratio(1e-90 * Z) == pytest.approx(participation_ratio(Z))
+
+
 @pytest.mark.parametrize("bad", [torch.zeros(1, 5), torch.zeros(0, 5)])
 def test_too_few_rows(bad: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match="at least two rows"):

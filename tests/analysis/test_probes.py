@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from disperse.analysis import probes
 from disperse.analysis.probes import linear_probe, neighbour_accuracy
 from disperse.errors import ConfigError
 from disperse.rng import normal
@@ -60,7 +61,13 @@ def test_what_is_refused() -> None:
         neighbour_accuracy(z, LABELS, neighbours=60)
     with pytest.raises(ConfigError, match="one width"):
         linear_probe(z, LABELS, z[:, :2], LABELS)
-    with pytest.raises(ConfigError, match="two classes"):
+    with pytest.raises(ConfigError, match="train_labels: expected two classes or more, got 1 of 60 rows"):
         linear_probe(z, 0 * LABELS, z, LABELS)
-    with pytest.raises(ConfigError, match="penalty"):
+    with pytest.raises(ConfigError, match=r"penalty = 0\.0: must be > 0"):
         linear_probe(z, LABELS, z, LABELS, penalty=0.0)
+
+
+def test_a_probe_that_stopped_early_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "MOST_STEPS", 2)
+    with pytest.raises(ConfigError, match="no minimum after 2 steps with penalty = 1e-06: take a larger"):
+        linear_probe(clusters(1.0), LABELS, clusters(1.0), LABELS, penalty=1e-6)

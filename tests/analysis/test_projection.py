@@ -28,6 +28,12 @@ def test_pca_is_the_best_plane() -> None:
     )  # of one dimension, the other is 0
 
 
+def test_a_plane_of_principal_components_asks_for_no_neighbours() -> None:
+    few = project([BASE[:5], OTHER[:5]], "pca")
+    assert np.array_equal(few, project([BASE[:5], OTHER[:5]], "pca", neighbours=99, min_dist=-1))
+    assert np.isfinite(few).all()
+
+
 def test_models_lie_on_each_other_whatever_their_scale() -> None:
     same, apart = (project([BASE, 5 * BASE + 3], "pca", same_scale=flag) for flag in (True, False))
     assert same[0] == pytest.approx(same[1], abs=1e-4)
@@ -79,7 +85,13 @@ def test_what_is_refused() -> None:
     for features in ([], [BASE, OTHER[:-1]]):
         with pytest.raises(ConfigError, match="one shape of all"):
             project(features)
-    with pytest.raises(ConfigError, match="neighbours = 1"):
+    with pytest.raises(ConfigError, match="neighbours = 1: expected 2 to 119 for 120 rows"):
         project([BASE], neighbours=1)
+    with pytest.raises(ConfigError, match=r"min_dist = -0\.1: expected ≥ 0"):
+        project([BASE], min_dist=-0.1)
+    with pytest.raises(ConfigError, match="neighbours = 15: expected 1 to 9 for 10 rows"):
+        neighbour_overlap(np.eye(10), np.eye(10))
+    with pytest.raises(ConfigError, match="as many rows of both, got 9 and 10"):
+        neighbour_overlap(np.eye(9), np.eye(10), neighbours=2)
     with pytest.raises(ConfigError, match="method"):
         project([BASE], "tsne")  # type: ignore[arg-type]

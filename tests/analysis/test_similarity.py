@@ -1,5 +1,7 @@
 """CKA and CKNNA against loops, what they are blind to, and a null at its stated rate."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,16 @@ def test_the_interval_covers_the_value_of_many_samples(measure: str) -> None:
     found = [compare(*drawn(60, i), measure=measure, neighbours=10, repeats=60, seed=i) for i in range(80)]
     assert sum(each.low <= truth <= each.high for each in found) >= 66
     assert all(each.low <= each.value <= each.high and each.p <= 0.05 for each in found)
+
+
+def test_cknna_of_all_neighbours_is_cka_of_directions_in_its_halves_too() -> None:
+    """Rows of a half have fewer others than of the whole; none is its own neighbour."""
+    x, y = X[:8], Y[:8]
+    directions = [torch.nn.functional.normalize(centred(z), dim=1) for z in (x, y)]
+    everyone = compare(x, y, neighbours=7, repeats=20)
+    assert dataclasses.asdict(everyone) == pytest.approx(
+        dataclasses.asdict(compare(*directions, measure="cka", repeats=20))
+    )
 
 
 def test_what_is_refused() -> None:

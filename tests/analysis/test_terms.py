@@ -35,6 +35,14 @@ def test_a_loss_at_its_floor_pulls_on_nothing(model: DiffusionTransformer) -> No
     assert row["gradient_ratio"] < 1e-6
 
 
+def test_a_new_model_pulls_on_nothing_yet() -> None:
+    """Its last layer is zero, so that its own loss has no gradient at any block, and the ratio no value."""
+    new = build_model("SiT-Nano/2", depth=3).eval().requires_grad_(False)
+    (row,) = measure_terms(new, spec(), DATA)
+    assert row["gradient_ratio"] is None
+    assert row["value"] < 0
+
+
 def test_groups_are_those_of_training_and_a_baseline_has_no_terms(model: DiffusionTransformer) -> None:
     (row,) = measure_terms(model, spec(local_batch=8), DATA)
     assert row["floor"] == pytest.approx(-2.0794415, rel=1e-6)  # −log 8
