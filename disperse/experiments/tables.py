@@ -1,5 +1,6 @@
 """Tables as Markdown."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,14 +11,23 @@ from .claims import Judgement
 from .compare import Row
 from .profiles import Profile
 
+# After "mean ± half the 95% interval": what ``with_interval`` writes of shares and cosines near an end.
+OR_BOUNDS = ", or [low, high] where the range of the measure cuts it"
+
 
 def with_interval(estimate: Estimate, digits: int = 2) -> str:
-    """``1.23 ± 0.04`` (half the interval); the value alone where one seed gives no interval; else empty."""
+    """``1.23 ± 0.04`` (half the interval), or ``0.37 [-0.60, 1.00]`` where its two halves aren't alike.
+
+    The value alone where one seed gives no interval; empty where nothing was measured.
+    """
     if not np.isfinite(estimate.value):
         return ""
     if not np.isfinite(estimate.low):
         return f"{estimate.value:.{digits}f}"
-    return f"{estimate.value:.{digits}f} ± {(estimate.high - estimate.low) / 2:.{digits}f}"
+    below, above = estimate.value - estimate.low, estimate.high - estimate.value
+    if math.isclose(below, above, abs_tol=1e-9) or f"{below:.{digits}f}" == f"{above:.{digits}f}":
+        return f"{estimate.value:.{digits}f} ± {(estimate.high - estimate.low) / 2:.{digits}f}"
+    return f"{estimate.value:.{digits}f} [{estimate.low:z.{digits}f}, {estimate.high:z.{digits}f}]"
 
 
 def whole(value: float) -> str:
@@ -64,7 +74,7 @@ def variants_markdown(rows: list[Row], profile: Profile) -> str:
     lines += [
         "",
         f"Ours: {profile.model} on {profile.data}, {profile.num_steps} steps of {profile.batch_size}; mean ± "
-        "half the 95% interval over training seeds (Student's t). "
+        f"half the 95% interval over training seeds (Student's t){OR_BOUNDS}. "
         f"{profile.protocol.card()}."
         + (
             " Noise floor of the distance (real against real, same n and reference): "
@@ -112,7 +122,7 @@ def comparison_markdown(
             str(len(row.seeds)),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", f"Mean ± half the 95% interval over training seeds (Student's t). {card}"]
+    lines += ["", f"Mean ± half the 95% interval over training seeds (Student's t){OR_BOUNDS}. {card}"]
     return "\n".join(lines) + "\n"
 
 

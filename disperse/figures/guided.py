@@ -16,7 +16,7 @@ from ..experiments.looks import GUIDANCE, guided
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import SOURCES, SYSTEMS, system_change
 from ..experiments.store import Record
-from ..experiments.tables import percent_interval
+from ..experiments.tables import OR_BOUNDS, percent_interval
 from .by_system import (
     METRICS,
     as_frame,
@@ -230,12 +230,12 @@ def guided_markdown(frame: pd.DataFrame, found: Effects, card: str) -> str:
         for system, shift in found.shift.items()
     ]
     text = (
-        "Mean ± half the 95% interval over training seeds (Student's t); changes are means of log ratios "
-        "within a seed, negative is better. The second table: the distance under guidance over that without; "
-        "and the change by the term under guidance over that without, where *worse* means that guidance "
-        "takes from the term's gain or adds to its cost. Ours and the published numbers differ in data, "
-        "size of the model, length of training and measure: values and percentages can't be compared, only "
-        f"signs. {card}"
+        f"Mean ± half the 95% interval over training seeds (Student's t){OR_BOUNDS}; changes are means of "
+        "log ratios within a seed, negative is better. The second table: the distance under guidance over "
+        "that without; and the change by the term under guidance over that without, where *worse* means "
+        "that guidance takes from the term's gain or adds to its cost. Ours and the published numbers "
+        "differ in data, size of the model, length of training and measure: values and percentages can't be "
+        f"compared, only signs. {card}"
     )
     shifts = [markdown(columns, rows)] if rows else []
     return "\n\n".join([systems_table(frame, "guidance", named), *shifts, text]) + "\n"

@@ -16,7 +16,7 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
-from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
+from .theme import COLORS, MARKERS, band, floor_line, log_axis, new_figure, save
 
 PAIR = ("baseline", "infonce-l2")
 Changes = dict[str, dict[int, Estimate]]  # label → step → estimate
@@ -83,7 +83,7 @@ def long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     shown = [label for label in PAIR if label in set(frame.label)]
     sns.lineplot(frame, x="step", y="fd", hue="label", hue_order=shown, palette=COLORS, style="label",
                  style_order=shown, markers=[MARKERS[label] for label in shown], dashes=False,
-                 errorbar=student_band, ax=ax)  # fmt: skip
+                 errorbar=band("fd"), ax=ax)  # fmt: skip
     ax.set(xlabel="training step", ylabel="Fréchet distance",
            title=f"{steps[-1]} steps, {seeds} seed{'s' * (seeds != 1)}")  # fmt: skip
     floor_line(ax, floor_of(row.protocol), "real against real", right=False)

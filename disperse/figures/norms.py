@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from ..evaluation import Estimate, log_ratio
 from ..experiments import compare, tables
 from ..experiments.claims import judge
 from ..experiments.items import Cell
@@ -106,7 +106,7 @@ def norms_figure(frame: pd.DataFrame, cells: list[Cell]) -> Figure:
     places = [pair[0, column] for pair in pairs for column in (0, 1)]
     norm, ratio, rank, fewer, direction, turned = (figure.add_subplot(place) for place in places)
     for ax, measure in ((norm, "rms"), (rank, "effective_rank"), (direction, "mean_cosine")):
-        means = {key: mean_over_seeds(list(v.values())) for key, v in _by_seed(frame, measure).items()}
+        means = {key: compare.mean_of(measure, v.values()) for key, v in _by_seed(frame, measure).items()}
         ylabel, title = MEASURES[measure]
         _lines(ax, means, cells)
         ax.set(ylabel=ylabel, title=title)
@@ -197,7 +197,7 @@ def norms_markdown(frame: pd.DataFrame, cells: list[Cell], card: str) -> str:
         if len(measured):
             cells_of_blocks = [_measures(measured[measured.block == block]) for block in blocks]
             lines.append(f"| {name} | {' | '.join(cells_of_blocks)} | {measured.seed.nunique()} |")
-    lines += ["", f"Mean ± half the 95% interval over seeds. {card}"]
+    lines += ["", f"Mean ± half the 95% interval over seeds{tables.OR_BOUNDS}. {card}"]
     return "\n".join(lines) + "\n"
 
 
@@ -220,7 +220,7 @@ def _signed(estimate: Estimate, digits: int) -> str:
 
 def _measures(group: pd.DataFrame) -> str:
     digits = {"rms": 2, "effective_rank": 0, "mean_cosine": 2}
-    return "; ".join(tables.with_interval(mean_over_seeds(group[m].tolist()), d) for m, d in digits.items())
+    return "; ".join(tables.with_interval(compare.mean_of(m, group[m]), d) for m, d in digits.items())
 
 
 def draw_norms(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
@@ -257,7 +257,7 @@ def draw_norms(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
         ],
         "means": [
             {"label": label, "block": int(block)}
-            | {name: plain(mean_over_seeds(group[name].tolist())) for name in MEASURES}
+            | {name: plain(compare.mean_of(name, group[name])) for name in MEASURES}
             for (label, block), group in measured
         ],
         "values": plain(frame.to_dict(orient="records")),

@@ -14,7 +14,7 @@ from ..experiments.looks import few_steps
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import ONE_STEP, SOURCES
 from ..experiments.store import Record
-from ..experiments.tables import percent_interval
+from ..experiments.tables import OR_BOUNDS, percent_interval
 from ..sampling import SamplerConfig
 from .by_system import (
     METRICS,
@@ -125,11 +125,11 @@ def one_step_markdown(frame: pd.DataFrame, card: str) -> str:
     marks = ", ".join(sorted({f"[{s.fid.source}]: {SOURCES[s.fid.source]}" for s in ONE_STEP}))
     text = (
         f"{marks}. NFE: network evaluations; of ours one a step, SiT by Euler's method, MeanFlow by its own "
-        "steps. Mean ± half the 95% interval over training seeds (Student's t); changes are means of log "
-        "ratios within a seed, negative is better. The third table: the ratio of distances, with the term "
-        "over without, in one step over the same in several, within a seed; below zero, the term gains more "
-        "(or costs less) in one step; each comparison alone, uncorrected. The published systems other than "
-        f"MeanFlow aren't built here, and FID and our distance can't be compared. {card}"
+        f"steps. Mean ± half the 95% interval over training seeds (Student's t){OR_BOUNDS}; changes are "
+        "means of log ratios within a seed, negative is better. The third table: the ratio of distances, "
+        "with the term over without, in one step over the same in several, within a seed; below zero, the "
+        "term gains more (or costs less) in one step; each comparison alone, uncorrected. The published "
+        f"systems other than MeanFlow aren't built here, and FID and our distance can't be compared. {card}"
     )
     tables = [markdown(columns, rows), systems_table(frame, "NFE"), *_shifts_table(frame)]
     return "\n\n".join([*tables, text]) + "\n"

@@ -16,7 +16,7 @@ from ..experiments.profiles import Profile
 from ..models import preset
 from ..models.flops import num_parameters
 from .changes import percent, shown_bounds
-from .levels import GROUPS, TERMS, by_seed, change_text, difference, mean_text, over_seeds, points_text
+from .levels import GROUPS, TERMS, by_seed, change_text, difference, mean_or_none, mean_text, points_text
 from .norm_cost import count_of_seeds
 from .theme import ACCENT, COLORS, MARKERS, log_axis, say_not_measured
 
@@ -40,7 +40,7 @@ def overfitting(frame: pd.DataFrame, row: Profile) -> list[Place]:
     places = []
     for (model, data), at in frame.groupby(["model", "data"]):
         place: Place = {"model": model, "data": data, "images": int(at.images.iloc[0])}
-        place |= _pair(at, "near", bounds=(0, 1)) | _pair(at, "gap")
+        place |= _pair(at, "near") | _pair(at, "gap")
         for name in ("seen", "unseen"):
             own, base = (by_seed(at[at.term == term], f"{name}_loss", log=True) for term in TERMS[::-1])
             place[f"{name}_change"] = difference(own, base)
@@ -52,10 +52,10 @@ def overfitting(frame: pd.DataFrame, row: Profile) -> list[Place]:
     return sorted(places, key=lambda p: (num_parameters(preset(p["model"]).config), p["images"]))
 
 
-def _pair(at: pd.DataFrame, name: str, *, bounds: tuple[float, float] | None = None) -> dict[str, Any]:
+def _pair(at: pd.DataFrame, name: str) -> dict[str, Any]:
     """``name``: term → mean over seeds; ``<name>_difference``: ℓ2 minus baseline."""
     values = {term: by_seed(at[at.term == term], name) for term in TERMS}
-    means = {term: over_seeds(found.values(), bounds=bounds) for term, found in values.items() if found}
+    means = {term: mean_or_none(name, found.values()) for term, found in values.items() if found}
     return {name: means, f"{name}_difference": difference(values[TERMS[1]], values[TERMS[0]])}
 
 

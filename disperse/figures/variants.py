@@ -16,7 +16,7 @@ from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .changes import PAPER, change_bar, hollow_curves, mark, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, plain, run_facts
-from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
+from .theme import COLORS, MARKERS, band, floor_line, log_axis, new_figure, save
 
 
 def variants_figure(rows: list[compare.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
@@ -68,7 +68,7 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
     for ax, (column, ylabel, title) in zip(axes, PANELS, strict=True):
         sns.lineplot(frame, x="step", y=column, hue="label", hue_order=labels, palette=COLORS, style="label",
                      style_order=labels, markers=[MARKERS[label] for label in labels], dashes=False,
-                     errorbar=student_band, ax=ax, legend=ax is axes[0])  # fmt: skip
+                     errorbar=band(column), ax=ax, legend=ax is axes[0])  # fmt: skip
         ax.set(xlabel="training step", ylabel=ylabel, title=title)
         ax.set_xticks(sorted(set(frame.step)))
     floor_line(axes[0], floor_of(row.protocol), "real against real", right=False)
