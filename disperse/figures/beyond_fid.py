@@ -152,7 +152,7 @@ def beyond_fid_markdown(frame: pd.DataFrame, places: list[Place], row: Profile) 
                 *(mean_text(means.get(term)) for term in TERMS),
                 points_text(change),
                 verdict,
-                counts(means),
+                counts(means, change),
             ]
             lines.append(f"| {QUALITY[name]} | {' | '.join(cells)} |")
     return "\n".join([

@@ -101,7 +101,7 @@ def systems_table(frame: pd.DataFrame, setting: str, name: Callable[[Any], str] 
             f"{system}, {TERMS[term]}",
             name(value),
             with_interval(distance),
-            percent_interval(change),
+            percent_interval(change, seeds=distance.n),
             verdict(change) if change else "",
             *(with_interval(found[metric][system, term, value]) for metric in METRICS[1:]),
             str(distance.n),

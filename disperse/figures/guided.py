@@ -222,7 +222,7 @@ def guided_markdown(frame: pd.DataFrame, found: Effects, card: str) -> str:
     rows = [
         [
             system,
-            *(percent_interval(found.guidance[system, term]) for term in TERMS),
+            *(percent_interval(found.guidance[system, term], seeds=shift.n) for term in TERMS),
             percent_interval(shift),
             verdict(shift),
             str(shift.n),

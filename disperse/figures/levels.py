@@ -119,17 +119,21 @@ def mean_text(estimate: Estimate | None, digits: int = 2) -> str:
     return "" if estimate is None else tables.with_interval(estimate, digits)
 
 
-def change_text(change: Estimate | None) -> str:
-    """A log ratio as ``+1.25% [+0.20%, +2.31%]``: losses differ by little."""
+def change_text(change: Estimate | None, *, seeds: int | None = None) -> str:
+    """A log ratio as ``+1.25% [+0.20%, +2.31%]``; ``seeds`` as in ``with_interval``."""
     if change is None:
         return ""
     value, low, high = percent(change)
-    return f"{value:+.2f}%" + (f" [{low:+.2f}%, {high:+.2f}%]" if change.n > 1 else " (one seed)")
+    if change.n == 1:
+        return f"{value:+.2f}% (one seed)"
+    return f"{value:+.2f}% [{low:+.2f}%, {high:+.2f}%]{tables.own_count(change, seeds)}"
 
 
-def points_text(estimate: Estimate | None) -> str:
-    """A difference of shares in percentage points: ``+1.2 [-0.5, +2.9]``."""
+def points_text(estimate: Estimate | None, *, seeds: int | None = None) -> str:
+    """A difference of shares in points: ``+1.2 [-0.5, +2.9]``; ``seeds`` as in ``with_interval``."""
     if estimate is None:
         return ""
     value, low, high = (100 * v for v in (estimate.value, estimate.low, estimate.high))
-    return f"{value:+.1f}" + (f" [{low:+.1f}, {high:+.1f}]" if estimate.n > 1 else " (one seed)")
+    if estimate.n == 1:
+        return f"{value:+.1f} (one seed)"
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{tables.own_count(estimate, seeds)}"

@@ -162,10 +162,11 @@ def controls_markdown(rows: list[compare.Row], against: dict[str, Estimate]) -> 
     for entry in rows:
         if entry.label in CONTROLS:
             beside, name = against.get(entry.label), paper.name_of(entry.label)
+            count = len(entry.seeds)
             lines.append(
-                f"| {name} | {tables.percent_interval(entry.change)} | {entry.verdict} | "
-                f"{tables.percent_interval(beside)} | {compare.verdict(beside) if beside else ''} | "
-                f"{len(entry.seeds)} |"
+                f"| {name} | {tables.percent_interval(entry.change, seeds=count)} | {entry.verdict} | "
+                f"{tables.percent_interval(beside, seeds=count)} | "
+                f"{compare.verdict(beside) if beside else ''} | {count} |"
             )
     if len(lines) == 2:
         return "The controls aren't there yet.\n"
@@ -199,8 +200,12 @@ def features_markdown(measured: dict[str, dict[str, Estimate]], split: str) -> s
     ]
     digits = {"rms": 2, "effective_rank": 1, "update_ratio": 2, "gradient_ratio": 4}
     for label, means in measured.items():
-        cells = [tables.with_interval(means[key], n) if key in means else "" for key, n in digits.items()]
-        lines.append(f"| {paper.name_of(label)} | " + " | ".join(cells) + f" | {means['rms'].n} |")
+        count = means["rms"].n  # early evaluations may be of more seeds
+        cells = [
+            tables.with_interval(means[key], places, seeds=count) if key in means else ""
+            for key, places in digits.items()
+        ]
+        lines.append(f"| {paper.name_of(label)} | " + " | ".join(cells) + f" | {count} |")
     lines += [
         "",
         f"At a quarter of the depth, {split} images at noise level 0.5, at the end. Later blocks add: length "

@@ -18,6 +18,7 @@ from ..models.flops import num_parameters
 from .changes import percent, shown_bounds
 from .levels import GROUPS, TERMS, by_seed, change_text, difference, mean_or_none, mean_text, points_text
 from .norm_cost import count_of_seeds
+from .seeds import pair_counts
 from .theme import ACCENT, COLORS, MARKERS, log_axis, say_not_measured
 
 Place = dict[str, Any]  # model, data, images, and estimates: by term, and of the difference
@@ -171,7 +172,7 @@ def copying_markdown(places: list[Place]) -> str:
             lines.append(_cells(
                 _network(place), place["images"], f"{real.value:.2f} [{real.low:.2f}, {real.high:.2f}]",
                 f"{place['copies']:.2f}", *(mean_text(place["near"].get(term)) for term in TERMS),
-                points_text(change), compare.verdict(change) if change else "", counts(place["near"]),
+                points_text(change), compare.verdict(change) if change else "", counts(place["near"], change),
             ))  # fmt: skip
     return table(lines)
 
@@ -186,7 +187,7 @@ def gap_markdown(places: list[Place]) -> str:
             lines.append(_cells(
                 _network(place), place["images"], *(mean_text(place["gap"].get(term), 3) for term in TERMS),
                 _signed(gap), change_text(place["seen_change"]), change_text(unseen),
-                f"**{place['so']}**" if place["so"] else "", counts(place["gap"]),
+                f"**{place['so']}**" if place["so"] else "", counts(place["gap"], gap),
             ))  # fmt: skip
     return table(lines)
 
@@ -201,7 +202,7 @@ def gap_by_level_markdown(places: list[Place], row: Profile) -> str:
                 change = found["gap_difference"]
                 lines.append(_cells(
                     place["images"], group, *(mean_text(found["gap"].get(term), 3) for term in TERMS),
-                    _signed(change), compare.verdict(change) if change else "", counts(found["gap"]),
+                    _signed(change), compare.verdict(change) if change else "", counts(found["gap"], change),
                 ))  # fmt: skip
     return table(lines)
 
@@ -211,10 +212,10 @@ def table(lines: list[str]) -> str:
     return "\n".join(lines if len(lines) > 2 else ["Not measured."]) + "\n"
 
 
-def counts(means: dict[str, Estimate]) -> str:
-    """Seeds of baseline and ℓ2: one number where both have as many."""
-    found = [means[term].n if term in means else 0 for term in TERMS]
-    return str(found[0]) if found[0] == found[1] else f"{found[0]} and {found[1]}"
+def counts(means: dict[str, Estimate], change: Estimate | None) -> str:
+    """Seeds of baseline and ℓ2, and of their difference."""
+    base, own = (means[term].n if term in means else 0 for term in TERMS)
+    return pair_counts(base, own, change.n if change else 0)
 
 
 def _network(place: Place) -> str:

@@ -177,17 +177,17 @@ def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Pro
     gradients = _header("noise", "run", "gradient ratio", "gradient cosine",
                         "do the gradients pull together?", "n")  # fmt: skip
     for entry in groups:
-        change, term = entry.get("change"), entry["term"]
+        change, term, count = entry.get("change"), entry["term"], entry["rms"].n
         place = [entry["group"] if term == TERMS[0] else "", paper.name_of(term)]
         features.append(_cells(
             *place, mean_text(entry["rms"]), mean_text(entry["effective_rank"], 0),
-            mean_text(entry["mean_cosine"]), mean_text(entry["unseen_loss"], 3), change_text(change),
-            compare.verdict(change) if change else "", _share(entry["share"]),
-            points_text(entry.get("share_difference")), str(entry["rms"].n),
+            mean_text(entry["mean_cosine"]), mean_text(entry["unseen_loss"], 3),
+            change_text(change, seeds=count), compare.verdict(change) if change else "",
+            _share(entry["share"]), points_text(entry.get("share_difference"), seeds=count), str(count),
         ))  # fmt: skip
         gradients.append(_cells(
             *place, _ratio(entry["gradient_ratio"]), mean_text(entry["gradient_cosine"]),
-            _pulls(entry, levels), str(entry["rms"].n),
+            _pulls(entry, levels), str(count),
         ))  # fmt: skip
     bounds = "; ".join(f"{name} {low:.2g} to {high:.2g}" for name, (low, high) in GROUPS.items())
     lines = [

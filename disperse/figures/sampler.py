@@ -15,6 +15,7 @@ from ..experiments.tables import percent_interval, with_interval
 from ..sampling import SamplerConfig
 from .changes import change_bar, in_percent, join, mark, name_counts, seeds_shown
 from .facts import floor_of, floor_sentence, plain
+from .seeds import pair_counts
 from .systems import TERMS
 from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save
 
@@ -168,11 +169,14 @@ def convergence_markdown(frame: pd.DataFrame, row: Profile) -> str:
         for by_grid in fd.values():
             own, end = by_grid.get(grid, {}), by_grid.get(finest, {})
             cells.append(with_interval(mean_over_seeds(list(own.values()))) if own else "not evaluated")
-            cells.append(percent_interval(log_ratio(own, end)) if own.keys() & end.keys() else "")
-        cells += [percent_interval(changes.get(grid)), percent_interval(moved.get(grid))]
+            over = log_ratio(own, end) if own.keys() & end.keys() else None
+            cells.append(percent_interval(over, seeds=len(own)))
+        pairs = changes[grid].n if grid in changes else None
+        cells += [percent_interval(changes.get(grid)), percent_interval(moved.get(grid), seeds=pairs)]
         lines.append("| " + " | ".join([*cells, _seeds(fd, grid)]) + " |")
     chosen = next((moved[grid] for grid in moved if _chosen(grid, row)), None)
-    said = "" if chosen is None else f"At the profile's choice (bold) by {percent_interval(chosen)}. "
+    by = percent_interval(chosen, seeds=0)
+    said = f"At the profile's choice (bold) by {by}. " if by else ""
     missing = (
         "" if changes else f"{' '.join(NOT_YET.split())}: whether its change has converged isn't known. "
     )
@@ -194,11 +198,9 @@ def _chosen(grid: Grid, row: Profile) -> bool:
 
 
 def _seeds(fd: dict[str, dict[Grid, dict[int, float]]], grid: Grid) -> str:
-    """How many: one number where both runs have the same seeds, or one has none."""
+    """How many of the baseline, of the run with the term, and of both."""
     base, own = (set(by_grid.get(grid, {})) for by_grid in fd.values())
-    if base == own or not base or not own:
-        return str(len(base | own))
-    return f"{len(base)} and {len(own)}, paired {len(base & own)}"
+    return pair_counts(len(base), len(own), len(base & own))
 
 
 def draw_convergence(pool: list[Record], row: Profile, folder: Path) -> Path:

@@ -32,6 +32,7 @@ from .changes import (
     seeds_shown,
 )
 from .facts import floor_of, floor_sentence, plain, run_facts
+from .seeds import pair_counts
 from .systems import SYSTEM_NAMES
 from .theme import COLORS, floor_line, log_axis, new_figure, save
 
@@ -229,9 +230,8 @@ def size_markdown(rows: list[compare.Row], cells: list[Cell]) -> str:
 
 
 def _seeds(base: compare.Row, own: compare.Row) -> str:
-    """How many: one number where both runs have the same."""
-    counts, shared = (len(base.seeds), len(own.seeds)), len({*base.seeds} & {*own.seeds})
-    return str(shared) if set(counts) == {shared} else f"{counts[0]} and {counts[1]}, paired {shared}"
+    """How many of the baseline, of the run with the term, and of both."""
+    return pair_counts(len(base.seeds), len(own.seeds), len({*base.seeds} & {*own.seeds}))
 
 
 def slopes_markdown(slopes: dict[str, Part]) -> str:

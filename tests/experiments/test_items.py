@@ -217,10 +217,14 @@ def test_numbers_as_text() -> None:
     assert tables.with_interval(Estimate(0.37, -0.604, 1.0, 3, "")) == "0.37 [-0.60, 1.00]"  # cut at 1
     assert tables.with_interval(Estimate(0.004, -0.001, 0.031, 3, "")) == "0.00 [0.00, 0.03]"  # no -0.00
     assert tables.with_interval(Estimate(0.996, 0.992, 0.999, 3, "")) == "1.00 ± 0.00"  # both halves
+    assert [tables.with_interval(wide, seeds=n) for n in (3, 2)] == ["1.23 ± 0.25", "1.23 ± 0.25, n = 3"]
+    assert tables.with_interval(alone, seeds=2) == "1.23, n = 1"
     change = Estimate(math.log(1.12), math.log(1.05), math.log(1.2), 3, "")
     assert tables.percent_interval(change) == "+12% [+5%, +20%]"
     assert tables.percent_interval(Estimate(math.log(0.5), math.nan, math.nan, 1, "")) == "-50% (one seed)"
-    assert tables.percent_interval(None) == ""
+    assert tables.percent_interval(None) == tables.percent_interval(None, seeds=3) == ""
+    assert tables.percent_interval(change, seeds=0) == "+12% [+5%, +20%], n = 3"
+    assert tables.percent_interval(Estimate(0.0, math.nan, math.nan, 1, ""), seeds=3) == "0% (one seed)"
     small = Estimate(math.log(0.999), math.log(0.996), math.log(1.002), 3, "")
     assert tables.percent_interval(small) == "0% [0%, 0%]"
     assert [tables.whole(value) for value in (-10.4, 9.5, 0.6, -0.4, 100.0)] == [
@@ -241,6 +245,15 @@ def test_the_markdown_says_how_and_how_many() -> None:
     assert "| InfoNCE, ℓ2 | 32.35 | -11.35% | 1.50 ± 6.35 | -50% [-50%, -50%] | improves |" in table[3]
     for part in (PROTOCOL.card(), "n = 30", "Noise floor", "Student's t", "only the sign"):
         assert part in text
+
+
+def test_a_change_over_fewer_seeds_than_its_row_says_so() -> None:
+    cells, pool = made({"baseline": (2.0, 4.0, math.nan), "hinge": (1.0, 2.0, 3.0)})
+    rows = compare.compare(pool, cells, TOY)
+    for text in (tables.variants_markdown(rows, TOY), tables.comparison_markdown(rows, "")):
+        (line,) = [line for line in text.splitlines() if line.startswith("| hinge |")]
+        assert "| -50% [-50%, -50%], n = 2 |" in line
+        assert line.endswith("| 3 |")
 
 
 def test_tables_as_json_have_no_nan() -> None:

@@ -83,6 +83,20 @@ def test_the_table_tells_the_length_of_features_and_the_pull_of_the_term(tmp_pat
     assert "| MeanFlow, patch 2, tokens × 4 | 5.50 ± 0.00 | 10.0 ± 0.0 | 0.09 ± 0.00 |  | 2 |" in lines
 
 
+def test_an_early_measure_over_more_seeds_than_the_end_says_so(tmp_path: Path) -> None:
+    """The longer row is the same run: its first milestone is there in every seed of the shorter one."""
+    cells = cells_of(0, 1, 2)
+    pool = [r for r in evaluated(cells, GOOD) if r["step"] < 3 * TOY.num_steps or r["seed"] == 0]
+    table, picture = draw_meanflow(pool, cells, TOY, tmp_path)
+    measured = read_sidecar(picture)["features"]["meanflow-patch2-longer-infonce-l2"]
+    assert (measured["rms"]["n"], measured["gradient_ratio"]["n"]) == (1, 3)
+    (line,) = [
+        line for line in table.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| MeanFlow, patch 2, longer, InfoNCE ℓ2 |")
+    ]  # fmt: skip
+    assert line.endswith("| 0.0100 ± 0.0000, n = 3 | 1 |")
+
+
 def test_the_picture_shows_rows_in_pairs_and_controls_in_a_hue_of_their_own() -> None:
     cells = cells_of(0, 1)
     rows = compare(evaluated(cells, GOOD | CONTROL), cells, TOY)
