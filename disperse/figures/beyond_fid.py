@@ -28,7 +28,6 @@ from .levels import (
     mean_text,
     points_text,
 )
-from .norm_cost import count_of_seeds
 from .overfitting import (
     Place,
     copying_markdown,
@@ -41,6 +40,7 @@ from .overfitting import (
     panel_of_changes,
     table,
 )
+from .seeds import count_of_seeds
 from .theme import COLORS, MARKERS, band, log_axis, new_figure, save, say_not_measured
 
 # Shares, all better if higher.

@@ -191,12 +191,6 @@ def _against_l2_lines(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def count_of_seeds(counts: set[int]) -> str:
-    """``1 seed``, ``3 seeds`` or ``1 to 3 seeds``."""
-    low, high = min(counts), max(counts)
-    return f"{low} to {high} seeds" if low < high else f"{low} seed{'s' * (low != 1)}"
-
-
 def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
     """Draw figure and table of the norm experiment into ``folder``; returns (table, picture)."""
     frame = pd.DataFrame(compare.curves(pool, cells, row))

@@ -27,8 +27,9 @@ from .by_system import (
     system_dot,
     systems_table,
 )
-from .changes import join, name_counts, paper_diamond, seeds_shown
+from .changes import join, paper_diamond
 from .facts import floor_of, floor_sentence, plain
+from .seeds import name_counts, seeds_shown
 from .systems import SYSTEM_MARKERS, TERMS
 from .theme import COLORS, floor_line, log_axis, new_figure, save, say_not_measured
 
@@ -79,7 +80,6 @@ def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
         join(ours, points, color=COLORS[term], linestyle=lines[system], linewidth=1.4)
         for nfe, mean in own:
             system_dot(ours, nfe * SIDE[term], mean, system, term)
-        name_counts(ours, points, among=counts, side="left" if term == "baseline" else "right")
     for system in dict.fromkeys(frame.system):
         how = "its own steps" if system == JUMP else "Euler"
         ours.plot(
@@ -94,6 +94,8 @@ def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
     if len(frame):
         log_axis(ours.yaxis)
         log_axis(ours.xaxis, sorted(set(frame.NFE)))
+        marks = [(nfe, system, mean.n) for (system, _, nfe), mean in found.items()]
+        name_counts(ours, {nfe: str(nfe) for nfe in sorted(set(frame.NFE))}, marks)
         ours.legend(loc="best")
     else:
         say_not_measured(ours)

@@ -2,23 +2,20 @@
 
 import itertools
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from ..evaluation import Estimate
-from ..experiments import compare
+from ..experiments import compare, paper
 from ..experiments.copying import copying_bounds
 from ..experiments.profiles import Profile
 from ..models import preset
 from ..models.flops import num_parameters
 from .changes import percent, shown_bounds
 from .levels import GROUPS, TERMS, by_seed, change_text, difference, mean_or_none, mean_text, points_text
-from .norm_cost import count_of_seeds
-from .seeds import pair_counts
+from .seeds import name_counts, pair_counts
 from .theme import ACCENT, COLORS, MARKERS, log_axis, say_not_measured
 
 Place = dict[str, Any]  # model, data, images, and estimates: by term, and of the difference
@@ -84,7 +81,7 @@ def panel_by_images(ax: Axes, places: list[Place], name: str, row: Profile) -> N
     lines = {term: [(p["images"], p[name][term]) for p in own if term in p[name]] for term in TERMS}
     for number, (term, shown) in enumerate(lines.items()):
         _line(ax, shown, number, color=COLORS[term], marker=MARKERS[term], markersize=6)
-    finish_axis(ax, lines.values())
+    finish_axis(ax, {paper.name_of(term): line for term, line in lines.items()})
 
 
 def panel_of_bounds(ax: Axes, places: list[Place], row: Profile) -> None:
@@ -127,7 +124,7 @@ def panel_of_changes(ax: Axes, places: list[Place], row: Profile) -> None:
         if shown:
             ax.plot([], [], label=model.partition("/")[0], **style)
     ax.axhline(0, color=COLORS[TERMS[0]], linewidth=1)
-    finish_axis(ax, lines.values())
+    finish_axis(ax, {model.partition("/")[0]: line for model, line in lines.items()})
 
 
 def _line(ax: Axes, shown: Line, number: int, *, as_percent: bool = False, **style: Any) -> None:
@@ -146,20 +143,22 @@ def _line(ax: Axes, shown: Line, number: int, *, as_percent: bool = False, **sty
         ax.errorbar(x, value, [below, above], capsize=3, markerfacecolor=face, **style)
 
 
-def finish_axis(ax: Axes, lines: Iterable[Line]) -> None:
-    """Numbers of images and of seeds along a logarithmic axis; says so where nothing was measured."""
+def finish_axis(ax: Axes, lines: dict[str, Line]) -> None:
+    """Numbers of images and of seeds along a logarithmic axis; says so where nothing was measured.
+
+    Args:
+        ax: to be finished.
+        lines: name → what is drawn.
+    """
     ax.set_xlabel("training images")
-    seeds: dict[float, set[int]] = {}
-    for images, estimate in itertools.chain(*lines):
-        seeds.setdefault(float(images), set()).add(estimate.n)
-    if not seeds:
+    marks = [(images, name, estimate.n) for name, line in lines.items() for images, estimate in line]
+    if not marks:
         say_not_measured(ax)
         return
-    counts = sorted(seeds)
-    ax.set_xlim(counts[0] / 1.25, counts[-1] * 1.35)
-    log_axis(ax.xaxis, counts)
-    ax.xaxis.set_ticklabels([f"{images:.0f}\n{count_of_seeds(seeds[images])}" for images in counts])
-    ax.xaxis.set_minor_locator(NullLocator())
+    places = sorted({images for images, _, _ in marks})
+    ax.set_xlim(places[0] / 1.25, places[-1] * 1.35)
+    log_axis(ax.xaxis, places)
+    name_counts(ax, {images: f"{images}" for images in places}, marks, always=True)
 
 
 def copying_markdown(places: list[Place]) -> str:

@@ -33,7 +33,7 @@ from .levels import (
     mean_text,
     points_text,
 )
-from .norm_cost import count_of_seeds
+from .seeds import count_of_seeds
 from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, save, say_not_measured, theme
 
 RATIO = r"$\|\lambda\,g_\mathrm{disp}\| \,/\, \|g_\mathrm{diff}\|$"

@@ -1,5 +1,6 @@
 """Has the distance converged in the number of sampler steps, and has what the term changes?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..experiments.tables import percent_interval, with_interval
 from ..sampling import SamplerConfig
-from .changes import change_bar, in_percent, join, mark, name_counts, seeds_shown
+from .changes import change_bar, in_percent, join, mark
 from .facts import floor_of, floor_sentence, plain
-from .seeds import pair_counts
+from .seeds import Mark, name_counts, pair_counts, seeds_shown
 from .systems import TERMS
 from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save
 
@@ -109,7 +110,6 @@ def convergence_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         join(right, points, color=COLORS[TERM], linestyle=line, linewidth=1.4)
         for nfe, change in own.items():
             change_bar(right, nfe * ASIDE[solver], change, COLORS[TERM], shape=shape)
-        name_counts(right, points)
     floor_line(left, floor_of(row.protocol), "real against real", right=False)
     log_axis(left.yaxis)
     left.set(title="Distance", ylabel="Fréchet distance")
@@ -125,12 +125,14 @@ def convergence_figure(frame: pd.DataFrame, row: Profile) -> Figure:
             left.plot([], [], color=COLORS[term], linewidth=5, label=TERMS[term])
     for solver, (line, shape) in SOLVERS.items():
         left.plot([], [], line, marker=shape, color="black", label=solver.capitalize())
-    for ax in (left, right):
-        _evaluations_axis(ax, frame, row)
+    marks = [(nfe, TERMS[term], len(own)) for term, by in fd.items() for (_, nfe), own in by.items()]
+    changed = [(nfe, solver.capitalize(), change.n) for (solver, nfe), change in changes.items()]
+    seeds = {n for _, _, n in marks + changed}
+    for ax, own_marks in ((left, marks), (right, changed)):
+        _evaluations_axis(ax, frame, row, own_marks, seeds)
     handles, names = left.get_legend_handles_labels()
-    counts = {len(own) for by_grid in fd.values() for own in by_grid.values()}
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), columnspacing=1.2,
-                  title=seeds_shown(counts), title_fontsize=10)  # fmt: skip
+                  title=seeds_shown(seeds), title_fontsize=10)  # fmt: skip
     return figure
 
 
@@ -145,13 +147,16 @@ def _lines(ax: Axes, means: dict[Grid, Estimate], term: str) -> None:
             mark(ax, nfe * aside, mean, COLORS[term], shape=shape)
 
 
-def _evaluations_axis(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
+def _evaluations_axis(
+    ax: Axes, frame: pd.DataFrame, row: Profile, marks: Sequence[Mark], seeds: set[int]
+) -> None:
     chosen, grids = row.protocol.sampler.nfe, sorted(set(frame.nfe))
     assert chosen is not None  # an ODE's solver
     ax.axvline(chosen, color=ACCENT, linestyle=":", linewidth=1.4, zorder=1, label="the profile's choice")
     ax.set_xlabel("velocity evaluations per image (NFE)")
     ax.set_xlim(0.85 * min(grids), 1.2 * max(grids))
     log_axis(ax.xaxis, grids)
+    name_counts(ax, {nfe: str(nfe) for nfe in grids}, marks, among=seeds)
 
 
 def convergence_markdown(frame: pd.DataFrame, row: Profile) -> str:

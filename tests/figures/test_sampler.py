@@ -128,6 +128,20 @@ def test_what_stands_on_fewer_seeds_than_its_row_says_so(tmp_path: Path) -> None
     assert cells[-1] == "3"
     (finest,) = [line for line in lines if line.startswith("| Heun | 32 |")]
     assert "n = " not in finest
+    for ax, order in zip(
+        convergence_figure(convergence_frame(pool), ROW).axes,
+        ("baseline, with InfoNCE ℓ2", "Heun, Euler"),
+        strict=True,
+    ):
+        assert [label.get_text() for label in ax.get_xticklabels()] == [
+            "2\nn = 3",
+            "4\nn = 3",
+            "8\nn = 3",
+            "16\nn = 3",
+            "32\n3, 2–3" if order.startswith("base") else "32\n2, 3",
+        ]
+        assert f"(n of {order})" in ax.get_xlabel()
+        assert not any("n = " in text.get_text() for text in ax.texts)
     assert finest.endswith("| 3 and 2, paired 2 |")
     (moved,) = [e for e in read_sidecar(picture)["drifts"] if (e["solver"], e["nfe"]) == CHOSEN]
     assert moved["n"] == 2

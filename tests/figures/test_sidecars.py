@@ -15,7 +15,6 @@ from disperse.figures import draw_from_weights, draw_published, draw_samples, po
 from disperse.figures.norm_cost import (
     changes_against_l2,
     changes_by_step,
-    count_of_seeds,
     first_measures,
     norm_cost_figure,
     norm_cost_markdown,
@@ -146,11 +145,6 @@ def test_the_norm_cost_picture_fits_a_column() -> None:
     assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 10
     names = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert names == ["baseline", "InfoNCE, ℓ2", "ℓ2, λ = 0.05"]
-
-
-@pytest.mark.parametrize(("counts", "text"), [({1}, "1 seed"), ({3}, "3 seeds"), ({1, 2, 6}, "1 to 6 seeds")])
-def test_seeds_are_counted_in_english(counts: set[int], text: str) -> None:
-    assert count_of_seeds(counts) == text
 
 
 def one_seed() -> list[Record]:
