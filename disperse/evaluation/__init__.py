@@ -11,6 +11,7 @@ from .frechet import (
     log_ratio,
     mean_over_seeds,
     proportion,
+    within,
 )
 from .neighbours import nearer_to_seen, precision_recall
 from .protocol import Protocol, check_evaluator, evaluate, noise_floor
@@ -37,4 +38,5 @@ __all__ = [
     "noise_floor",
     "precision_recall",
     "proportion",
+    "within",
 ]

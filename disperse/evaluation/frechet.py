@@ -1,5 +1,6 @@
 """Fréchet distance between Gaussians fitted to two sets of features, in float64."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,6 +126,12 @@ def mean_over_seeds(values: list[float]) -> Estimate:
         return Estimate(mean, float("nan"), float("nan"), n, "none: one seed")
     reach = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
     return Estimate(mean, mean - reach, mean + reach, n, "Student's t over seeds")
+
+
+def within(estimate: Estimate, low: float, high: float) -> Estimate:
+    """An estimate whose interval ends where the range of its measure does; without an interval, the same."""
+    bounds = np.clip((estimate.low, estimate.high), low, high)  # NaN stays
+    return dataclasses.replace(estimate, low=float(bounds[0]), high=float(bounds[1]))
 
 
 def log_ratio(values: dict[int, float], baseline: dict[int, float]) -> Estimate:

@@ -1,18 +1,22 @@
 """From evaluations to numbers: means over seeds, paired changes, verdicts; no text, no picture."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from ..evaluation import Estimate, log_ratio, mean_over_seeds, within
 from ..regularizers import block_indices
 from .items import Cell
 from .profiles import Profile
 from .store import Record, select
 
 METRICS = ("fd", "precision", "recall", "agreement", "guided_agreement")
+# Where a measure ends, and its interval with it: shares, and cosines.
+SHARES = (*METRICS[1:], "off_diagonal_weight", "near", "share")
+RANGES = dict.fromkeys(SHARES, (0.0, 1.0)) | dict.fromkeys(("mean_cosine", "gradient_cosine"), (-1.0, 1.0))
 
 
 def measured(record: Record) -> dict[str, float]:
@@ -47,6 +51,12 @@ def verdict(change: Estimate) -> str:
     if change.high < 0:
         return "improves"
     return "worse" if change.low > 0 else "can't tell"
+
+
+def mean_of(name: str, values: Iterable[float]) -> Estimate:
+    """Mean of a measure over seeds; of one in ``RANGES`` the interval stays within its range."""
+    mean = mean_over_seeds(list(values))
+    return within(mean, *RANGES[name]) if name in RANGES else mean
 
 
 def curves(pool: list[Record], cells: list[Cell], row: Profile) -> list[dict[str, Any]]:
@@ -116,12 +126,12 @@ def compare(pool: list[Record], cells: list[Cell], row: Profile) -> list[Row]:
                 label=label,
                 seeds=sorted(by_seed),
                 metrics={
-                    name: _within(name, [measured(r)[name] for r in by_seed.values()]) for name in METRICS
+                    name: mean_of(name, (measured(r)[name] for r in by_seed.values())) for name in METRICS
                 },
                 change=change,
                 verdict=verdict(change) if change else "",
                 block={
-                    name: mean_over_seeds([regularised_block(r)[name] for r in by_seed.values()])
+                    name: mean_of(name, (regularised_block(r)[name] for r in by_seed.values()))
                     for name in ("rms", "effective_rank", "mean_cosine")
                 },
             )
@@ -131,14 +141,6 @@ def compare(pool: list[Record], cells: list[Cell], row: Profile) -> list[Row]:
 
 def _distances(by_seed: dict[int, Record]) -> dict[int, float]:
     return {seed: record["metrics"]["fd"]["value"] for seed, record in by_seed.items()}
-
-
-def _within(name: str, values: list[float]) -> Estimate:
-    """Mean over seeds; the interval of a share stays within [0, 1]."""
-    estimate = mean_over_seeds(values)
-    if name == "fd" or not np.isfinite(estimate.low):
-        return estimate
-    return dataclasses.replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0))
 
 
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Tables as Markdown."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,14 +11,35 @@ from .claims import Judgement
 from .compare import Row
 from .profiles import Profile
 
+# After "mean ± half the 95% interval": what ``with_interval`` writes of shares and cosines near an end.
+OR_BOUNDS = ", or [low, high] where the range of the measure cuts it"
 
-def with_interval(estimate: Estimate, digits: int = 2) -> str:
-    """``1.23 ± 0.04`` (half the interval); the value alone where one seed gives no interval; else empty."""
+
+def own_count(estimate: Estimate, seeds: int | None) -> str:
+    """``, n = 2``, to follow an estimate over another number of seeds than the one its row tells."""
+    return f", n = {estimate.n}" if seeds not in (None, estimate.n) else ""
+
+
+def with_interval(estimate: Estimate, digits: int = 2, *, seeds: int | None = None) -> str:
+    """``1.23 ± 0.04`` (half the interval), or ``0.37 [-0.60, 1.00]`` where its two halves aren't alike.
+
+    The value alone where one seed gives no interval; empty where nothing was measured.
+
+    Args:
+        estimate: a mean.
+        digits: after the point.
+        seeds: the number that the row tells, 0 for none: where the estimate has another, it follows.
+    """
     if not np.isfinite(estimate.value):
         return ""
     if not np.isfinite(estimate.low):
-        return f"{estimate.value:.{digits}f}"
-    return f"{estimate.value:.{digits}f} ± {(estimate.high - estimate.low) / 2:.{digits}f}"
+        return f"{estimate.value:.{digits}f}{own_count(estimate, seeds)}"
+    below, above = estimate.value - estimate.low, estimate.high - estimate.value
+    if math.isclose(below, above, abs_tol=1e-9) or f"{below:.{digits}f}" == f"{above:.{digits}f}":
+        interval = f"± {(estimate.high - estimate.low) / 2:.{digits}f}"
+    else:
+        interval = f"[{estimate.low:z.{digits}f}, {estimate.high:z.{digits}f}]"
+    return f"{estimate.value:.{digits}f} {interval}{own_count(estimate, seeds)}"
 
 
 def whole(value: float) -> str:
@@ -25,13 +47,14 @@ def whole(value: float) -> str:
     return f"{round(value):+d}".replace("+0", "0")
 
 
-def percent_interval(change: Estimate | None) -> str:
-    """A log ratio as ``+12% [+5%, +20%]``."""
+def percent_interval(change: Estimate | None, *, seeds: int | None = None) -> str:
+    """A log ratio as ``+12% [+5%, +20%]``; ``seeds`` as in ``with_interval``."""
     if change is None:
         return ""
     value, low, high = (100 * np.expm1(v) for v in (change.value, change.low, change.high))
-    interval = f" [{whole(low)}%, {whole(high)}%]" if np.isfinite(low) else " (one seed)"
-    return f"{whole(value)}%{interval}"
+    if not np.isfinite(low):
+        return f"{whole(value)}% (one seed)"
+    return f"{whole(value)}% [{whole(low)}%, {whole(high)}%]{own_count(change, seeds)}"
 
 
 def times_interval(ratio: Estimate | None) -> str:
@@ -54,7 +77,8 @@ def variants_markdown(rows: list[Row], profile: Profile) -> str:
         lines.append(
             f"| {paper.name_of(row.label)} | {paper.variants_fid(row.label).value:.2f} | "
             f"{'' if published is None else f'{100 * published:+.2f}%'} | "
-            f"{with_interval(row.metrics['fd'])} | {percent_interval(row.change)} | {row.verdict} | "
+            f"{with_interval(row.metrics['fd'])} | {percent_interval(row.change, seeds=len(row.seeds))} | "
+            f"{row.verdict} | "
             f"{with_interval(row.metrics['precision'])} | {with_interval(row.metrics['recall'])} | "
             f"{with_interval(row.metrics['guided_agreement'])} | {with_interval(row.block['rms'])} | "
             f"{with_interval(row.block['effective_rank'], 1)} | "
@@ -64,7 +88,7 @@ def variants_markdown(rows: list[Row], profile: Profile) -> str:
     lines += [
         "",
         f"Ours: {profile.model} on {profile.data}, {profile.num_steps} steps of {profile.batch_size}; mean ± "
-        "half the 95% interval over training seeds (Student's t). "
+        f"half the 95% interval over training seeds (Student's t){OR_BOUNDS}. "
         f"{profile.protocol.card()}."
         + (
             " Noise floor of the distance (real against real, same n and reference): "
@@ -105,38 +129,39 @@ def comparison_markdown(
             named.get(row.label) or paper.name_of(row.label),
             *(["" if change is None else f"{100 * change:+.1f}%"] if paper_column else []),
             with_interval(row.metrics["fd"]),
-            percent_interval(row.change),
+            percent_interval(row.change, seeds=len(row.seeds)),
             row.verdict,
             with_interval(row.metrics["agreement"]),
             with_interval(row.metrics["guided_agreement"]),
             str(len(row.seeds)),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", f"Mean ± half the 95% interval over training seeds (Student's t). {card}"]
+    lines += ["", f"Mean ± half the 95% interval over training seeds (Student's t){OR_BOUNDS}. {card}"]
     return "\n".join(lines) + "\n"
 
 
 def features_markdown(rows: list[Row]) -> str:
-    """What each kind of term makes of the features: effective rank and rms, variant by kind of term."""
+    """What each kind of term makes of the features: effective rank, rms and n, variant by kind of term."""
     by_label = {row.label: row for row in rows}
-    head = " | ".join(f"{column}: rank | rms" for column in paper.COLUMNS)
-    lines = [f"| variant | {head} |", "|" + "---|" * (1 + 2 * len(paper.COLUMNS))]
+    head = " | ".join(f"{column}: rank | rms | n" for column in paper.COLUMNS)
+    lines = [f"| variant | {head} |", "|" + "---|" * (1 + 3 * len(paper.COLUMNS))]
     for variant in paper.VARIANTS_FID:
-        labels = [paper.grid_label(variant, column) for column in paper.COLUMNS]
-        blocks = [by_label[label].block if label in by_label else None for label in labels]
-        cells = [
-            f"{with_interval(block['effective_rank'], 0)} | {with_interval(block['rms'])}" if block else " | "
-            for block in blocks
-        ]
+        found = [by_label.get(paper.grid_label(variant, column)) for column in paper.COLUMNS]
+        cells = [text for row in found for text in (_rank_and_rms(row) if row else ("", "", "0"))]
         lines.append(f"| {paper.NAMES[variant]} | " + " | ".join(cells) + " |")
     base = by_label.get("baseline")
     if base:
-        rank, rms = with_interval(base.block["effective_rank"], 0), with_interval(base.block["rms"])
+        rank, rms, n = _rank_and_rms(base)
         lines += [
             "",
-            f"Features at a quarter of the depth, noise level 0.5; baseline: {rank} and {rms}.",
+            f"Features at a quarter of the depth, noise level 0.5; baseline: {rank} and {rms}, n = {n}.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _rank_and_rms(row: Row) -> tuple[str, str, str]:
+    rank, rms = row.block["effective_rank"], row.block["rms"]
+    return with_interval(rank, 0), with_interval(rms), str(rms.n)
 
 
 def claims_markdown(judgements: list[Judgement]) -> str:

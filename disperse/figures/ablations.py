@@ -21,14 +21,13 @@ from .changes import (
     join,
     legend_above,
     mark,
-    name_counts,
     name_diamonds,
     name_ours,
     not_trained,
     paper_diamond,
-    percent,
 )
 from .heat import ratio_map
+from .seeds import name_counts
 from .sweeps import alpha_figure, local_batch_figure
 from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure
 
@@ -59,7 +58,6 @@ def blocks_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
     changes = {where[entry.label]: entry.change for entry in rows if entry.change is not None}
     for place, change in changes.items():
         change_bar(ax, place, change, COLORS["infonce-l2"])
-    name_counts(ax, [(place, percent(change)[0], change.n) for place, change in changes.items()])
     for place in where.values():
         if place not in changes:
             not_trained(ax, place)
@@ -75,10 +73,11 @@ def blocks_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
                     fontsize=10, ha="left", va="center")  # fmt: skip
     ax.axhline(0, color=COLORS["baseline"], linewidth=1)
     ticks = {where[label]: str(blocks[0]) for label, blocks in regularised_blocks(cells).items()}
-    ax.set_xticks(list(ticks), [f"{name}\n{x:.2g}" if x != ALL else "all" for x, name in ticks.items()])
     ax.set_xlim(-0.03, ALL + 0.12)
     ax.set(xlabel="regularised block (from 0), and the share of the depth that is done after it",
            ylabel="change against the baseline, %")  # fmt: skip
+    names = {x: f"{name}\n{x:.2g}" if x != ALL else "all" for x, name in ticks.items()}
+    name_counts(ax, names, [(place, "ours", change.n) for place, change in changes.items()])
     name_ours(ax, {change.n for change in changes.values()})
     name_diamonds(ax, SURE)
     ax.plot(

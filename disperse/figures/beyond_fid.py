@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from .. import atomic
 from ..evaluation import Estimate
-from ..experiments import compare, paper
+from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
@@ -24,11 +24,10 @@ from .levels import (
     level_frame,
     looked_at,
     looked_facts,
+    mean_or_none,
     mean_text,
-    over_seeds,
     points_text,
 )
-from .norm_cost import count_of_seeds
 from .overfitting import (
     Place,
     copying_markdown,
@@ -41,7 +40,8 @@ from .overfitting import (
     panel_of_changes,
     table,
 )
-from .theme import COLORS, MARKERS, log_axis, new_figure, save, say_not_measured, student_band
+from .seeds import count_of_seeds
+from .theme import COLORS, MARKERS, band, log_axis, new_figure, save, say_not_measured
 
 # Shares, all better if higher.
 QUALITY = {"precision": "precision", "recall": "recall", "agreement": "class agreement",
@@ -61,7 +61,7 @@ def quality_changes(frame: pd.DataFrame, step: int) -> dict[str, dict[str, Any]]
     found: dict[str, dict[str, Any]] = {}
     for name in QUALITY:
         values = {t: at[at.label == t].set_index("seed")[name].dropna().to_dict() for t in TERMS}
-        means = {t: over_seeds(v.values(), bounds=(0, 1)) for t, v in values.items() if v}
+        means = {t: mean_or_none(name, v.values()) for t, v in values.items() if v}
         found[name] = {"means": means, "difference": difference(values[TERMS[1]], values[TERMS[0]])}
     return found
 
@@ -110,7 +110,7 @@ def _curves(ax: Axes, frame: pd.DataFrame, names: tuple[str, str], ylabel: str, 
             shown = frame[(frame.label == term) & frame[name].notna()]
             if len(shown):
                 sns.lineplot(shown, x="step", y=name, color=COLORS[term], marker=MARKERS[term],
-                             linestyle=line, errorbar=student_band, err_kws={"alpha": 0.12},
+                             linestyle=line, errorbar=band(name), err_kws={"alpha": 0.12},
                              ax=ax)  # fmt: skip
         ax.plot([], [], color="black", linestyle=line, label=QUALITY[name])
     seeds = set(measured.groupby(["label", "step"]).seed.nunique())
@@ -152,13 +152,14 @@ def beyond_fid_markdown(frame: pd.DataFrame, places: list[Place], row: Profile) 
                 *(mean_text(means.get(term)) for term in TERMS),
                 points_text(change),
                 verdict,
-                counts(means),
+                counts(means, change),
             ]
             lines.append(f"| {QUALITY[name]} | {' | '.join(cells)} |")
     return "\n".join([
         table(lines),
         f"{row.model}, the whole training set. {row.protocol.card()}. Mean ± half the 95% interval over n "
-        "training seeds (Student's t); differences are paired by seed. *Improves*: the interval is above 0. "
+        f"training seeds (Student's t){tables.OR_BOUNDS}; differences are paired by seed. *Improves*: the "
+        "interval is above 0. "
         "The tables below are of the runs that were compared with their training images too: their n may be "
         "smaller.",
         "",

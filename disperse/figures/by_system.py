@@ -4,14 +4,13 @@ A frame here has one row per run and setting, with columns system, term, seed, t
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..evaluation import Estimate, log_ratio, mean_over_seeds
-from ..experiments.compare import measured, verdict
+from ..evaluation import Estimate, log_ratio
+from ..experiments.compare import mean_of, measured, verdict
 from ..experiments.items import Cell
 from ..experiments.store import Record
 from ..experiments.tables import percent_interval, with_interval
@@ -42,15 +41,9 @@ def as_frame(rows: list[dict[str, Any]], *settings: str) -> pd.DataFrame:
 
 
 def means(frame: pd.DataFrame, setting: str, metric: str = "fd") -> dict[tuple[str, str, Any], Estimate]:
-    """(system, term, setting) → mean over training seeds; the interval of a share stays within [0, 1]."""
+    """(system, term, setting) → mean of a metric over training seeds."""
     groups = frame.groupby(["system", "term", setting], sort=False)[metric]
-    found = {key: mean_over_seeds(values.tolist()) for key, values in groups}
-    if metric == "fd":
-        return found
-    return {
-        key: replace(mean, low=max(mean.low, 0.0), high=min(mean.high, 1.0)) if mean.n > 1 else mean
-        for key, mean in found.items()
-    }
+    return {key: mean_of(metric, values) for key, values in groups}
 
 
 def by_seed(frame: pd.DataFrame, setting: str) -> dict[tuple[str, str, Any], dict[int, float]]:
@@ -108,7 +101,7 @@ def systems_table(frame: pd.DataFrame, setting: str, name: Callable[[Any], str] 
             f"{system}, {TERMS[term]}",
             name(value),
             with_interval(distance),
-            percent_interval(change),
+            percent_interval(change, seeds=distance.n),
             verdict(change) if change else "",
             *(with_interval(found[metric][system, term, value]) for metric in METRICS[1:]),
             str(distance.n),

@@ -19,7 +19,7 @@ from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
 from .facts import floor_of, floor_sentence, plain, run_facts
-from .norm_cost import count_of_seeds
+from .seeds import seeds_shown
 from .theme import COLORS, save
 
 Draw = Callable[[list[compare.Row], list[Cell]], Figure]
@@ -96,24 +96,6 @@ def change_bar(
     mark(ax, place, in_percent(change), color, shape=shape, across=across)
 
 
-# Where a number of seeds stands: shift in points from its mark, horizontal and vertical alignment.
-SIDES = {
-    "right": ((8, 0), "left", "center"),
-    "left": ((-8, 0), "right", "center"),
-    "above": ((0, 6), "center", "bottom"),
-}
-
-
-def name_counts(
-    ax: Axes, points: Iterable[tuple[float, float, int]], *, among: Iterable[int] = (), side: str = "right"
-) -> None:
-    """Beside marks (x, y, n) their numbers of seeds, where these and those ``among`` aren't all the same."""
-    found, (shift, ha, va) = list(points), SIDES[side]
-    for x, y, n in found if len({*among, *(n for _, _, n in found)}) > 1 else []:
-        ax.annotate(f"n = {n}", (x, y), shift, textcoords="offset points", fontsize=10, color="dimgrey",
-                    ha=ha, va=va)  # fmt: skip
-
-
 def join(ax: Axes, points: Sequence[tuple[float, float, int] | None], **line: Any) -> None:
     """Lines through neighbouring means over as many seeds; means over other runs are no points of one curve.
 
@@ -156,23 +138,6 @@ def not_trained(ax: Axes, place: float, *, across: bool = False, said: str = "no
     else:
         ax.annotate(said, (place, 0.03), xycoords=ax.get_xaxis_transform(), ha="center", va="bottom",
                     rotation=90, **text)  # fmt: skip
-
-
-def seeds_shown(counts: Iterable[int]) -> str:
-    """What marks of means over so many seeds each show, and what a hollow one is."""
-    found = set(counts)
-    if not found:
-        return "none yet"
-    if found == {1}:
-        return "one seed, no interval"
-    return "95% where n > 1; hollow: one seed" if 1 in found else f"95% over {count_of_seeds(found)}"
-
-
-def over_seeds(counts: set[int]) -> str:
-    """``95% over 3 seeds``, or that there is no interval, of numbers that stand on so many seeds each."""
-    if not counts:
-        return "none yet"
-    return f"95% over {count_of_seeds(counts)}" if max(counts) > 1 else "one seed, no interval"
 
 
 def name_ours(

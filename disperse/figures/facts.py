@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..evaluation import Estimate, Protocol, mean_over_seeds, noise_floor
+from ..evaluation import Estimate, Protocol, noise_floor
+from ..experiments.compare import mean_of
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record, select
@@ -44,7 +45,7 @@ def curve_facts(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str,
     """Means over seeds with their intervals, one entry per label and step, as the bands show them."""
     return [
         {"label": label, "step": int(step), "seeds": sorted(int(seed) for seed in group.seed)}
-        | {column: plain(mean_over_seeds(group[column].tolist())) for column in columns}
+        | {column: plain(mean_of(column, group[column])) for column in columns}
         for (label, step), group in frame.groupby(["label", "step"], sort=False)
     ]
 

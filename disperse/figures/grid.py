@@ -111,20 +111,20 @@ def changes_markdown(rows: list[compare.Row]) -> str:
             column,
             f"{paper.variants_fid(label).value:.2f}",
             "" if change is None else f"{100 * change:+.1f}%",
-            tables.with_interval(own.metrics["fd"]) if own else "not trained",
+            tables.with_interval(own.metrics["fd"], seeds=_count(own)) if own else "not trained",
             tables.percent_interval(own.change) if own else "",
             own.verdict if own else "",
-            _count(own),
+            str(_count(own)),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _count(row: compare.Row | None) -> str:
+def _count(row: compare.Row | None) -> int:
     """Pairs of seeds that the change stands on; of the baseline, its seeds."""
     if row is None:
-        return "0"
-    return str(row.change.n if row.change else len(row.seeds))
+        return 0
+    return row.change.n if row.change else len(row.seeds)
 
 
 def grid_text(judgements: list[Judgement], rows: list[compare.Row], row: Profile) -> str:

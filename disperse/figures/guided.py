@@ -16,7 +16,7 @@ from ..experiments.looks import GUIDANCE, guided
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import SOURCES, SYSTEMS, system_change
 from ..experiments.store import Record
-from ..experiments.tables import percent_interval
+from ..experiments.tables import OR_BOUNDS, percent_interval
 from .by_system import (
     METRICS,
     as_frame,
@@ -31,13 +31,11 @@ from .by_system import (
 )
 from .changes import (
     change_bar,
-    name_counts,
     name_diamonds,
     paper_diamond,
-    percent,
-    seeds_shown,
 )
 from .facts import floor_of, floor_sentence, plain
+from .seeds import Mark, name_counts, seeds_shown
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS
 from .theme import COLORS, floor_line, log_axis, new_figure, save, say_not_measured
 
@@ -103,14 +101,15 @@ def guided_figure(frame: pd.DataFrame, found: Effects, floor: float | None) -> F
     """
     figure, (distance, change, trade, agreement) = new_figure(9, 8, columns=2, rows=2)
     systems = list(dict.fromkeys(frame.system))
-    _before_and_after(distance, frame, "fd", systems)
+    seeds = {mean.n for mean in (*means(frame, "guidance").values(), *found.term.values())}
+    _before_and_after(distance, frame, "fd", systems, seeds)
     distance.set(title="Distance", ylabel="Fréchet distance")
     floor_line(distance, floor, "real against real")
     if len(frame):
         log_axis(distance.yaxis)
-    _changes(change, found, systems)
+    _changes(change, found, systems, seeds)
     _trade(trade, frame)
-    _before_and_after(agreement, frame, "agreement", systems)
+    _before_and_after(agreement, frame, "agreement", systems, seeds)
     for ax, name in ((trade, "precision"), (agreement, "agreement")):
         if frame[name].isna().all():
             say_not_measured(ax)
@@ -122,28 +121,35 @@ def guided_figure(frame: pd.DataFrame, found: Effects, floor: float | None) -> F
         distance.scatter([], [], marker=SYSTEM_MARKERS[system], s=49, color="black", label=system)
     name_diamonds(distance, "paper's FID: [P] printed, [S] second-hand")
     handles, names = distance.get_legend_handles_labels()
-    counts = {mean.n for mean in means(frame, "guidance").values()}
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), columnspacing=1.2,
-                  title=seeds_shown(counts), title_fontsize=10)  # fmt: skip
+                  title=seeds_shown(seeds), title_fontsize=10)  # fmt: skip
     return figure
 
 
-def _before_and_after(ax: Axes, frame: pd.DataFrame, column: str, systems: list[str]) -> None:
+def _before_and_after(
+    ax: Axes, frame: pd.DataFrame, column: str, systems: list[str], seeds: set[int]
+) -> None:
     """A line from the mean without to the mean with guidance, for each system and term."""
+    marks: list[Mark] = []
     for (system, term, guidance), mean in means(frame, "guidance", column).items():
         x = 3 * systems.index(system) + (guidance == GUIDANCE)
+        marks.append((x, TERMS[term], mean.n))
         system_dot(ax, x + (-0.06 if term == "baseline" else 0.06), mean, system, term)
     for (system, term), runs in frame.groupby(["system", "term"], sort=False):
         ends = [runs[runs.guidance == g][column].mean() for g in (NONE, GUIDANCE)]
         place = 3 * systems.index(system) + (-0.06 if term == "baseline" else 0.06)
         ax.plot([place, place + 1], ends, color=COLORS[term], linewidth=1.4)
-    places = [3 * k + g for k in range(len(systems)) for g in (0, 1)]
-    ax.set_xticks(places, [f"{how}\n{system}" for system in systems for how in ("none", f"{GUIDANCE:g}")])
     ax.set_xlabel("guidance")
+    names = {
+        3.0 * k + g: f"{how}\n{system}"
+        for k, system in enumerate(systems)
+        for g, how in enumerate(("none", f"{GUIDANCE:g}"))
+    }
+    name_counts(ax, names, marks, among=seeds)
     ax.set_xlim(-0.6, 3 * max(len(systems), 1) - 1.4)
 
 
-def _changes(ax: Axes, found: Effects, systems: list[str]) -> None:
+def _changes(ax: Axes, found: Effects, systems: list[str], seeds: set[int]) -> None:
     """The term's change at each guidance, one line each, and the paper's as diamonds."""
     lines = [(system, g) for system in systems for g in (NONE, GUIDANCE) if (system, g) in found.term]
     lines += [key for key in BESIDE if key not in lines]
@@ -152,14 +158,13 @@ def _changes(ax: Axes, found: Effects, systems: list[str]) -> None:
             change_bar(
                 ax, y, found.term[key], COLORS["infonce-l2"], shape=SYSTEM_MARKERS[key[0]], across=True
             )
-            point = (percent(found.term[key])[0], y, found.term[key].n)
-            name_counts(ax, [point], among={change.n for change in found.term.values()}, side="above")
         if key in BESIDE:
             _paper(ax, y - 0.25, BESIDE[key])
     for y, label in enumerate(ALONE, start=len(lines)):
         _paper(ax, y, label)
     names = [f"{system}, " + ("no guidance" if g == NONE else f"guidance {g:g}") for system, g in lines]
-    ax.set_yticks(range(len(lines) + len(ALONE)), [*names, *ALONE.values()])
+    marks = [(y, "ours", found.term[key].n) for y, key in enumerate(lines) if key in found.term]
+    name_counts(ax, dict(enumerate([*names, *ALONE.values()])), marks, among=seeds, across=True)
     ax.set_ylim(len(lines) + len(ALONE) - 0.5, -0.8)
     ax.axvline(0, color=COLORS["baseline"], linewidth=1)
     ax.margins(x=0.1)
@@ -222,7 +227,7 @@ def guided_markdown(frame: pd.DataFrame, found: Effects, card: str) -> str:
     rows = [
         [
             system,
-            *(percent_interval(found.guidance[system, term]) for term in TERMS),
+            *(percent_interval(found.guidance[system, term], seeds=shift.n) for term in TERMS),
             percent_interval(shift),
             verdict(shift),
             str(shift.n),
@@ -230,12 +235,12 @@ def guided_markdown(frame: pd.DataFrame, found: Effects, card: str) -> str:
         for system, shift in found.shift.items()
     ]
     text = (
-        "Mean ± half the 95% interval over training seeds (Student's t); changes are means of log ratios "
-        "within a seed, negative is better. The second table: the distance under guidance over that without; "
-        "and the change by the term under guidance over that without, where *worse* means that guidance "
-        "takes from the term's gain or adds to its cost. Ours and the published numbers differ in data, "
-        "size of the model, length of training and measure: values and percentages can't be compared, only "
-        f"signs. {card}"
+        f"Mean ± half the 95% interval over training seeds (Student's t){OR_BOUNDS}; changes are means of "
+        "log ratios within a seed, negative is better. The second table: the distance under guidance over "
+        "that without; and the change by the term under guidance over that without, where *worse* means "
+        "that guidance takes from the term's gain or adds to its cost. Ours and the published numbers "
+        "differ in data, size of the model, length of training and measure: values and percentages can't be "
+        f"compared, only signs. {card}"
     )
     shifts = [markdown(columns, rows)] if rows else []
     return "\n\n".join([systems_table(frame, "guidance", named), *shifts, text]) + "\n"

@@ -10,6 +10,7 @@ import pandas as pd
 from ..data import num_train_images
 from ..evaluation import Estimate, mean_over_seeds
 from ..experiments import seen_by, tables
+from ..experiments.compare import mean_of
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
@@ -85,16 +86,10 @@ def by_seed(frame: pd.DataFrame, column: str, *, log: bool = False) -> dict[int,
     return {int(seed): float(mean) for seed, mean in values.groupby("seed")[column].mean().items()}
 
 
-def over_seeds(values: Iterable[float], *, bounds: tuple[float, float] | None = None) -> Estimate | None:
-    """Mean with its 95% interval, kept within bounds; None of no values."""
+def mean_or_none(name: str, values: Iterable[float]) -> Estimate | None:
+    """Mean of a measure over seeds with its 95% interval; None of no values."""
     found = list(values)
-    if not found:
-        return None
-    estimate = mean_over_seeds(found)
-    if bounds is None or not np.isfinite(estimate.low):
-        return estimate
-    low, high = max(estimate.low, bounds[0]), min(estimate.high, bounds[1])
-    return dataclasses.replace(estimate, low=low, high=high)
+    return mean_of(name, found) if found else None
 
 
 def difference(own: dict[int, float], reference: dict[int, float]) -> Estimate | None:
@@ -102,7 +97,8 @@ def difference(own: dict[int, float], reference: dict[int, float]) -> Estimate |
 
     Of logarithms it is a log ratio.
     """
-    return over_seeds(own[seed] - reference[seed] for seed in sorted(own.keys() & reference.keys()))
+    shared = sorted(own.keys() & reference.keys())
+    return mean_over_seeds([own[seed] - reference[seed] for seed in shared]) if shared else None
 
 
 def exponential(estimate: Estimate | None) -> Estimate | None:
@@ -123,17 +119,21 @@ def mean_text(estimate: Estimate | None, digits: int = 2) -> str:
     return "" if estimate is None else tables.with_interval(estimate, digits)
 
 
-def change_text(change: Estimate | None) -> str:
-    """A log ratio as ``+1.25% [+0.20%, +2.31%]``: losses differ by little."""
+def change_text(change: Estimate | None, *, seeds: int | None = None) -> str:
+    """A log ratio as ``+1.25% [+0.20%, +2.31%]``; ``seeds`` as in ``with_interval``."""
     if change is None:
         return ""
     value, low, high = percent(change)
-    return f"{value:+.2f}%" + (f" [{low:+.2f}%, {high:+.2f}%]" if change.n > 1 else " (one seed)")
+    if change.n == 1:
+        return f"{value:+.2f}% (one seed)"
+    return f"{value:+.2f}% [{low:+.2f}%, {high:+.2f}%]{tables.own_count(change, seeds)}"
 
 
-def points_text(estimate: Estimate | None) -> str:
-    """A difference of shares in percentage points: ``+1.2 [-0.5, +2.9]``."""
+def points_text(estimate: Estimate | None, *, seeds: int | None = None) -> str:
+    """A difference of shares in points: ``+1.2 [-0.5, +2.9]``; ``seeds`` as in ``with_interval``."""
     if estimate is None:
         return ""
     value, low, high = (100 * v for v in (estimate.value, estimate.low, estimate.high))
-    return f"{value:+.1f}" + (f" [{low:+.1f}, {high:+.1f}]" if estimate.n > 1 else " (one seed)")
+    if estimate.n == 1:
+        return f"{value:+.1f} (one seed)"
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{tables.own_count(estimate, seeds)}"

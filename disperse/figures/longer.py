@@ -18,6 +18,7 @@ from ..experiments.store import Record
 from .changes import change_bar, claim_facts, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
 from .norm_cost import PAIR, changes_by_step, long_curves, paired_curves
+from .seeds import name_counts
 from .theme import COLORS, log_axis, new_figure, save
 
 BASELINE, OWN = PAIR
@@ -64,8 +65,6 @@ def _changes(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     places = {step / row.num_steps: change for step, change in changes.items()}
     for place, change in places.items():
         change_bar(ax, place, change, COLORS[OWN])
-        ax.annotate(f"{change.n}", (place, 1), (0, 2), xycoords=ax.get_xaxis_transform(), fontsize=10,
-                    textcoords="offset points", ha="center", va="bottom")  # fmt: skip
     for epochs, guided, base, own_fid in paper.LONGER_FID.values():
         if epochs and not guided:
             change_of_fid = 100 * paper.relative_change(own_fid.value, base.value)
@@ -76,9 +75,11 @@ def _changes(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     name_diamonds(ax, "paper's FID, SiT-XL/2 (one secondary source)")
     ax.set(xlabel=f"length of training\n(1: ours {row.num_steps} steps, the paper's {PAPER_EPOCHS} epochs)",
            ylabel="change against the baseline, %")  # fmt: skip
-    ax.set_title("Change (above: number of seeds)", pad=20)
+    ax.set_title("Change")
     ticks = sorted({*places, 1.0, 10.0})
-    log_axis(ax.xaxis, [tick for tick in ticks if tick.is_integer() or (1 / tick).is_integer()])
+    log_axis(ax.xaxis, ticks)
+    names = {tick: f"{tick:g}" if tick.is_integer() or (1 / tick).is_integer() else "" for tick in ticks}
+    name_counts(ax, names, [(place, "ours", change.n) for place, change in places.items()], short=True)
 
 
 def changes_by_length(frame: pd.DataFrame) -> dict[int, Estimate]:

@@ -20,14 +20,13 @@ from .changes import (
     in_percent,
     mark,
     missing,
-    name_counts,
     name_diamonds,
     not_trained,
     paper_diamond,
-    seeds_shown,
     unguided,
 )
 from .facts import floor_of, floor_sentence, plain, run_facts
+from .seeds import name_counts, seeds_shown
 from .theme import ACCENT, COLORS, log_axis, new_figure, save
 
 CONTROLS = ("meanflow-long", "meanflow-lr-half")
@@ -49,6 +48,9 @@ KINDS = {
     "infonce-l2": (COLORS["infonce-l2"], "o", paper.NAMES["infonce-l2"]),
     "control": (COLORS["baseline-long"], "s", "controls, without the term"),
 }
+# Label of a run → its row, and what it is.
+LINES = {f"meanflow-{name}-{kind}": (name, kind) for name in paper.MEANFLOW_FID for kind in KINDS}
+LINES |= {label: (label, "control") for label in CONTROLS}
 PAPER = {
     f"meanflow-{name}-infonce-l2": paper.relative_change(fid.value, base.value)
     for name, (_, _, base, fid) in paper.MEANFLOW_FID.items()
@@ -62,26 +64,19 @@ def meanflow_figure(rows: list[compare.Row], floor: float | None = None) -> Figu
         rows: of ``compare``.
         floor: noise floor of the distance.
     """
-    figure, (left, right) = new_figure(9, 5, columns=2)
+    figure, (left, right) = new_figure(9, 5.6, columns=2)
     by_label = {entry.label: entry for entry in rows}
-    counts = {len(entry.seeds) for entry in rows}, {entry.change.n for entry in rows if entry.change}
     for name in paper.MEANFLOW_FID:
         for term, aside in (("baseline", -0.15), ("infonce-l2", 0.15)):
-            _mark(
-                left,
-                PLACES[name] + aside,
-                _distance(by_label.get(f"meanflow-{name}-{term}")),
-                term,
-                counts[0],
-            )
+            _mark(left, PLACES[name] + aside, _distance(by_label.get(f"meanflow-{name}-{term}")), term)
         own = by_label.get(f"meanflow-{name}-infonce-l2")
-        _mark(right, PLACES[name], _change(own), "infonce-l2", counts[1])
+        _mark(right, PLACES[name], _change(own), "infonce-l2")
         paper_diamond(right, 100 * PAPER[f"meanflow-{name}-infonce-l2"], PLACES[name] - 0.3)
         if not own and f"meanflow-{name}-baseline" not in by_label:
             not_trained(left, PLACES[name], across=True)
     for label in CONTROLS:
-        _mark(left, PLACES[label], _distance(by_label.get(label)), "control", counts[0])
-        _mark(right, PLACES[label], _change(by_label.get(label)), "control", counts[1])
+        _mark(left, PLACES[label], _distance(by_label.get(label)), "control")
+        _mark(right, PLACES[label], _change(by_label.get(label)), "control")
         if label not in by_label:
             not_trained(left, PLACES[label], across=True)
     if any(label in by_label for label in CONTROLS):
@@ -90,10 +85,10 @@ def meanflow_figure(rows: list[compare.Row], floor: float | None = None) -> Figu
         left.axvline(floor, color=ACCENT, linestyle="--", linewidth=1, zorder=1)
         left.annotate("real against real", (floor, 1), (4, -3), color=ACCENT, fontsize=10, rotation=90,
                       va="top", xycoords=left.get_xaxis_transform(), textcoords="offset points")  # fmt: skip
-    _rows_axis(left, right)
+    seeds = _rows_axis(left, right, rows)
     if rows:
         log_axis(left.xaxis)
-    _legend(figure, by_label, counts[0])
+    _legend(figure, by_label, seeds)
     return figure
 
 
@@ -105,11 +100,10 @@ def _change(entry: compare.Row | None) -> Estimate | None:
     return in_percent(entry.change) if entry and entry.change else None
 
 
-def _mark(ax: Axes, y: float, mean: Estimate | None, kind: str, counts: set[int]) -> None:
-    """A mean in its line, as far as it is there; its number of seeds where these differ in the panel."""
+def _mark(ax: Axes, y: float, mean: Estimate | None, kind: str) -> None:
+    """A mean in its line, as far as it is there."""
     if mean:
         mark(ax, y, mean, KINDS[kind][0], shape=KINDS[kind][1], across=True)
-        name_counts(ax, [(mean.value, y, mean.n)], among=counts, side="above")
 
 
 def _reference_lines(left: Axes, right: Axes, by_label: dict[str, compare.Row]) -> None:
@@ -121,15 +115,22 @@ def _reference_lines(left: Axes, right: Axes, by_label: dict[str, compare.Row]) 
                 ax.vlines(mean.value, top, bottom, color=COLORS[term], linestyle=":", zorder=1)
 
 
-def _rows_axis(left: Axes, right: Axes) -> None:
+def _rows_axis(left: Axes, right: Axes, rows: list[compare.Row]) -> set[int]:
+    """Names of the rows, and at either panel the seeds of its marks; returns all numbers of seeds."""
     for ax in (left, right):
         ax.set_ylim(max(PLACES.values()) + 0.6, -0.7)
         ax.axhline(len(paper.MEANFLOW_FID) - 0.2, color="black", linewidth=0.6)
-    left.set_yticks(list(PLACES.values()), [NAMES[name] for name in PLACES])
-    right.set_yticks(list(PLACES.values()), [""] * len(PLACES))
+    placed = [(PLACES[name], KINDS[kind][2], entry) for entry in rows for name, kind in [LINES[entry.label]]]
+    marks = [(place, series, len(entry.seeds)) for place, series, entry in placed]
+    changed = [(place, series, entry.change.n) for place, series, entry in placed if entry.change]
+    seeds = {n for _, _, n in marks + changed}
+    names = {PLACES[name]: text for name, text in NAMES.items()}
+    name_counts(left, names, marks, among=seeds, across=True)
+    name_counts(right, dict.fromkeys(names, ""), changed, among=seeds, across=True)
     right.axvline(0, color=COLORS["baseline"], linewidth=1)
     left.set(xlabel="Fréchet distance, one step", title="Distance")
-    right.set(xlabel="change against the baseline, %   (left is better)", title="Change")
+    right.set(xlabel="change against the baseline, %\n(left is better)", title="Change")
+    return seeds
 
 
 def _legend(figure: Figure, by_label: dict[str, compare.Row], counts: set[int]) -> None:
@@ -162,10 +163,11 @@ def controls_markdown(rows: list[compare.Row], against: dict[str, Estimate]) -> 
     for entry in rows:
         if entry.label in CONTROLS:
             beside, name = against.get(entry.label), paper.name_of(entry.label)
+            count = len(entry.seeds)
             lines.append(
-                f"| {name} | {tables.percent_interval(entry.change)} | {entry.verdict} | "
-                f"{tables.percent_interval(beside)} | {compare.verdict(beside) if beside else ''} | "
-                f"{len(entry.seeds)} |"
+                f"| {name} | {tables.percent_interval(entry.change, seeds=count)} | {entry.verdict} | "
+                f"{tables.percent_interval(beside, seeds=count)} | "
+                f"{compare.verdict(beside) if beside else ''} | {count} |"
             )
     if len(lines) == 2:
         return "The controls aren't there yet.\n"
@@ -199,8 +201,12 @@ def features_markdown(measured: dict[str, dict[str, Estimate]], split: str) -> s
     ]
     digits = {"rms": 2, "effective_rank": 1, "update_ratio": 2, "gradient_ratio": 4}
     for label, means in measured.items():
-        cells = [tables.with_interval(means[key], n) if key in means else "" for key, n in digits.items()]
-        lines.append(f"| {paper.name_of(label)} | " + " | ".join(cells) + f" | {means['rms'].n} |")
+        count = means["rms"].n  # early evaluations may be of more seeds
+        cells = [
+            tables.with_interval(means[key], places, seeds=count) if key in means else ""
+            for key, places in digits.items()
+        ]
+        lines.append(f"| {paper.name_of(label)} | " + " | ".join(cells) + f" | {count} |")
     lines += [
         "",
         f"At a quarter of the depth, {split} images at noise level 0.5, at the end. Later blocks add: length "

@@ -16,10 +16,12 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
-from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
+from .theme import COLORS, MARKERS, band, floor_line, log_axis, new_figure, save
 
 PAIR = ("baseline", "infonce-l2")
 Changes = dict[str, dict[int, Estimate]]  # label → step → estimate
+# Measures of the first step, and decimal places.
+EARLY = {"rms": 2, "off_diagonal_weight": 3, "gradient_ratio": 3}
 OF_L2 = ("l2-lam0.05", "l2-tau0.05", "l2-group-whole")  # the ℓ2 run with one thing changed
 
 
@@ -83,7 +85,7 @@ def long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     shown = [label for label in PAIR if label in set(frame.label)]
     sns.lineplot(frame, x="step", y="fd", hue="label", hue_order=shown, palette=COLORS, style="label",
                  style_order=shown, markers=[MARKERS[label] for label in shown], dashes=False,
-                 errorbar=student_band, ax=ax)  # fmt: skip
+                 errorbar=band("fd"), ax=ax)  # fmt: skip
     ax.set(xlabel="training step", ylabel="Fréchet distance",
            title=f"{steps[-1]} steps, {seeds} seed{'s' * (seeds != 1)}")  # fmt: skip
     floor_line(ax, floor_of(row.protocol), "real against real", right=False)
@@ -127,32 +129,47 @@ def norm_cost_markdown(frame: pd.DataFrame, card: str) -> str:
     """Change against the baseline per label and step, as Markdown; ``card`` says how it was measured."""
     changes = changes_by_step(frame)
     steps = sorted({step for by_step in changes.values() for step in by_step})
-    first = frame[frame.step == min(steps)].groupby("label")
-    norms, alive, pulls = first.rms.mean(), first.off_diagonal_weight.mean(), first.gradient_ratio.mean()
-    lines = [
-        "| setting | feature rms | off-diagonal weight | gradient ratio | "
-        + " | ".join(f"{step} steps" for step in steps)
-        + " |"
-    ]
-    lines.append("|" + "---|" * (len(steps) + 4))
+    early = first_measures(frame, min(steps))
+    columns = ["setting", "feature rms", "off-diagonal weight", "gradient ratio", "n",
+               *(f"{step} steps; n" for step in steps)]  # fmt: skip
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for label, by_step in changes.items():
-        cells = [tables.percent_interval(by_step.get(step)) for step in steps]
-        term = ("", "") if pd.isna(alive[label]) else (f"{alive[label]:.3f}", f"{pulls[label]:.3f}")
-        lines.append(f"| {paper.name_of(label)} | {norms[label]:.2f} | " + " | ".join([*term, *cells]) + " |")
-    counts = {estimate.n for by_step in changes.values() for estimate in by_step.values()}
+        own = early.get(label, {})
+        cells = [tables.with_interval(own[name], d) if name in own else "" for name, d in EARLY.items()]
+        count = str(own["rms"].n if own else 0)
+        lines.append(
+            "| " + " | ".join([paper.name_of(label), *cells, count, *_with_counts(by_step, steps)]) + " |"
+        )
+    base, cosine = early["baseline"]["rms"], early.get("infonce-cosine", early["baseline"])["rms"]
+    of_base = f"{tables.with_interval(base)}, n = {base.n}"
     lines += [
         "",
-        "Change of the Fréchet distance against the baseline of the same seed (ℓ2 at twice the learning rate "
-        "against the baseline at twice the learning rate): mean of the log ratio and 95% interval over "
-        f"{count_of_seeds(counts)}. Rms, weight and ratio at {min(steps)} steps, at the regularised block; "
-        f"the baseline's rms is {norms['baseline']:.2f}. Off-diagonal weight: share of the loss that can "
-        "still move. Gradient ratio: ‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖."
-        + (SIDEWAYS if norms.get("infonce-cosine", 0) > norms["baseline"] else ""),
+        "Change of the Fréchet distance against the baseline of the same seed (ℓ2 at twice the learning "
+        "rate against the baseline at twice the learning rate): mean of the log ratio, 95% interval and "
+        f"number of seeds n. Rms, weight and ratio at the regularised block at {min(steps)} steps: mean ± "
+        f"half the 95% interval over the seeds of the column beside them (Student's t){tables.OR_BOUNDS}; "
+        f"the baseline's rms is {of_base}. Off-diagonal weight: share of the loss that can still move. "
+        "Gradient ratio: ‖∂(λ L_disp)/∂z‖ / ‖∂L_diff/∂z‖." + (SIDEWAYS if cosine.value > base.value else ""),
         "",
         *_against_l2_lines(frame),
         card,
     ]
     return "\n".join(lines) + "\n"
+
+
+def first_measures(frame: pd.DataFrame, step: int) -> dict[str, dict[str, Estimate]]:
+    """Label → measures of ``EARLY`` at a step, means over the seeds that have them."""
+    first = frame[frame.step == step]
+    values = {label: {name: own[name].dropna() for name in EARLY} for label, own in first.groupby("label")}
+    return {
+        str(label): {name: compare.mean_of(name, own) for name, own in found.items() if len(own)}
+        for label, found in values.items()
+    }
+
+
+def _with_counts(by_step: dict[int, Estimate], steps: list[int]) -> list[str]:
+    """A cell for each step: change, interval and number of seeds."""
+    return [f"{tables.percent_interval(by_step[k])}; {by_step[k].n}" if k in by_step else "" for k in steps]
 
 
 def _against_l2_lines(frame: pd.DataFrame) -> list[str]:
@@ -164,10 +181,7 @@ def _against_l2_lines(frame: pd.DataFrame) -> list[str]:
     lines = ["| against ℓ2 | " + " | ".join(f"{step} steps; n" for step in steps) + " |"]
     lines.append("|" + "---|" * (len(steps) + 1))
     for label, by_step in changes.items():
-        cells = [
-            f"{tables.percent_interval(by_step[k])}; {by_step[k].n}" if k in by_step else "" for k in steps
-        ]
-        lines.append(f"| {paper.name_of(label)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {paper.name_of(label)} | " + " | ".join(_with_counts(by_step, steps)) + " |")
     return [
         *lines,
         "",
@@ -175,12 +189,6 @@ def _against_l2_lines(frame: pd.DataFrame) -> list[str]:
         "one thing: mean of the log ratio, 95% interval and number of seeds n. Below 0, it costs less.",
         "",
     ]
-
-
-def count_of_seeds(counts: set[int]) -> str:
-    """``1 seed``, ``3 seeds`` or ``1 to 3 seeds``."""
-    low, high = min(counts), max(counts)
-    return f"{low} to {high} seeds" if low < high else f"{low} seed{'s' * (low != 1)}"
 
 
 def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
@@ -192,6 +200,7 @@ def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: 
         "noise_floor": floor_of(row.protocol),
         "curves": curve_facts(paired_curves(frame), ("fd",)),
         "changes": plain(changes_by_step(frame)),
+        "first": plain(first_measures(frame, min(frame.step))),
         "changes_against_l2": plain(changes_against_l2(frame)),
         "values": plain(frame.to_dict(orient="records")),
         "runs": run_facts(pool, cells, row),

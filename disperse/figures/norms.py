@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from ..evaluation import Estimate, log_ratio
 from ..experiments import compare, tables
 from ..experiments.claims import judge
 from ..experiments.items import Cell
@@ -20,10 +20,11 @@ from ..experiments.statements import norms_claims
 from ..experiments.store import Record
 from ..models import preset
 from .ablations import regularised_blocks
-from .changes import claim_facts, over_seeds, shown_bounds
+from .changes import claim_facts, shown_bounds
 from .facts import plain, run_facts
 from .heat import ratio_map
 from .levels import difference
+from .seeds import name_counts, seeds_shown, with_count
 from .theme import COLORS, log_axis, save, theme
 
 LEVEL = 0.5  # noise level that everything here is measured at
@@ -106,30 +107,37 @@ def norms_figure(frame: pd.DataFrame, cells: list[Cell]) -> Figure:
     places = [pair[0, column] for pair in pairs for column in (0, 1)]
     norm, ratio, rank, fewer, direction, turned = (figure.add_subplot(place) for place in places)
     for ax, measure in ((norm, "rms"), (rank, "effective_rank"), (direction, "mean_cosine")):
-        means = {key: mean_over_seeds(list(v.values())) for key, v in _by_seed(frame, measure).items()}
+        means = {key: compare.mean_of(measure, v.values()) for key, v in _by_seed(frame, measure).items()}
         ylabel, title = MEASURES[measure]
         _lines(ax, means, cells)
         ax.set(ylabel=ylabel, title=title)
     if len(frame):
         log_axis(norm.yaxis)
     ratios = norm_ratios(frame)
-    _map(ratio, ratios, cells)
+    counts = {str(label): int(group.seed.nunique()) for label, group in frame.groupby("label")}
+    seeds = {*counts.values(), *(value.n for value in ratios.values())}
+    _map(ratio, ratios, cells, seeds)
     for ax, measure in ((fewer, "effective_rank"), (turned, "mean_cosine")):
         _lines(ax, block_differences(frame, measure), cells)
         ylabel, title = MEASURES[measure]
         ax.axhline(0, color=COLORS["baseline"], linewidth=1, zorder=0)
         ax.set(ylabel=f"difference of {ylabel}", title=f"{title} − baseline's")
-    handles, labels = norm.get_legend_handles_labels()
-    counts = {group.seed.nunique() for _, group in frame.groupby("label")}
-    notes = ["regularised (ringed: measured there)", f"bars: {over_seeds(counts)}"]
-    notes += ["hollow: one seed"] if 1 in counts and max(counts) > 1 else []
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1.2,
-                  title="; ".join(notes), title_fontsize=10)  # fmt: skip
+    handles, _ = norm.get_legend_handles_labels()
+    names = place_names(cells)
+    labels = [
+        with_count(name, counts[label], seeds) if label in counts else name for label, name in names.items()
+    ]
+    title = f"regularised (ringed: measured there); bars: {seeds_shown(counts.values())}"
+    figure.legend(handles, labels, loc="outside upper center", ncols=3 if len(seeds) > 1 else len(labels),
+                  columnspacing=1.2, title=title, title_fontsize=10)  # fmt: skip
     return figure
 
 
-def _map(ax: Axes, ratios: Paired, cells: list[Cell]) -> None:
-    """Ratios of norms as a map: runs by measured blocks; the regularised blocks are framed."""
+def _map(ax: Axes, ratios: Paired, cells: list[Cell], seeds: set[int]) -> None:
+    """Ratios of norms as a map: runs by measured blocks; the regularised blocks are framed.
+
+    Where numbers of seeds differ in the picture, each run has its own below its name.
+    """
     places, names = regularised_blocks(cells), place_names(cells)
     depth = preset(cells[0].spec.model).config.depth
     shown = {(names[label], str(block)): value for (label, block), value in ratios.items()}
@@ -143,6 +151,10 @@ def _map(ax: Axes, ratios: Paired, cells: list[Cell]) -> None:
             frame = Rectangle((block + 0.05, y + 0.05), 0.9, 0.9, fill=False, edgecolor="black", linewidth=2)
             ax.add_patch(frame)
     ax.set(xlabel="measured block", title="Norm over the baseline's")
+    rows = list(places)
+    marks = [(rows.index(label) + 0.5, "pairs", value.n) for (label, _), value in ratios.items()]
+    lines = {y + 0.5: names[label] for y, label in enumerate(rows)}
+    name_counts(ax, lines, marks, among=seeds, across=True)
 
 
 def _lines(ax: Axes, estimates: Paired, cells: list[Cell]) -> None:
@@ -197,7 +209,7 @@ def norms_markdown(frame: pd.DataFrame, cells: list[Cell], card: str) -> str:
         if len(measured):
             cells_of_blocks = [_measures(measured[measured.block == block]) for block in blocks]
             lines.append(f"| {name} | {' | '.join(cells_of_blocks)} | {measured.seed.nunique()} |")
-    lines += ["", f"Mean ± half the 95% interval over seeds. {card}"]
+    lines += ["", f"Mean ± half the 95% interval over seeds{tables.OR_BOUNDS}. {card}"]
     return "\n".join(lines) + "\n"
 
 
@@ -220,7 +232,7 @@ def _signed(estimate: Estimate, digits: int) -> str:
 
 def _measures(group: pd.DataFrame) -> str:
     digits = {"rms": 2, "effective_rank": 0, "mean_cosine": 2}
-    return "; ".join(tables.with_interval(mean_over_seeds(group[m].tolist()), d) for m, d in digits.items())
+    return "; ".join(tables.with_interval(compare.mean_of(m, group[m]), d) for m, d in digits.items())
 
 
 def draw_norms(pool: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:
@@ -257,7 +269,7 @@ def draw_norms(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
         ],
         "means": [
             {"label": label, "block": int(block)}
-            | {name: plain(mean_over_seeds(group[name].tolist())) for name in MEASURES}
+            | {name: plain(compare.mean_of(name, group[name])) for name in MEASURES}
             for (label, block), group in measured
         ],
         "values": plain(frame.to_dict(orient="records")),

@@ -14,7 +14,7 @@ from ..experiments.looks import few_steps
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import ONE_STEP, SOURCES
 from ..experiments.store import Record
-from ..experiments.tables import percent_interval
+from ..experiments.tables import OR_BOUNDS, percent_interval
 from ..sampling import SamplerConfig
 from .by_system import (
     METRICS,
@@ -27,8 +27,9 @@ from .by_system import (
     system_dot,
     systems_table,
 )
-from .changes import join, name_counts, paper_diamond, seeds_shown
+from .changes import join, paper_diamond
 from .facts import floor_of, floor_sentence, plain
+from .seeds import name_counts, seeds_shown
 from .systems import SYSTEM_MARKERS, TERMS
 from .theme import COLORS, floor_line, log_axis, new_figure, save, say_not_measured
 
@@ -79,7 +80,6 @@ def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
         join(ours, points, color=COLORS[term], linestyle=lines[system], linewidth=1.4)
         for nfe, mean in own:
             system_dot(ours, nfe * SIDE[term], mean, system, term)
-        name_counts(ours, points, among=counts, side="left" if term == "baseline" else "right")
     for system in dict.fromkeys(frame.system):
         how = "its own steps" if system == JUMP else "Euler"
         ours.plot(
@@ -94,6 +94,8 @@ def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
     if len(frame):
         log_axis(ours.yaxis)
         log_axis(ours.xaxis, sorted(set(frame.NFE)))
+        marks = [(nfe, system, mean.n) for (system, _, nfe), mean in found.items()]
+        name_counts(ours, {nfe: str(nfe) for nfe in sorted(set(frame.NFE))}, marks)
         ours.legend(loc="best")
     else:
         say_not_measured(ours)
@@ -125,11 +127,11 @@ def one_step_markdown(frame: pd.DataFrame, card: str) -> str:
     marks = ", ".join(sorted({f"[{s.fid.source}]: {SOURCES[s.fid.source]}" for s in ONE_STEP}))
     text = (
         f"{marks}. NFE: network evaluations; of ours one a step, SiT by Euler's method, MeanFlow by its own "
-        "steps. Mean ± half the 95% interval over training seeds (Student's t); changes are means of log "
-        "ratios within a seed, negative is better. The third table: the ratio of distances, with the term "
-        "over without, in one step over the same in several, within a seed; below zero, the term gains more "
-        "(or costs less) in one step; each comparison alone, uncorrected. The published systems other than "
-        f"MeanFlow aren't built here, and FID and our distance can't be compared. {card}"
+        f"steps. Mean ± half the 95% interval over training seeds (Student's t){OR_BOUNDS}; changes are "
+        "means of log ratios within a seed, negative is better. The third table: the ratio of distances, "
+        "with the term over without, in one step over the same in several, within a seed; below zero, the "
+        "term gains more (or costs less) in one step; each comparison alone, uncorrected. The published "
+        f"systems other than MeanFlow aren't built here, and FID and our distance can't be compared. {card}"
     )
     tables = [markdown(columns, rows), systems_table(frame, "NFE"), *_shifts_table(frame)]
     return "\n\n".join([*tables, text]) + "\n"

@@ -2,22 +2,20 @@
 
 import itertools
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from ..evaluation import Estimate
-from ..experiments import compare
+from ..experiments import compare, paper
 from ..experiments.copying import copying_bounds
 from ..experiments.profiles import Profile
 from ..models import preset
 from ..models.flops import num_parameters
 from .changes import percent, shown_bounds
-from .levels import GROUPS, TERMS, by_seed, change_text, difference, mean_text, over_seeds, points_text
-from .norm_cost import count_of_seeds
+from .levels import GROUPS, TERMS, by_seed, change_text, difference, mean_or_none, mean_text, points_text
+from .seeds import name_counts, pair_counts
 from .theme import ACCENT, COLORS, MARKERS, log_axis, say_not_measured
 
 Place = dict[str, Any]  # model, data, images, and estimates: by term, and of the difference
@@ -40,7 +38,7 @@ def overfitting(frame: pd.DataFrame, row: Profile) -> list[Place]:
     places = []
     for (model, data), at in frame.groupby(["model", "data"]):
         place: Place = {"model": model, "data": data, "images": int(at.images.iloc[0])}
-        place |= _pair(at, "near", bounds=(0, 1)) | _pair(at, "gap")
+        place |= _pair(at, "near") | _pair(at, "gap")
         for name in ("seen", "unseen"):
             own, base = (by_seed(at[at.term == term], f"{name}_loss", log=True) for term in TERMS[::-1])
             place[f"{name}_change"] = difference(own, base)
@@ -52,10 +50,10 @@ def overfitting(frame: pd.DataFrame, row: Profile) -> list[Place]:
     return sorted(places, key=lambda p: (num_parameters(preset(p["model"]).config), p["images"]))
 
 
-def _pair(at: pd.DataFrame, name: str, *, bounds: tuple[float, float] | None = None) -> dict[str, Any]:
+def _pair(at: pd.DataFrame, name: str) -> dict[str, Any]:
     """``name``: term → mean over seeds; ``<name>_difference``: ℓ2 minus baseline."""
     values = {term: by_seed(at[at.term == term], name) for term in TERMS}
-    means = {term: over_seeds(found.values(), bounds=bounds) for term, found in values.items() if found}
+    means = {term: mean_or_none(name, found.values()) for term, found in values.items() if found}
     return {name: means, f"{name}_difference": difference(values[TERMS[1]], values[TERMS[0]])}
 
 
@@ -83,7 +81,7 @@ def panel_by_images(ax: Axes, places: list[Place], name: str, row: Profile) -> N
     lines = {term: [(p["images"], p[name][term]) for p in own if term in p[name]] for term in TERMS}
     for number, (term, shown) in enumerate(lines.items()):
         _line(ax, shown, number, color=COLORS[term], marker=MARKERS[term], markersize=6)
-    finish_axis(ax, lines.values())
+    finish_axis(ax, {paper.name_of(term): line for term, line in lines.items()})
 
 
 def panel_of_bounds(ax: Axes, places: list[Place], row: Profile) -> None:
@@ -126,7 +124,7 @@ def panel_of_changes(ax: Axes, places: list[Place], row: Profile) -> None:
         if shown:
             ax.plot([], [], label=model.partition("/")[0], **style)
     ax.axhline(0, color=COLORS[TERMS[0]], linewidth=1)
-    finish_axis(ax, lines.values())
+    finish_axis(ax, {model.partition("/")[0]: line for model, line in lines.items()})
 
 
 def _line(ax: Axes, shown: Line, number: int, *, as_percent: bool = False, **style: Any) -> None:
@@ -145,20 +143,22 @@ def _line(ax: Axes, shown: Line, number: int, *, as_percent: bool = False, **sty
         ax.errorbar(x, value, [below, above], capsize=3, markerfacecolor=face, **style)
 
 
-def finish_axis(ax: Axes, lines: Iterable[Line]) -> None:
-    """Numbers of images and of seeds along a logarithmic axis; says so where nothing was measured."""
+def finish_axis(ax: Axes, lines: dict[str, Line]) -> None:
+    """Numbers of images and of seeds along a logarithmic axis; says so where nothing was measured.
+
+    Args:
+        ax: to be finished.
+        lines: name → what is drawn.
+    """
     ax.set_xlabel("training images")
-    seeds: dict[float, set[int]] = {}
-    for images, estimate in itertools.chain(*lines):
-        seeds.setdefault(float(images), set()).add(estimate.n)
-    if not seeds:
+    marks = [(images, name, estimate.n) for name, line in lines.items() for images, estimate in line]
+    if not marks:
         say_not_measured(ax)
         return
-    counts = sorted(seeds)
-    ax.set_xlim(counts[0] / 1.25, counts[-1] * 1.35)
-    log_axis(ax.xaxis, counts)
-    ax.xaxis.set_ticklabels([f"{images:.0f}\n{count_of_seeds(seeds[images])}" for images in counts])
-    ax.xaxis.set_minor_locator(NullLocator())
+    places = sorted({images for images, _, _ in marks})
+    ax.set_xlim(places[0] / 1.25, places[-1] * 1.35)
+    log_axis(ax.xaxis, places)
+    name_counts(ax, {images: f"{images}" for images in places}, marks, always=True)
 
 
 def copying_markdown(places: list[Place]) -> str:
@@ -171,7 +171,7 @@ def copying_markdown(places: list[Place]) -> str:
             lines.append(_cells(
                 _network(place), place["images"], f"{real.value:.2f} [{real.low:.2f}, {real.high:.2f}]",
                 f"{place['copies']:.2f}", *(mean_text(place["near"].get(term)) for term in TERMS),
-                points_text(change), compare.verdict(change) if change else "", counts(place["near"]),
+                points_text(change), compare.verdict(change) if change else "", counts(place["near"], change),
             ))  # fmt: skip
     return table(lines)
 
@@ -186,7 +186,7 @@ def gap_markdown(places: list[Place]) -> str:
             lines.append(_cells(
                 _network(place), place["images"], *(mean_text(place["gap"].get(term), 3) for term in TERMS),
                 _signed(gap), change_text(place["seen_change"]), change_text(unseen),
-                f"**{place['so']}**" if place["so"] else "", counts(place["gap"]),
+                f"**{place['so']}**" if place["so"] else "", counts(place["gap"], gap),
             ))  # fmt: skip
     return table(lines)
 
@@ -201,7 +201,7 @@ def gap_by_level_markdown(places: list[Place], row: Profile) -> str:
                 change = found["gap_difference"]
                 lines.append(_cells(
                     place["images"], group, *(mean_text(found["gap"].get(term), 3) for term in TERMS),
-                    _signed(change), compare.verdict(change) if change else "", counts(found["gap"]),
+                    _signed(change), compare.verdict(change) if change else "", counts(found["gap"], change),
                 ))  # fmt: skip
     return table(lines)
 
@@ -211,10 +211,10 @@ def table(lines: list[str]) -> str:
     return "\n".join(lines if len(lines) > 2 else ["Not measured."]) + "\n"
 
 
-def counts(means: dict[str, Estimate]) -> str:
-    """Seeds of baseline and ℓ2: one number where both have as many."""
-    found = [means[term].n if term in means else 0 for term in TERMS]
-    return str(found[0]) if found[0] == found[1] else f"{found[0]} and {found[1]}"
+def counts(means: dict[str, Estimate], change: Estimate | None) -> str:
+    """Seeds of baseline and ℓ2, and of their difference."""
+    base, own = (means[term].n if term in means else 0 for term in TERMS)
+    return pair_counts(base, own, change.n if change else 0)
 
 
 def _network(place: Place) -> str:

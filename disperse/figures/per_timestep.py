@@ -1,5 +1,6 @@
 """What the term does at each noise level: to the features, to the loss, and against the other gradient."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from .. import atomic
 from ..evaluation import Estimate
-from ..experiments import compare, paper
+from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
@@ -28,11 +29,11 @@ from .levels import (
     level_frame,
     looked_at,
     looked_facts,
+    mean_or_none,
     mean_text,
-    over_seeds,
     points_text,
 )
-from .norm_cost import count_of_seeds
+from .seeds import count_of_seeds
 from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, save, say_not_measured, theme
 
 RATIO = r"$\|\lambda\,g_\mathrm{disp}\| \,/\, \|g_\mathrm{diff}\|$"
@@ -55,14 +56,13 @@ def summarise(frame: pd.DataFrame, by: str) -> list[Summary]:
         base = at[at.term == TERMS[0]]
         for term, own in at.groupby("term", sort=False):
             entry: Summary = {"term": term, by: place}
-            for name in ("seen_loss", "unseen_loss", "rms", "effective_rank"):
-                entry[name] = over_seeds(by_seed(own, name).values())
-            for name in ("mean_cosine", "gradient_cosine"):
-                entry[name] = over_seeds(by_seed(own, name).values(), bounds=(-1, 1))
+            for name in ("seen_loss", "unseen_loss", "rms", "effective_rank", "mean_cosine",
+                         "gradient_cosine"):  # fmt: skip
+                entry[name] = mean_or_none(name, by_seed(own, name).values())
             shares = _shares(own)
-            entry["share"] = over_seeds(shares.values(), bounds=(0, 1))
+            entry["share"] = mean_or_none("share", shares.values())
             logs = by_seed(own, "gradient_ratio", log=True)
-            entry["gradient_ratio"] = exponential(over_seeds(logs.values()))
+            entry["gradient_ratio"] = exponential(mean_or_none("log of the ratio", logs.values()))
             if term != TERMS[0]:
                 losses = (by_seed(part, "unseen_loss", log=True) for part in (own, base))
                 entry["change"] = difference(*losses)
@@ -177,17 +177,17 @@ def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Pro
     gradients = _header("noise", "run", "gradient ratio", "gradient cosine",
                         "do the gradients pull together?", "n")  # fmt: skip
     for entry in groups:
-        change, term = entry.get("change"), entry["term"]
+        change, term, count = entry.get("change"), entry["term"], entry["rms"].n
         place = [entry["group"] if term == TERMS[0] else "", paper.name_of(term)]
         features.append(_cells(
             *place, mean_text(entry["rms"]), mean_text(entry["effective_rank"], 0),
-            mean_text(entry["mean_cosine"]), mean_text(entry["unseen_loss"], 3), change_text(change),
-            compare.verdict(change) if change else "", _share(entry["share"]),
-            points_text(entry.get("share_difference")), str(entry["rms"].n),
+            mean_text(entry["mean_cosine"]), mean_text(entry["unseen_loss"], 3),
+            change_text(change, seeds=count), compare.verdict(change) if change else "",
+            _share(entry["share"]), points_text(entry.get("share_difference"), seeds=count), str(count),
         ))  # fmt: skip
         gradients.append(_cells(
             *place, _ratio(entry["gradient_ratio"]), mean_text(entry["gradient_cosine"]),
-            _pulls(entry, levels), str(entry["rms"].n),
+            _pulls(entry, levels), str(count),
         ))  # fmt: skip
     bounds = "; ".join(f"{name} {low:.2g} to {high:.2g}" for name, (low, high) in GROUPS.items())
     lines = [
@@ -197,11 +197,11 @@ def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Pro
         "",
         f"{row.model}, last step; features, losses and gradients at {weights_of(row)}, those that samples "
         f"are drawn with. Noise levels: {bounds}; the mean over the levels of a group within each run, then "
-        "mean ± half the 95% interval over n training seeds (Student's t); of the gradient ratio the "
-        "geometric mean and its interval. *Share of the loss*: what a group has of the loss on unseen images "
-        "over all levels, each level counted alike. Features: training images at the regularised block. The "
-        "term is the paper's (ℓ2, λ = 0.5, τ = 0.5, groups of 16), for the baseline the one that it was "
-        "*not* trained with. *Conflict*: the interval of the cosine lies below 0; "
+        f"mean ± half the 95% interval over n training seeds (Student's t){tables.OR_BOUNDS}; of the "
+        "gradient ratio the geometric mean and its interval. *Share of the loss*: what a group has of the "
+        "loss on unseen images over all levels, each level counted alike. Features: training images at the "
+        "regularised block. The term is the paper's (ℓ2, λ = 0.5, τ = 0.5, groups of 16), for the baseline "
+        "the one that it was *not* trained with. *Conflict*: the interval of the cosine lies below 0; "
         "*agreement*: above. In brackets, how many of the group's levels do so alone: of intervals at 95%, "
         "one in twenty is clear of 0 by chance.",
     ]
@@ -220,8 +220,8 @@ def _share(share: Estimate | None) -> str:
     """A share as ``45.1 ± 0.3%``."""
     if share is None:
         return ""
-    reach = f" ± {50 * (share.high - share.low):.1f}" if share.n > 1 else ""
-    return f"{100 * share.value:.1f}{reach}%"
+    value, low, high = (100 * v for v in (share.value, share.low, share.high))
+    return tables.with_interval(dataclasses.replace(share, value=value, low=low, high=high), 1) + "%"
 
 
 def _ratio(ratio: Estimate | None) -> str:

@@ -1,5 +1,6 @@
 """Has the distance converged in the number of sampler steps, and has what the term changes?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..experiments.tables import percent_interval, with_interval
 from ..sampling import SamplerConfig
-from .changes import change_bar, in_percent, join, mark, name_counts, seeds_shown
+from .changes import change_bar, in_percent, join, mark
 from .facts import floor_of, floor_sentence, plain
+from .seeds import Mark, name_counts, pair_counts, seeds_shown
 from .systems import TERMS
 from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save
 
@@ -108,7 +110,6 @@ def convergence_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         join(right, points, color=COLORS[TERM], linestyle=line, linewidth=1.4)
         for nfe, change in own.items():
             change_bar(right, nfe * ASIDE[solver], change, COLORS[TERM], shape=shape)
-        name_counts(right, points)
     floor_line(left, floor_of(row.protocol), "real against real", right=False)
     log_axis(left.yaxis)
     left.set(title="Distance", ylabel="Fréchet distance")
@@ -124,12 +125,14 @@ def convergence_figure(frame: pd.DataFrame, row: Profile) -> Figure:
             left.plot([], [], color=COLORS[term], linewidth=5, label=TERMS[term])
     for solver, (line, shape) in SOLVERS.items():
         left.plot([], [], line, marker=shape, color="black", label=solver.capitalize())
-    for ax in (left, right):
-        _evaluations_axis(ax, frame, row)
+    marks = [(nfe, TERMS[term], len(own)) for term, by in fd.items() for (_, nfe), own in by.items()]
+    changed = [(nfe, solver.capitalize(), change.n) for (solver, nfe), change in changes.items()]
+    seeds = {n for _, _, n in marks + changed}
+    for ax, own_marks in ((left, marks), (right, changed)):
+        _evaluations_axis(ax, frame, row, own_marks, seeds)
     handles, names = left.get_legend_handles_labels()
-    counts = {len(own) for by_grid in fd.values() for own in by_grid.values()}
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), columnspacing=1.2,
-                  title=seeds_shown(counts), title_fontsize=10)  # fmt: skip
+                  title=seeds_shown(seeds), title_fontsize=10)  # fmt: skip
     return figure
 
 
@@ -144,13 +147,16 @@ def _lines(ax: Axes, means: dict[Grid, Estimate], term: str) -> None:
             mark(ax, nfe * aside, mean, COLORS[term], shape=shape)
 
 
-def _evaluations_axis(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
+def _evaluations_axis(
+    ax: Axes, frame: pd.DataFrame, row: Profile, marks: Sequence[Mark], seeds: set[int]
+) -> None:
     chosen, grids = row.protocol.sampler.nfe, sorted(set(frame.nfe))
     assert chosen is not None  # an ODE's solver
     ax.axvline(chosen, color=ACCENT, linestyle=":", linewidth=1.4, zorder=1, label="the profile's choice")
     ax.set_xlabel("velocity evaluations per image (NFE)")
     ax.set_xlim(0.85 * min(grids), 1.2 * max(grids))
     log_axis(ax.xaxis, grids)
+    name_counts(ax, {nfe: str(nfe) for nfe in grids}, marks, among=seeds)
 
 
 def convergence_markdown(frame: pd.DataFrame, row: Profile) -> str:
@@ -168,11 +174,14 @@ def convergence_markdown(frame: pd.DataFrame, row: Profile) -> str:
         for by_grid in fd.values():
             own, end = by_grid.get(grid, {}), by_grid.get(finest, {})
             cells.append(with_interval(mean_over_seeds(list(own.values()))) if own else "not evaluated")
-            cells.append(percent_interval(log_ratio(own, end)) if own.keys() & end.keys() else "")
-        cells += [percent_interval(changes.get(grid)), percent_interval(moved.get(grid))]
+            over = log_ratio(own, end) if own.keys() & end.keys() else None
+            cells.append(percent_interval(over, seeds=len(own)))
+        pairs = changes[grid].n if grid in changes else None
+        cells += [percent_interval(changes.get(grid)), percent_interval(moved.get(grid), seeds=pairs)]
         lines.append("| " + " | ".join([*cells, _seeds(fd, grid)]) + " |")
     chosen = next((moved[grid] for grid in moved if _chosen(grid, row)), None)
-    said = "" if chosen is None else f"At the profile's choice (bold) by {percent_interval(chosen)}. "
+    by = percent_interval(chosen, seeds=0)
+    said = f"At the profile's choice (bold) by {by}. " if by else ""
     missing = (
         "" if changes else f"{' '.join(NOT_YET.split())}: whether its change has converged isn't known. "
     )
@@ -194,11 +203,9 @@ def _chosen(grid: Grid, row: Profile) -> bool:
 
 
 def _seeds(fd: dict[str, dict[Grid, dict[int, float]]], grid: Grid) -> str:
-    """How many: one number where both runs have the same seeds, or one has none."""
+    """How many of the baseline, of the run with the term, and of both."""
     base, own = (set(by_grid.get(grid, {})) for by_grid in fd.values())
-    if base == own or not base or not own:
-        return str(len(base | own))
-    return f"{len(base)} and {len(own)}, paired {len(base & own)}"
+    return pair_counts(len(base), len(own), len(base & own))
 
 
 def draw_convergence(pool: list[Record], row: Profile, folder: Path) -> Path:

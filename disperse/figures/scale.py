@@ -21,9 +21,10 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import parameters
 from ..experiments.store import Record
-from .changes import in_lines, join, seeds_shown, shown_bounds
+from .changes import in_lines, join, shown_bounds
 from .facts import floor_of, floor_sentence, plain, run_facts
 from .heat import ink
+from .seeds import seeds_shown
 from .sizes import short, size_of
 from .theme import COLORS, log_axis, save, theme
 

@@ -25,13 +25,12 @@ from .changes import (
     join,
     mark,
     missing,
-    name_counts,
     name_diamonds,
     not_trained,
     paper_diamond,
-    seeds_shown,
 )
 from .facts import floor_of, floor_sentence, plain, run_facts
+from .seeds import Mark, name_counts, pair_counts, seeds_shown
 from .systems import SYSTEM_NAMES
 from .theme import COLORS, floor_line, log_axis, new_figure, save
 
@@ -55,7 +54,6 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
     beside.sharey(right)
     specs = {cell.label: cell.spec for cell in cells}
     by_label = {entry.label: entry for entry in rows}
-    counts = {len(entry.seeds) for entry in rows}, {entry.change.n for entry in rows if entry.change}
     for kind in MARKERS:
         for term in TERMS:
             own = sorted(
@@ -63,16 +61,9 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
             )
             x = [ASIDE[kind] * parameters(specs[label]) for label in own]
             found = [by_label.get(label) for label in own]
-            _line(left, x, [entry.metrics["fd"] if entry else None for entry in found], kind, term, counts[0])
+            _line(left, x, [entry.metrics["fd"] if entry else None for entry in found], kind, term)
             changes = [entry.change if entry else None for entry in found]
-            _line(
-                right,
-                x,
-                [in_percent(change) if change else None for change in changes],
-                kind,
-                term,
-                counts[1],
-            )
+            _line(right, x, [in_percent(change) if change else None for change in changes], kind, term)
     left.set(ylabel="Fréchet distance", title="Distance")
     right.set(ylabel="change against the baseline, %", title="Change")
     floor_line(left, floor, "real against real", right=False)
@@ -87,8 +78,16 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
             not_trained(left, count)
         if not any(entry.change for entry in there):
             not_trained(right, count, said="no pair yet" if there else "not trained")
-    for ax in (left, right):
-        _size_axis(ax, sizes)
+    marks: list[Mark] = []
+    changed: list[Mark] = []
+    for entry in rows:
+        spec = specs[entry.label]
+        place, kind = sizes[size_of(spec)], SYSTEM_NAMES[spec.objective.kind]
+        marks.append((place, kind, len(entry.seeds)))
+        changed += [(place, kind, entry.change.n)] if entry.change else []
+    seeds = {n for _, _, n in marks + changed}
+    for ax, own_marks in ((left, marks), (right, changed)):
+        _size_axis(ax, sizes, own_marks, seeds)
     _published(beside)
     beside.tick_params(labelleft=False)
     for ax in (right, beside):
@@ -101,16 +100,13 @@ def _is_of(spec: RunSpec, kind: str, term: str) -> bool:
     return spec.objective.kind == kind and bool(spec.regularizers) == (term != "baseline")
 
 
-def _line(
-    ax: Axes, x: list[float], means: list[Estimate | None], kind: str, term: str, counts: set[int]
-) -> None:
+def _line(ax: Axes, x: list[float], means: list[Estimate | None], kind: str, term: str) -> None:
     """Means of one system and term, joined where neighbours are there and have as many seeds."""
     points = [(place, mean.value, mean.n) if mean else None for place, mean in zip(x, means, strict=True)]
     join(ax, points, color=COLORS[term], linestyle=LINES[kind], linewidth=1.4)
     for place, mean in zip(x, means, strict=True):
         if mean:
             mark(ax, place, mean, COLORS[term], shape=MARKERS[kind])
-    name_counts(ax, filter(None, points), among=counts, side="left" if kind == "sit" else "right")
 
 
 def _legend(figure: Figure, rows: list[compare.Row], specs: list[RunSpec]) -> None:
@@ -130,16 +126,16 @@ def _legend(figure: Figure, rows: list[compare.Row], specs: list[RunSpec]) -> No
                   title=seeds_shown(len(entry.seeds) for entry in rows), title_fontsize=10)  # fmt: skip
 
 
-def _size_axis(ax: Axes, sizes: dict[str, int]) -> None:
-    """Parameters on a logarithmic axis, with a tick and the size's name at each of these."""
+def _size_axis(ax: Axes, sizes: dict[str, int], marks: list[Mark], seeds: set[int]) -> None:
+    """Parameters on a logarithmic axis, with a tick, the size's name and the seeds at each of these."""
     ax.set_xlabel("parameters")
     if not sizes:
         return
     places = [float(count) for count in sizes.values()]
-    room = (max(places) / min(places)) ** 0.25 if len(places) > 1 else 2.0
+    room = (max(places) / min(places)) ** 0.14 if len(places) > 1 else 2.0
     ax.set_xlim(min(places) / room, max(places) * room)
     log_axis(ax.xaxis, places)
-    ax.set_xticks(places, [f"{size}\n{short(count)}" for size, count in sizes.items()])
+    name_counts(ax, {count: f"{size}\n{short(count)}" for size, count in sizes.items()}, marks, among=seeds)
 
 
 def _published(ax: Axes) -> None:
@@ -150,7 +146,7 @@ def _published(ax: Axes) -> None:
         sizes[name.removeprefix("SiT-").removesuffix("/2")] = count
         paper_diamond(ax, count, 100 * paper.relative_change(fid.value, base.value))
     ax.set_title("Paper: SiT")
-    _size_axis(ax, sizes)
+    _size_axis(ax, sizes, [], set())
 
 
 def size_of(spec: RunSpec) -> str:
@@ -229,9 +225,8 @@ def size_markdown(rows: list[compare.Row], cells: list[Cell]) -> str:
 
 
 def _seeds(base: compare.Row, own: compare.Row) -> str:
-    """How many: one number where both runs have the same."""
-    counts, shared = (len(base.seeds), len(own.seeds)), len({*base.seeds} & {*own.seeds})
-    return str(shared) if set(counts) == {shared} else f"{counts[0]} and {counts[1]}, paired {shared}"
+    """How many of the baseline, of the run with the term, and of both."""
+    return pair_counts(len(base.seeds), len(own.seeds), len({*base.seeds} & {*own.seeds}))
 
 
 def slopes_markdown(slopes: dict[str, Part]) -> str:

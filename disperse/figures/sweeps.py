@@ -16,13 +16,13 @@ from .changes import (
     join,
     legend_above,
     mark,
-    name_counts,
     name_diamonds,
     name_ours,
     not_trained,
     paper_diamond,
     shown_bounds,
 )
+from .seeds import Mark, name_counts
 from .theme import COLORS, new_figure
 from .variants import PANELS
 
@@ -49,15 +49,16 @@ def local_batch_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
         for term in cell.spec.regularizers
         if term.kind == "dispersive"
     }
-    figure, axes = _panels(rows, [Sweep(groups, "ours")], groups.get("infonce-l2"))
+    sweeps = [Sweep(groups, "ours")]
+    figure, axes = _panels(rows, sweeps, groups.get("infonce-l2"))
     ticks = sorted(set(groups.values()))
-    names = [f"{group}\n(batch)" if group == ticks[-1] else f"{group}" for group in ticks]
     for ax in axes:
         ax.set_xscale("log", base=2)
-        ax.set_xlim(0.75 * min(ticks, default=1), 1.5 * max(ticks, default=2))  # room for numbers of seeds
-        ax.set_xticks(ticks, names)
+        ax.set_xlim(0.75 * min(ticks, default=1), 1.33 * max(ticks, default=2))
         ax.minorticks_off()
         ax.set_xlabel("rows that see each other")
+    names = {float(group): f"{group}\n(batch)" if group == ticks[-1] else f"{group}" for group in ticks}
+    _name_ticks(axes, rows, sweeps, names)
     return figure
 
 
@@ -76,10 +77,28 @@ def alpha_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
     ]
     figure, axes = _panels(rows, sweeps, 0.0)
     for ax in axes:
-        ax.set_xticks(sorted(set(alphas.values())))
         ax.set_xlim(-0.1, 1.1)
         ax.set_xlabel("weight α of the attraction")
+    _name_ticks(axes, rows, sweeps, {alpha: f"{alpha:g}" for alpha in sorted(set(alphas.values()))})
     return figure
+
+
+def _name_ticks(
+    axes: np.ndarray, rows: list[compare.Row], sweeps: list[Sweep], names: dict[float, str]
+) -> None:
+    """Ticks of the four panels: seeds of the paired changes at the first, of the means at the others."""
+    changed: list[Mark] = []
+    marks: list[Mark] = []
+    by_label = {entry.label: entry for entry in rows}
+    for sweep in sweeps:
+        series = sweep.name.partition(" (")[0]
+        for label, x in sweep.x.items():
+            entry = by_label.get(label)
+            marks += [(x, series, len(entry.seeds))] if entry else []
+            changed += [(x, series, entry.change.n)] if entry and entry.change else []
+    seeds = {n for _, _, n in marks + changed}
+    for ax in axes:
+        name_counts(ax, names, changed if ax is axes[0] else marks, among=seeds)
 
 
 def _panels(
@@ -128,4 +147,3 @@ def _draw(ax: Axes, values: Mapping[str, Estimate], sweep: Sweep) -> None:
             not_trained(ax, x)
         else:
             mark(ax, x, mean, sweep.color, shape=sweep.shape, size=sweep.size)
-    name_counts(ax, filter(None, line))

@@ -16,9 +16,10 @@ from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..objectives import PATHS
 from ..sampling.sde import diffusion_coefficient
-from .changes import hollow_curves, seeds_shown, unguided
+from .changes import hollow_curves, unguided
 from .facts import floor_of, plain
-from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save, say_not_measured, student_band
+from .seeds import seeds_shown, with_count
+from .theme import ACCENT, COLORS, band, floor_line, log_axis, new_figure, save, say_not_measured
 
 # Neither the baseline's hue nor the term's is a solver's: colour, and line and mark, of ODE and SDE.
 SOLVERS = {
@@ -111,7 +112,7 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     for ax, column, ylabel in ((left, "fd", "Fréchet distance"), (right, "agreement", "class agreement")):
         sns.lineplot(frame, x="step", y=column, hue="term", hue_order=["baseline", "infonce-l2"],
                      palette=COLORS, style="system", style_order=styles, markers=SYSTEM_MARKERS,
-                     errorbar=student_band, err_kws={"alpha": 0.12}, ax=ax, legend=ax is left)  # fmt: skip
+                     errorbar=band(column), err_kws={"alpha": 0.12}, ax=ax, legend=ax is left)  # fmt: skip
         ax.set(xlabel="training step", ylabel=ylabel)
         ax.set_xticks(sorted(set(frame.step)))
     left.set_title("Quality")
@@ -125,8 +126,7 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     for ax in (left, right):
         single = [SYSTEM_MARKERS[name] for name, n in seeds.items() if n == 1]
         hollow_curves(ax, [(COLORS[term], shape) for shape in single for term in TERMS])
-    several = len(set(seeds.values())) > 1
-    named = TERMS | ({name: f"{name}, n = {n}" for name, n in seeds.items()} if several else {})
+    named = TERMS | {name: with_count(name, n, seeds.values()) for name, n in seeds.items()}
     handles, labels = left.get_legend_handles_labels()
     left.get_legend().remove()
     shown = {named.get(name, name): h for h, name in zip(handles, labels, strict=True)

@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullLocator
 
 from .. import atomic
-from ..evaluation import mean_over_seeds
+from ..experiments.compare import mean_of
 from ..experiments.store import commit, seal
 
 # Okabe and Ito's colours, told apart by colour-blind readers too. Baseline and the paper's own
@@ -71,10 +71,14 @@ def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> 
     return figure, np.atleast_1d(figure.subplots(rows, columns)).ravel()
 
 
-def student_band(values: Any) -> tuple[float, float]:
-    """95% interval of the mean over seeds, for seaborn's ``errorbar``; none for one seed."""
-    estimate = mean_over_seeds([float(value) for value in values])
-    return estimate.low, estimate.high
+def band(name: str) -> Callable[[Any], tuple[float, float]]:
+    """For seaborn's ``errorbar``: 95% interval of the mean of a measure over seeds; none for one seed."""
+
+    def bounds(values: Any) -> tuple[float, float]:
+        estimate = mean_of(name, (float(value) for value in values))
+        return estimate.low, estimate.high
+
+    return bounds
 
 
 def log_axis(axis: Axis, ticks: Sequence[float] = ()) -> None:

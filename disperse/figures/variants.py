@@ -16,7 +16,8 @@ from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .changes import PAPER, change_bar, hollow_curves, mark, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, plain, run_facts
-from .theme import COLORS, MARKERS, floor_line, log_axis, new_figure, save, student_band
+from .seeds import name_counts, with_count
+from .theme import COLORS, MARKERS, band, floor_line, log_axis, new_figure, save
 
 
 def variants_figure(rows: list[compare.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
@@ -32,7 +33,7 @@ def variants_figure(rows: list[compare.Row], pool: list[Record], cells: list[Cel
     left.set_ylim(bottom=0)
     left.set_ylabel("Fréchet distance (lower is better)")
     left.set_title(f"Ours: {row.data}, {row.num_steps} steps")
-    _names(left, {entry.label: len(entry.seeds) for entry in rows})
+    counts = {entry.label: len(entry.seeds) for entry in rows}
 
     changed = {entry.label: entry.change for entry in rows if entry.change is not None}
     for position, (label, change) in enumerate(changed.items()):
@@ -43,7 +44,9 @@ def variants_figure(rows: list[compare.Row], pool: list[Record], cells: list[Cel
     right.axhline(0, color=COLORS["baseline"], linewidth=1)
     right.set_ylabel("change against the baseline, %")
     right.set_title("Change against the baseline")
-    _names(right, {label: change.n for label, change in changed.items()})
+    pairs = {label: change.n for label, change in changed.items()}
+    for ax, own in ((left, counts), (right, pairs)):
+        _names(ax, own, {*counts.values(), *pairs.values()})
     right.scatter([], [], s=18, color="black", alpha=0.45, label="each seed")
     name_ours(right, [*(len(entry.seeds) for entry in rows)], label="mean", color="black")
     name_diamonds(right, PAPER)
@@ -68,7 +71,7 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
     for ax, (column, ylabel, title) in zip(axes, PANELS, strict=True):
         sns.lineplot(frame, x="step", y=column, hue="label", hue_order=labels, palette=COLORS, style="label",
                      style_order=labels, markers=[MARKERS[label] for label in labels], dashes=False,
-                     errorbar=student_band, ax=ax, legend=ax is axes[0])  # fmt: skip
+                     errorbar=band(column), ax=ax, legend=ax is axes[0])  # fmt: skip
         ax.set(xlabel="training step", ylabel=ylabel, title=title)
         ax.set_xticks(sorted(set(frame.step)))
     floor_line(axes[0], floor_of(row.protocol), "real against real", right=False)
@@ -77,7 +80,9 @@ def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) 
     seeds = {label: int(frame[frame.label == label].seed.nunique()) for label in labels}
     for ax in axes:
         hollow_curves(ax, [(COLORS[label], MARKERS[label]) for label, n in seeds.items() if n == 1])
-    axes[0].legend(handles, [_with_seeds(label, seeds, ", ") for label in labels])
+    axes[0].legend(
+        handles, [with_count(paper.name_of(label), n, seeds.values()) for label, n in seeds.items()]
+    )
     return figure
 
 
@@ -128,13 +133,8 @@ def draw_variants(
     )
 
 
-def _names(ax: Axes, seeds: dict[str, int]) -> None:
-    """The variants below an axis, with their numbers of seeds where these differ."""
-    names = [_with_seeds(label, seeds, "\n") for label in seeds]
-    ax.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
-    ax.set_xlim(-0.5, len(names) - 0.5)
-
-
-def _with_seeds(label: str, seeds: dict[str, int], between: str) -> str:
-    name = paper.name_of(label)
-    return f"{name}{between}n = {seeds[label]}" if len(set(seeds.values())) > 1 else name
+def _names(ax: Axes, counts: dict[str, int], among: set[int]) -> None:
+    """The variants below an axis, with their numbers of seeds where these differ in the picture."""
+    names = {float(x): paper.name_of(label).replace(", ", ",\n") for x, label in enumerate(counts)}
+    name_counts(ax, names, [(x, "ours", n) for x, n in enumerate(counts.values())], among=among)
+    ax.set_xlim(-0.5, len(counts) - 0.5)

@@ -17,6 +17,7 @@ from disperse.evaluation import (
     nearer_to_seen,
     precision_recall,
     proportion,
+    within,
 )
 from disperse.rng import stream
 
@@ -152,6 +153,18 @@ def test_mean_over_seeds_by_hand() -> None:
         warnings.simplefilter("ignore")  # the error, not NumPy's warning on the way
         with pytest.raises(ConfigError, match="no value"):
             mean_over_seeds([])
+
+
+def test_an_interval_ends_with_the_range_of_its_measure() -> None:
+    wide = mean_over_seeds([0.5, 0.9, 1.0])
+    cut = within(wide, 0.0, 1.0)
+    assert (cut.value, cut.n, cut.method) == (wide.value, 3, wide.method)
+    assert (cut.low, cut.high) == (wide.low, 1.0)
+    assert within(wide, 0.5, 2.0) == within(wide, 0.5, 9.0)
+    assert within(wide, -9.0, 9.0) == wide
+    alone = within(mean_over_seeds([0.5]), 0.0, 1.0)
+    assert alone.value == 0.5
+    assert np.isnan([alone.low, alone.high]).all()
 
 
 def test_log_ratio_pairs_by_seed() -> None:

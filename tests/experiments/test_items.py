@@ -210,14 +210,21 @@ def test_verdicts(low: float, high: float, says: str) -> None:
 
 
 def test_numbers_as_text() -> None:
-    wide, alone = Estimate(1.234, 1.0, 1.5, 3, ""), Estimate(1.234, math.nan, math.nan, 1, "")
+    wide, alone = Estimate(1.234, 0.984, 1.484, 3, ""), Estimate(1.234, math.nan, math.nan, 1, "")
     assert tables.with_interval(wide) == "1.23 ± 0.25"
     assert tables.with_interval(wide, 1) == "1.2 ± 0.2"
     assert tables.with_interval(alone) == "1.23"
+    assert tables.with_interval(Estimate(0.37, -0.604, 1.0, 3, "")) == "0.37 [-0.60, 1.00]"  # cut at 1
+    assert tables.with_interval(Estimate(0.004, -0.001, 0.031, 3, "")) == "0.00 [0.00, 0.03]"  # no -0.00
+    assert tables.with_interval(Estimate(0.996, 0.992, 0.999, 3, "")) == "1.00 ± 0.00"  # both halves
+    assert [tables.with_interval(wide, seeds=n) for n in (3, 2)] == ["1.23 ± 0.25", "1.23 ± 0.25, n = 3"]
+    assert tables.with_interval(alone, seeds=2) == "1.23, n = 1"
     change = Estimate(math.log(1.12), math.log(1.05), math.log(1.2), 3, "")
     assert tables.percent_interval(change) == "+12% [+5%, +20%]"
     assert tables.percent_interval(Estimate(math.log(0.5), math.nan, math.nan, 1, "")) == "-50% (one seed)"
-    assert tables.percent_interval(None) == ""
+    assert tables.percent_interval(None) == tables.percent_interval(None, seeds=3) == ""
+    assert tables.percent_interval(change, seeds=0) == "+12% [+5%, +20%], n = 3"
+    assert tables.percent_interval(Estimate(0.0, math.nan, math.nan, 1, ""), seeds=3) == "0% (one seed)"
     small = Estimate(math.log(0.999), math.log(0.996), math.log(1.002), 3, "")
     assert tables.percent_interval(small) == "0% [0%, 0%]"
     assert [tables.whole(value) for value in (-10.4, 9.5, 0.6, -0.4, 100.0)] == [
@@ -240,6 +247,15 @@ def test_the_markdown_says_how_and_how_many() -> None:
         assert part in text
 
 
+def test_a_change_over_fewer_seeds_than_its_row_says_so() -> None:
+    cells, pool = made({"baseline": (2.0, 4.0, math.nan), "hinge": (1.0, 2.0, 3.0)})
+    rows = compare.compare(pool, cells, TOY)
+    for text in (tables.variants_markdown(rows, TOY), tables.comparison_markdown(rows, "")):
+        (line,) = [line for line in text.splitlines() if line.startswith("| hinge |")]
+        assert "| -50% [-50%, -50%], n = 2 |" in line
+        assert line.endswith("| 3 |")
+
+
 def test_tables_as_json_have_no_nan() -> None:
     cells, pool = made({"baseline": (2.0,), "hinge": (1.0,)})
     plain = compare.as_json(compare.compare(pool, cells, TOY))
@@ -254,3 +270,12 @@ def test_the_interval_of_a_share_stays_within_its_range() -> None:
     (row,) = compare.compare(pool, cells, TOY)
     assert row.metrics["guided_agreement"].high == 1.0
     assert row.metrics["guided_agreement"].low < 0.98
+    low, high = row.metrics["guided_agreement"].low, row.metrics["guided_agreement"].high
+    assert f"| 0.99 [{low:.2f}, {high:.2f}] |" in tables.comparison_markdown([row], "")
+
+
+def test_every_share_and_cosine_has_its_range() -> None:
+    assert set(compare.METRICS) - compare.RANGES.keys() == {"fd"}
+    ends = {name: compare.mean_of(name, [-0.9, 0.95]) for name in compare.RANGES}
+    assert {(mean.low, mean.high) for mean in ends.values()} == {(0.0, 1.0), (-1.0, 1.0)}
+    assert compare.mean_of("rms", [-0.9, 0.95]).high > 1

@@ -168,7 +168,7 @@ def test_lines_are_those_of_the_runs() -> None:
     assert drawn == pytest.approx([10.1, -10, 0, 0])
     assert near.containers[0].lines[0].get_ydata() == pytest.approx([0.91, 0.61])
     assert {note.get_text() for note in near.texts} == {"real images", "nothing but copies", "nothing copied"}
-    assert [tick.get_text() for tick in near.get_xticklabels()] == ["100\n3 seeds", "1297\n3 seeds"]
+    assert [tick.get_text() for tick in near.get_xticklabels()] == ["100\nn = 3", "1297\nn = 3"]
     assert ends.get_yticklabels()[0].get_text() == "precision\n(3 seeds)"
     assert figure.axes[0].get_xlabel() == "training step (3 seeds)"
     assert [text.get_text() for text in unseen.get_legend().get_texts()] == ["SiT-Pico", "SiT-Nano"]
@@ -188,7 +188,7 @@ def test_no_line_goes_from_one_seed_to_three() -> None:
         faces = [bars.lines[0].get_markerfacecolor() for bars in ax.containers]
         assert faces[::2] == ["white"] * terms
         assert "white" not in faces[1::2]
-        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["100\n1 seed", "1297\n3 seeds"]
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["100\nn = 1", "1297\nn = 3"]
     assert all(len(bars.lines[0].get_xdata()) == 2 for bars in panels(against())[4].containers)
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from disperse.experiments import item, paper
+from disperse.experiments import item, paper, tables
 from disperse.experiments.compare import compare
 from disperse.experiments.items import Cell
 from disperse.experiments.store import Record
@@ -112,3 +112,20 @@ def test_the_table_has_the_papers_fid_of_all_thirteen_runs(tmp_path: Path) -> No
     (missing,) = [line for line in grid if line.startswith("| covariance | independent |")]
     assert missing == "| covariance | independent | 37.85 | +3.7% | not trained |  |  | 0 |"
     assert read_sidecar(picture)["paper"]["baseline"] == 36.49
+
+
+def test_the_table_of_features_has_the_seeds_of_each_kind_of_term() -> None:
+    cells = cells_of(0, 1, 2)
+    pool = [
+        r
+        for r in evaluated(cells, {})
+        if r["name"] != "hinge-restricted" and (r["name"] == "hinge" or r["seed"] < 2)
+    ]
+    table, _, base = tables.features_markdown(compare(pool, cells, TOY)).rstrip().rpartition("\n\n")
+    head, _, *lines = table.splitlines()
+    kinds = ("independent", "restricted", "dispersive")
+    assert head == f"| variant | {' | '.join(f'{kind}: rank | rms | n' for kind in kinds)} |"
+    (hinge,) = [line for line in lines if line.startswith("| hinge |")]
+    cell = [text.strip() for text in hinge.split("|")[2:-1]]
+    assert (cell[2], cell[3:6], cell[8]) == ("2", ["", "", "0"], "3")
+    assert base.endswith(", n = 2.")

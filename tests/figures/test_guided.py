@@ -128,13 +128,18 @@ def test_numbers_of_seeds_stand_where_they_differ() -> None:
     gone = {c.spec.fingerprint for c in cells if c.label == "dit-baseline" and c.spec.seed}
     frame = guided_frame(pool, [r for r in looked if r["fingerprint"] not in gone], cells, ROW)
     figure = guided_figure(frame, effects(frame), 0.1)
-    change = figure.axes[1]
-    counts = [text.get_text() for text in change.texts if text.get_text().startswith("n = ")]
-    assert counts == ["n = 3", "n = 3", "n = 1", "n = 1"]  # SiT and DiT, each without and with guidance
+    distance, change, _, agreement = figure.axes
+    counts = [label.get_text().partition("\n")[2] for label in change.get_yticklabels()]
+    assert counts == ["n = 3", "n = 3", "n = 1", "n = 1", ""]  # SiT and DiT, without and with guidance; paper
+    for ax in (distance, agreement):
+        ticks = [label.get_text() for label in ax.get_xticklabels()]
+        assert ticks == ["none\nSiT\nn = 3", "1.5\nSiT\nn = 3", "none\nDiT\n1, 3", "1.5\nDiT\n1, 3"]
+        assert ax.get_xlabel() == "guidance\n(n of baseline, with InfoNCE ℓ2)"
     assert figure.legends[0].get_title().get_text() == "95% where n > 1; hollow: one seed"
     whole = guided_frame(pool, looked, cells, ROW)
-    texts = guided_figure(whole, effects(whole), 0.1).axes[1].texts
-    assert not any("n =" in text.get_text() for text in texts)
+    axes = guided_figure(whole, effects(whole), 0.1).axes
+    ticks = [label.get_text() for ax in axes for label in (*ax.get_xticklabels(), *ax.get_yticklabels())]
+    assert not any("n =" in text for text in ticks)
 
 
 def test_the_papers_diamonds_stand_at_its_changes() -> None:

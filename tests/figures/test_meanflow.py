@@ -83,6 +83,20 @@ def test_the_table_tells_the_length_of_features_and_the_pull_of_the_term(tmp_pat
     assert "| MeanFlow, patch 2, tokens × 4 | 5.50 ± 0.00 | 10.0 ± 0.0 | 0.09 ± 0.00 |  | 2 |" in lines
 
 
+def test_an_early_measure_over_more_seeds_than_the_end_says_so(tmp_path: Path) -> None:
+    """The longer row is the same run: its first milestone is there in every seed of the shorter one."""
+    cells = cells_of(0, 1, 2)
+    pool = [r for r in evaluated(cells, GOOD) if r["step"] < 3 * TOY.num_steps or r["seed"] == 0]
+    table, picture = draw_meanflow(pool, cells, TOY, tmp_path)
+    measured = read_sidecar(picture)["features"]["meanflow-patch2-longer-infonce-l2"]
+    assert (measured["rms"]["n"], measured["gradient_ratio"]["n"]) == (1, 3)
+    (line,) = [
+        line for line in table.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| MeanFlow, patch 2, longer, InfoNCE ℓ2 |")
+    ]  # fmt: skip
+    assert line.endswith("| 0.0100 ± 0.0000, n = 3 | 1 |")
+
+
 def test_the_picture_shows_rows_in_pairs_and_controls_in_a_hue_of_their_own() -> None:
     cells = cells_of(0, 1)
     rows = compare(evaluated(cells, GOOD | CONTROL), cells, TOY)
@@ -134,11 +148,18 @@ def test_what_is_not_trained_says_so_and_the_legend_has_what_is_drawn() -> None:
 
 def test_numbers_of_seeds_stand_where_they_differ() -> None:
     cells = cells_of(0, 1)
-    pool = [r for r in evaluated(cells, GOOD) if "larger" not in r["name"] or r["seed"] == 0]
-    right = meanflow_figure(compare(pool, cells, TOY)).axes[1]
-    assert {text.xy[1]: text.get_text() for text in right.texts} == {
-        PLACES[name]: "n = 1" if name == "larger" else "n = 2" for name in PLACES
-    }
+    pool = [r for r in evaluated(cells, GOOD) if "larger-infonce" not in r["name"] or r["seed"] == 0]
+    left, right = meanflow_figure(compare(pool, cells, TOY)).axes
+    assert not left.texts
+    assert not right.texts
+    names = {name: label.get_text() for name, label in zip(PLACES, left.get_yticklabels(), strict=True)}
+    assert names["larger"] == "larger\n2, 1"
+    assert names["patch4"] == "patch 4\nn = 2"
+    assert left.get_ylabel() == "(n of baseline, InfoNCE, ℓ2)"
+    counts = {name: label.get_text() for name, label in zip(PLACES, right.get_yticklabels(), strict=True)}
+    assert counts == {name: "n = 1" if name == "larger" else "n = 2" for name in PLACES}
+    whole = meanflow_figure(compare(evaluated(cells, GOOD), cells, TOY)).axes
+    assert not any("n = " in label.get_text() for ax in whole for label in ax.get_yticklabels())
 
 
 def test_without_guidance_nothing_stands_under_it(tmp_path: Path) -> None:

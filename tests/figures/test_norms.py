@@ -154,6 +154,10 @@ def test_runs_of_one_seed_are_hollow_and_all_blocks_are_neither_grey_nor_blue() 
     cells = cells_of()
     pool = [r for r in evaluated(cells) if r["seed"] == 0 or r["name"] in ("baseline", "infonce-l2")]
     figure = norms_figure(block_frame(pool, cells, TOY), cells)
+    ticks = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert ticks == ["block 0\nn = 3", *(f"block {k}\nn = 1" for k in (1, 2, 3)), "all blocks\nn = 1"]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["baseline, n = 3", *(tick.replace("\n", ", ") for tick in ticks)]
     faces = [bars.lines[0].get_markerfacecolor() for bars in figure.axes[0].containers]
     assert faces == [COLORS["baseline"], COLORS["infonce-l2"], *["white"] * 4]
     assert "hollow: one seed" in figure.legends[0].get_title().get_text()

@@ -86,7 +86,9 @@ def test_a_line_ends_where_the_number_of_seeds_changes() -> None:
                if line.get_color() == COLORS["baseline"] and line.get_linestyle() == "-"
                and line.get_marker() == "None"]  # fmt: skip
     assert sorted(n for n in lengths if n) == [2, 3]
-    assert {text.get_text() for text in ours.texts} == {"n = 1", "n = 2", "real against real"}
+    assert {text.get_text() for text in ours.texts} == {"real against real"}
+    ticks = [label.get_text() for label in ours.get_xticklabels()]
+    assert ticks == ["1\nn = 2", "2\nn = 2", "4\nn = 2", "8\nn = 1–2", "16\nn = 1–2"]
 
 
 def test_table_and_sidecar(tmp_path: Path) -> None:

@@ -94,6 +94,16 @@ def test_no_text_of_the_picture_is_small() -> None:
     assert min(sizes) >= 10
 
 
+def test_an_interval_that_a_cosines_range_cuts_is_written_as_it_is(tmp_path: Path) -> None:
+    """As the sidecar has it: 0.75 ± 3.2 would go on beyond 1."""
+    made = [looked(cell, ROW, gradient_cosine=0.5 + 0.5 * cell.spec.seed) for cell in cells()]
+    table, picture = draw_per_timestep(made, cells(), ROW, tmp_path)
+    (entry, *_) = read_sidecar(picture)["groups"]
+    cosine = entry["gradient_cosine"]
+    assert (cosine["low"], cosine["high"]) == (-1, 1)
+    assert "| 0.75 [-1.00, 1.00] |" in table.read_text()
+
+
 def test_shares_add_up_within_a_run() -> None:
     frame = level_frame(looked_at(records(), cells(), ROW))
     assert frame.groupby(["term", "seed"]).share.sum().tolist() == pytest.approx([1] * 4)

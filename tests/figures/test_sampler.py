@@ -85,7 +85,7 @@ def test_the_table_has_distances_changes_and_seeds(tmp_path: Path) -> None:
     assert finest.endswith("| +10% [+4%, +17%] | 0% [0%, 0%] | 2 |")
     (chosen,) = [line for line in lines if line.startswith("| Heun | **8** |")]
     assert chosen.endswith("| -2% [-2%, -2%] | 2 |")
-    assert "At the profile's choice (bold) by -2% [-2%, -2%]." in lines[-1]
+    assert "At the profile's choice (bold) by -2% [-2%, -2%], n = 2." in lines[-1]
     facts = read_sidecar(picture)
     assert len(facts["values"]) == 40
     assert {entry["term"] for entry in facts["over_finest"]} == {"baseline", "infonce-l2"}
@@ -112,6 +112,40 @@ def test_the_baseline_alone_is_drawn_and_says_what_is_missing(tmp_path: Path) ->
 def test_a_part_of_the_grids_is_drawn(tmp_path: Path, kept: slice) -> None:
     draw_convergence(evaluated(0)[kept], ROW, tmp_path)
     assert "nan" not in (tmp_path / "sampler.md").read_text(encoding="utf-8")
+
+
+def test_what_stands_on_fewer_seeds_than_its_row_says_so(tmp_path: Path) -> None:
+    """The finest grid lacks a seed of the term: what is compared with it has one seed less."""
+    pool = [
+        r for r in evaluated(0, 1, 2)
+        if (r["name"], r["seed"], r["protocol"]["solver"], r["protocol"]["num_steps"]) != ("infonce-l2", 2, "heun", 16)
+    ]  # fmt: skip
+    picture = draw_convergence(pool, ROW, tmp_path)
+    lines = (tmp_path / "sampler.md").read_text(encoding="utf-8").splitlines()
+    (chosen,) = [line for line in lines if line.startswith("| Heun | **8** |")]
+    cells = [cell.strip() for cell in chosen.split("|")[1:-1]]
+    assert [cell.endswith(", n = 2") for cell in cells] == [False] * 5 + [True, False, True, False]
+    assert cells[-1] == "3"
+    (finest,) = [line for line in lines if line.startswith("| Heun | 32 |")]
+    assert "n = " not in finest
+    for ax, order in zip(
+        convergence_figure(convergence_frame(pool), ROW).axes,
+        ("baseline, with InfoNCE ℓ2", "Heun, Euler"),
+        strict=True,
+    ):
+        assert [label.get_text() for label in ax.get_xticklabels()] == [
+            "2\nn = 3",
+            "4\nn = 3",
+            "8\nn = 3",
+            "16\nn = 3",
+            "32\n3, 2–3" if order.startswith("base") else "32\n2, 3",
+        ]
+        assert f"(n of {order})" in ax.get_xlabel()
+        assert not any("n = " in text.get_text() for text in ax.texts)
+    assert finest.endswith("| 3 and 2, paired 2 |")
+    (moved,) = [e for e in read_sidecar(picture)["drifts"] if (e["solver"], e["nfe"]) == CHOSEN]
+    assert moved["n"] == 2
+    assert ", n = 2. " in lines[-1]
 
 
 def test_unequal_seeds_are_counted_each(tmp_path: Path) -> None:

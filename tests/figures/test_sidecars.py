@@ -15,7 +15,7 @@ from disperse.figures import draw_from_weights, draw_published, draw_samples, po
 from disperse.figures.norm_cost import (
     changes_against_l2,
     changes_by_step,
-    count_of_seeds,
+    first_measures,
     norm_cost_figure,
     norm_cost_markdown,
     paired_curves,
@@ -113,6 +113,14 @@ def test_settings_are_compared_with_l2_itself_by_seed() -> None:
     assert {step: change.n for step, change in found["l2-lam0.05"].items()} == {20: 3, 40: 2}
     assert changes_by_step(frame)["l2-tau0.05"][20].value == pytest.approx(0)  # against the baseline
     text = norm_cost_markdown(frame, "card.")
+    assert (
+        "| setting | feature rms | off-diagonal weight | gradient ratio | n | 20 steps; n | 40 steps; n |"
+        in text
+    )
+    assert (
+        "| ℓ2, τ = 0.05 | 1.00 ± 0.00 | 0.500 ± 0.000 | 0.100 ± 0.000 | 3 | 0% [0%, 0%]; 3 | 0% [0%, 0%]; 2 |"
+        in text
+    )
     assert "| against ℓ2 | 20 steps; n | 40 steps; n |" in text
     assert "| ℓ2, τ = 0.05 | -50% [-50%, -50%]; 3 | -50% [-50%, -50%]; 2 |" in text
     assert "against ℓ2" not in norm_cost_markdown(frame[frame.label != "infonce-l2"], "card.")
@@ -139,18 +147,30 @@ def test_the_norm_cost_picture_fits_a_column() -> None:
     assert names == ["baseline", "InfoNCE, ℓ2", "ℓ2, λ = 0.05"]
 
 
-@pytest.mark.parametrize(("counts", "text"), [({1}, "1 seed"), ({3}, "3 seeds"), ({1, 2, 6}, "1 to 6 seeds")])
-def test_seeds_are_counted_in_english(counts: set[int], text: str) -> None:
-    assert count_of_seeds(counts) == text
-
-
 def one_seed() -> list[Record]:
     return evaluations("variants", seeds=(0,))
 
 
+def test_each_number_of_the_norm_cost_has_its_own_seeds() -> None:
+    """The baseline of seed 2 has no partner: it counts in its own rms, and in no change."""
+    frame = curves_frame(
+        {("baseline", seed): (20,) for seed in (0, 1, 2)} | {("infonce-l2", seed): (20,) for seed in (0, 1)}
+    )
+    frame["rms"] += 0.1 * frame.seed
+    frame.loc[frame.label == "infonce-l2", "off_diagonal_weight"] = [0.001, 0.003]
+    text = norm_cost_markdown(frame, "card.")
+    assert "| InfoNCE, ℓ2 | 1.05 ± 0.64 | 0.002 [0.000, 0.015] | 0.100 ± 0.000 | 2 | 0% [0%, 0%]; 2 |" in text
+    assert "the baseline's rms is 1.10 ± 0.25, n = 3." in text
+    first = first_measures(frame, 20)
+    assert first["infonce-l2"]["off_diagonal_weight"].n == 2
+    assert "off_diagonal_weight" not in first["baseline"]
+
+
 def test_captions_say_one_seed() -> None:
     frame = curves_frame({("baseline", 0): (20, 40), ("infonce-l2", 0): (20, 40)})
-    assert "over 1 seed." in norm_cost_markdown(frame, "card.")
+    assert "| InfoNCE, ℓ2 | 1.00 | 0.500 | 0.100 | 1 | 0% (one seed); 1 |" in norm_cost_markdown(
+        frame, "card."
+    )
     assert norm_cost_figure(frame, ROW).axes[0].get_title(loc="left") == "40 steps, 1 seed"
 
 

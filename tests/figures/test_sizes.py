@@ -114,6 +114,16 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     assert figure.legends[0].get_title().get_text() == "one seed, no interval"
 
 
+def test_systems_of_other_numbers_of_seeds_have_theirs_at_the_tick() -> None:
+    cells = cells_of(0, 1, 2)
+    few = {c.spec.fingerprint for c in cells if c.spec.objective.kind == "dit" and c.spec.seed}
+    rows = compare([r for r in evaluated(cells) if r["fingerprint"] not in few], cells, TOY)
+    for ax in size_figure(rows, cells).axes[:2]:
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["Pico\n88k\n3, 1", "Nano\n330k\n3, 1"]
+        assert ax.get_xlabel() == "parameters\n(n of SiT, DiT)"
+        assert not any("n =" in text.get_text() for text in ax.texts)
+
+
 def test_what_is_not_trained_says_so_and_no_line_joins_unequal_seeds() -> None:
     cells = [c for c in cells_of(0, 1) if c.spec.objective.kind == "sit"]
     pool = [r for r in evaluated(cells) if r["name"] != "sit-nano-infonce-l2"]
@@ -122,7 +132,8 @@ def test_what_is_not_trained_says_so_and_no_line_joins_unequal_seeds() -> None:
     left, right = figure.axes[:2]
     assert not [text for text in left.texts if text.get_text() == "not trained"]
     assert [text.get_text() for text in right.texts] == ["no pair yet"]
-    assert [text.get_text() for text in left.texts if "n =" in text.get_text()] == ["n = 2", "n = 1", "n = 2"]
+    assert [tick.get_text() for tick in left.get_xticklabels()] == ["Pico\n88k\nn = 2", "Nano\n330k\nn = 1"]
+    assert [tick.get_text() for tick in right.get_xticklabels()] == ["Pico\n88k\nn = 2", "Nano\n330k"]
     assert not [line for line in left.lines if len(line.get_xdata()) > 1 and line.get_linestyle() == "-"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "baseline", "InfoNCE, ℓ2", "SiT", "paper (FID, ImageNet)",

@@ -113,11 +113,22 @@ def test_what_is_not_trained_says_so_and_no_line_goes_across() -> None:
         assert [text.xy[0] for text in ax.texts if text.get_text() == "not trained"] == [8]
         assert hollow(ax) == {4: False, 16: False, 32: True}
         assert not joined(ax)
-        counts = {text.xy[0]: text.get_text() for text in ax.texts if text.get_text().startswith("n = ")}
-        assert counts == {4: "n = 3", 16: "n = 3", 32: "n = 1"}
+        assert ticks(ax) == ["4\n\nn = 3", "8", "16\n\nn = 3", "32\n(batch)\nn = 1"]
     whole = local_batch_figure(compare(pool, cells, ROW), cells).axes
     assert [joined(ax) for ax in whole] == [[4]] * 4
-    assert not any("n =" in text.get_text() for ax in whole for text in ax.texts)
+    assert not any("n =" in text for ax in whole for text in ticks(ax))
+
+
+def ticks(ax: Axes) -> list[str]:
+    return [label.get_text() for label in ax.get_xticklabels()]
+
+
+def test_runs_of_one_view_and_of_two_are_counted_each() -> None:
+    cells = cells_of("contrastive_to_dispersive")
+    pool = [r for r in evaluated(cells, {}) if r["name"] in ("baseline", "infonce-l2") or not r["seed"]]
+    for ax in alpha_figure(compare(pool, cells, ROW), cells).axes:
+        assert ticks(ax) == ["0\n3, 1", *(f"{alpha:g}\nn = 1" for alpha in (0.25, 0.5, 0.75, 1))]
+        assert ax.get_xlabel().endswith("(n of one view, two views)")
 
 
 def joined(ax: Axes) -> list[int]:

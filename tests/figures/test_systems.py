@@ -55,6 +55,17 @@ def test_curves_of_one_seed_are_hollow() -> None:
         assert all((line.get_markerfacecolor() == "white") == (line.get_marker() == "s") for line in marks)
 
 
+def test_a_band_of_shares_ends_at_one() -> None:
+    """Its interval by Student's t alone would go on; that of distances does."""
+    pool, cells = evaluated(0, 1)
+    for entry in pool:
+        entry["metrics"]["agreement"]["value"] = 0.98 + 0.02 * entry["seed"]
+    distance, agreement = systems_figure(systems_frame(pool, cells, ROW), ROW).axes
+    tops = [band.get_paths()[0].vertices[:, 1].max() for band in agreement.collections]
+    assert tops == [1.0] * 6
+    assert max(band.get_paths()[0].vertices[:, 1].max() for band in distance.collections) > 7
+
+
 def test_a_solver_has_no_colour_of_a_term() -> None:
     steps = (8, 16, 32, 64)
     (ax,) = solver_order_figure({solver: [1 / n for n in steps] for solver in SOLVERS}, steps).axes

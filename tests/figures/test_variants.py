@@ -29,7 +29,12 @@ def test_one_seed_is_hollow_and_said_to_be() -> None:
     assert list(hollow(left).values()) == [False, False, False, True, False]
     assert list(hollow(right).values()) == [False, False, True, False]
     names = [label.get_text() for label in right.get_xticklabels()]
-    assert names == ["InfoNCE,\nℓ2\nn = 2", "InfoNCE,\ncosine\nn = 2", "hinge\nn = 1", "covariance\nn = 2"]
+    assert names == [
+        "InfoNCE,\nℓ2\nn = 2",
+        "InfoNCE,\ncosine\nn = 2",
+        "hinge\n\nn = 1",
+        "covariance\n\nn = 2",
+    ]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["each seed", "mean, 95% where n > 1; hollow: one seed", "paper (FID, ImageNet)"]
     assert list(diamonds(right).values()) == [100 * paper.variants_change(v) for v in paper.VARIANTS_FID]
