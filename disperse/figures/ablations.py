@@ -29,7 +29,7 @@ from .changes import (
 from .heat import ratio_map
 from .seeds import name_counts
 from .sweeps import alpha_figure, local_batch_figure
-from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure
+from .theme import ACCENT, COLORS, COLUMN, floor_line, log_axis, new_figure
 
 ALL = 1.2  # where "all blocks" stands on an axis of shares of the depth
 SURE = "paper's FID: [P] printed in it, [S] read in one secondary source"
@@ -49,7 +49,7 @@ def blocks_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
 
     Whether the paper's numbers of blocks count from 0 is unknown: a bar spans both readings.
     """
-    figure, (ax,) = new_figure(8.4, 4.8)
+    figure, (ax,) = new_figure(COLUMN, 4.8)
     depth = preset(cells[0].spec.model).config.depth
     where = {
         label: (blocks[0] + 1) / depth if len(blocks) == 1 else ALL

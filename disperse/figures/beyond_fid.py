@@ -41,7 +41,7 @@ from .overfitting import (
     table,
 )
 from .seeds import count_of_seeds
-from .theme import COLORS, MARKERS, band, log_axis, new_figure, save, say_not_measured
+from .theme import COLORS, COLUMN, MARKERS, band, log_axis, new_figure, save, say_not_measured
 
 # Shares, all better if higher.
 QUALITY = {"precision": "precision", "recall": "recall", "agreement": "class agreement",
@@ -74,7 +74,7 @@ def beyond_fid_figure(frame: pd.DataFrame, places: list[Place], row: Profile) ->
         places: of ``overfitting``.
         row: the profile.
     """
-    figure, axes = new_figure(8.5, 11, columns=2, rows=3)
+    figure, axes = new_figure(COLUMN, 11, columns=2, rows=3)
     manifold, labels, ends, near, gap, unseen = axes
     _curves(manifold, frame, ("precision", "recall"), "share", "Precision and recall")
     _curves(labels, frame, ("agreement", "guided_agreement"), "share", "Is it the class asked for?")

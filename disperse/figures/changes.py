@@ -46,11 +46,11 @@ def in_percent(change: Estimate) -> Estimate:
 
 
 def in_lines(change: Estimate) -> str:
-    """A log ratio as text in a cell: percent, interval and number of seeds, a line each."""
+    """A log ratio as text in a cell: percent, interval (narrow: no plus) and number of seeds, a line each."""
     value, low, high = percent(change)
     if np.isnan(change.low):
         return f"{tables.whole(value)}%\n(one seed)"
-    return f"{tables.whole(value)}%\n[{tables.whole(low)}, {tables.whole(high)}]\nn = {change.n}"
+    return f"{tables.whole(value)}%\n[{round(low)}, {round(high)}]\nn = {change.n}"
 
 
 def mark(

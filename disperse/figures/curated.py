@@ -18,7 +18,7 @@ from ..experiments.profiles import Profile
 from ..training.checkpoint import saved_steps
 from .facts import plain
 from .samples import Drawn, draw_from, sample_facts, samples_figure, tile
-from .theme import COLORS, new_figure, save
+from .theme import COLORS, COLUMN, new_figure, save
 
 OTHER = "#7a7a7a"  # the baseline of another training seed
 # What pairs differ in, and the colour of it.
@@ -141,7 +141,7 @@ def pairs_figure(
     ]
     if other is not None:
         rows.append((other, f"baseline, seed {other.spec.seed}", OTHER))
-    figure, (above, below) = new_figure(12, 4.8, rows=2)
+    figure, (above, below) = new_figure(COLUMN, 4.8, rows=2)
     columns = min(shown, len(base.images))
     above.imshow(tile(torch.cat([run.images[:columns] for run, *_ in rows]), columns),
                  cmap="gray", vmin=-1, vmax=1)  # fmt: skip

@@ -21,7 +21,7 @@ from ..experiments.store import Record
 from .changes import claim_facts, in_lines
 from .facts import floor_of, floor_sentence, run_facts
 from .heat import ink
-from .theme import new_figure, save
+from .theme import COLUMN, new_figure, save
 
 TICKS = (-80, -60, -40, -30, -20, -10, 0, 10, 20, 30, 50, 100, 200, 400)  # of the colour bar, %
 PALE = 0.2  # strength of the colour inside a cell whose interval holds zero; its rim has all of it
@@ -33,7 +33,7 @@ def grid_figure(rows: list[compare.Row]) -> Figure:
     Blue is better, red worse, by the logarithm of the ratio. Ours are filled where the interval excludes no
     change; else only the rim has the colour.
     """
-    figure, (left, right) = new_figure(9, 4.4, columns=2)
+    figure, (left, right) = new_figure(COLUMN, 4.4, columns=2)
     ours = {row.label: row.change for row in rows if row.change is not None}
     published = {label: paper.variants_change(label) for label in _labels()}
     logs = [np.log1p(change) for change in published.values() if change is not None]

@@ -37,7 +37,7 @@ from .changes import (
 from .facts import floor_of, floor_sentence, plain
 from .seeds import Mark, name_counts, seeds_shown
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS
-from .theme import COLORS, floor_line, log_axis, new_figure, save, say_not_measured
+from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save, say_not_measured
 
 NONE = 1.0  # guidance that does nothing
 # The paper's rows that one of ours can stand beside, by our system and guidance; and the one without.
@@ -99,7 +99,7 @@ def guided_figure(frame: pd.DataFrame, found: Effects, floor: float | None) -> F
         found: its ``effects``.
         floor: distance of real images to real ones, if known.
     """
-    figure, (distance, change, trade, agreement) = new_figure(9, 8, columns=2, rows=2)
+    figure, (distance, change, trade, agreement) = new_figure(COLUMN, 8, columns=2, rows=2)
     systems = list(dict.fromkeys(frame.system))
     seeds = {mean.n for mean in (*means(frame, "guidance").values(), *found.term.values())}
     _before_and_after(distance, frame, "fd", systems, seeds)

@@ -62,7 +62,7 @@ def ratio_map(
             clear = found is not None and (found.low > 0 or found.high < 0)
             shade = ink(mesh.to_rgba(np.array([found.value]))[0]) if found else "dimgrey"
             ax.text(x + 0.5, y + 0.5, text, ha="center", va="center",
-                    fontsize=10 if len(columns) <= 6 else 8,
+                    fontsize=10,
                     weight="bold" if clear else "normal",
                     color=shade)  # fmt: skip
     ax.set_xticklabels(columns, rotation=0)

@@ -19,7 +19,7 @@ from .changes import change_bar, claim_facts, name_diamonds, name_ours, paper_di
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
 from .norm_cost import PAIR, changes_by_step, long_curves, paired_curves
 from .seeds import name_counts
-from .theme import COLORS, log_axis, new_figure, save
+from .theme import COLORS, COLUMN, log_axis, new_figure, save
 
 BASELINE, OWN = PAIR
 PAPER_EPOCHS = 80  # of the paper's ablations: what stands beside the profile's own length
@@ -48,7 +48,7 @@ def longer_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         frame: of ``pair_frame``.
         row: the profile, whose length is 1 on the right axis, as the paper's 80 epochs are.
     """
-    figure, (left, right) = new_figure(9, 4.8, columns=2)
+    figure, (left, right) = new_figure(COLUMN, 4.8, columns=2)
     if len(frame):
         long_curves(left, paired_curves(frame), row)
     _changes(right, frame, row)

@@ -27,7 +27,7 @@ from .changes import (
 )
 from .facts import floor_of, floor_sentence, plain, run_facts
 from .seeds import name_counts, seeds_shown
-from .theme import ACCENT, COLORS, log_axis, new_figure, save
+from .theme import ACCENT, COLORS, COLUMN, log_axis, new_figure, save
 
 CONTROLS = ("meanflow-long", "meanflow-lr-half")
 BASELINE, TERM = "meanflow-patch2-baseline", "meanflow-patch2-infonce-l2"  # what the controls stand beside
@@ -64,7 +64,7 @@ def meanflow_figure(rows: list[compare.Row], floor: float | None = None) -> Figu
         rows: of ``compare``.
         floor: noise floor of the distance.
     """
-    figure, (left, right) = new_figure(9, 5.6, columns=2)
+    figure, (left, right) = new_figure(COLUMN, 5.6, columns=2)
     by_label = {entry.label: entry for entry in rows}
     for name in paper.MEANFLOW_FID:
         for term, aside in (("baseline", -0.15), ("infonce-l2", 0.15)):

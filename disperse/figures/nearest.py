@@ -19,7 +19,7 @@ from ..training import load_model
 from .facts import plain
 from .levels import TERMS
 from .samples import tile
-from .theme import ACCENT, COLORS, new_figure, save
+from .theme import ACCENT, COLORS, COLUMN, new_figure, save
 
 REAL = "held-out images"
 ROWS = 5000  # training images at a time
@@ -67,9 +67,9 @@ def nearest_figure(found: dict[str, Nearest], num: int = 10) -> Figure:
         found: label → images of one set.
         num: pairs of each that are shown.
     """
-    figure, axes = new_figure(12, 2.0 * len(found) + 0.2, columns=2, rows=len(found))
+    figure, axes = new_figure(COLUMN, 1.6 * len(found) + 0.5, columns=2, rows=len(found))
     grid = axes.reshape(len(found), 2)
-    grid[0, 0].get_gridspec().set_width_ratios([2.6, 1])
+    grid[0, 0].get_gridspec().set_width_ratios([1.9, 1])
     for ax in grid[:, 1]:
         ax.remove()
     for ax, (label, own) in zip(grid[:, 0], found.items(), strict=True):
@@ -79,10 +79,10 @@ def nearest_figure(found: dict[str, Nearest], num: int = 10) -> Figure:
     for label, own in found.items():
         share = np.arange(1, len(own.difference) + 1) / len(own.difference)
         right.step(own.difference.numpy(), share, where="post", color=_color(label), label=_name(label))
-    right.set(xlabel="pixel difference to the nearest\ntraining image (root mean square)",
+    right.set(xlabel="pixel difference to the\nnearest training image\n(root mean square)",
               ylabel="share of images that are as near", title="All of them")  # fmt: skip
-    right.set(xlim=(0, None), ylim=(-0.03, 1.25), yticks=np.linspace(0, 1, 6))  # room for the legend
-    right.legend(loc="upper left", fontsize=9)
+    right.set(xlim=(0, None), ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=len(found))
     return figure
 
 
@@ -93,10 +93,10 @@ def _pairs(ax: Axes, own: Nearest, num: int) -> None:
     ax.imshow(tile(torch.cat([images, twins]), len(images)), cmap="gray", vmin=-1, vmax=1)
     for column, value in enumerate(own.difference[:num].tolist()):
         x = column * (width + 1) + (width - 1) / 2
-        ax.annotate(f"{value:.2f}", (x, 2.05 * height + 1), ha="center", va="top", fontsize=9)
+        ax.annotate(f"{value:.2f}", (x, 2.05 * height + 1), ha="center", va="top", fontsize=10)
     ax.set_ylim(2.35 * height + 1, -0.5)  # room for the numbers
     for y, text in (((height - 1) / 2, "image"), (height + 1 + (height - 1) / 2, "nearest of\ntraining")):
-        ax.annotate(text, (-1.5, y), ha="right", va="center", fontsize=9, annotation_clip=False)
+        ax.annotate(text, (-1.5, y), ha="right", va="center", fontsize=10, annotation_clip=False)
     ax.set_axis_off()
 
 

@@ -16,7 +16,7 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
-from .theme import COLORS, MARKERS, band, floor_line, log_axis, new_figure, save
+from .theme import COLORS, COLUMN, MARKERS, band, floor_line, log_axis, new_figure, save
 
 PAIR = ("baseline", "infonce-l2")
 Changes = dict[str, dict[int, Estimate]]  # label → step → estimate
@@ -57,7 +57,7 @@ def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         frame: rows of ``compare.curves``: label, seed, step, fd, rms...
         row: the profile.
     """
-    figure, (curves, names_of_runs, early, late) = new_figure(8.5, 8, columns=2, rows=2)
+    figure, (curves, names_of_runs, early, late) = new_figure(COLUMN, 8, columns=2, rows=2)
     long_curves(curves, paired_curves(frame), row)
     labels = [label for label in COLORS if label in set(frame.label)]
     for ax, step in ((early, min(frame.step)), (late, row.num_steps)):
@@ -89,8 +89,6 @@ def long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     ax.set(xlabel="training step", ylabel="Fréchet distance",
            title=f"{steps[-1]} steps, {seeds} seed{'s' * (seeds != 1)}")  # fmt: skip
     floor_line(ax, floor_of(row.protocol), "real against real", right=False)
-    for note in ax.texts:
-        note.set_fontsize(10)
     log_axis(ax.yaxis)
     # Each step has a tick; of steps that are near each other, the doublings have the label.
     doublings = [step for step in steps if (step // steps[0]).bit_count() == 1 and step % steps[0] == 0]

@@ -25,7 +25,7 @@ from .facts import plain, run_facts
 from .heat import ratio_map
 from .levels import difference
 from .seeds import name_counts, seeds_shown, with_count
-from .theme import COLORS, log_axis, save, theme
+from .theme import COLORS, COLUMN, log_axis, save, theme
 
 LEVEL = 0.5  # noise level that everything here is measured at
 MEASURES = {
@@ -100,7 +100,7 @@ def norms_figure(frame: pd.DataFrame, cells: list[Cell]) -> Figure:
         cells: the runs, baselines among them.
     """
     theme()
-    figure = Figure(figsize=(8.5, 10), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 10), layout="constrained")
     rows = figure.add_gridspec(3, 1)
     shares = ((2, 3), (1, 1), (1, 1))  # of the width: the map has text in its cells
     pairs = [rows[row].subgridspec(1, 2, width_ratios=widths) for row, widths in enumerate(shares)]

@@ -31,7 +31,7 @@ from .changes import join, paper_diamond
 from .facts import floor_of, floor_sentence, plain
 from .seeds import name_counts, seeds_shown
 from .systems import SYSTEM_MARKERS, TERMS
-from .theme import COLORS, floor_line, log_axis, new_figure, save, say_not_measured
+from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save, say_not_measured
 
 JUMP = "MeanFlow"  # learns to go all the way in one step
 SIDE = {"baseline": 0.97, "infonce-l2": 1.03}  # dots of one NFE stand beside each other
@@ -68,7 +68,7 @@ def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
         frame: of ``few_steps_frame``.
         floor: distance of real images to real ones, if known.
     """
-    figure, (published, ours) = new_figure(9, 4.8, columns=2)
+    figure, (published, ours) = new_figure(COLUMN, 4.8, columns=2)
     published.get_gridspec().set_width_ratios([2, 3])
     _published(published)
     found = means(frame, "NFE")

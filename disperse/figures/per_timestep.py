@@ -34,7 +34,7 @@ from .levels import (
     points_text,
 )
 from .seeds import count_of_seeds
-from .theme import ACCENT, COLORS, MARKERS, floor_line, log_axis, save, say_not_measured, theme
+from .theme import ACCENT, COLORS, COLUMN, MARKERS, floor_line, log_axis, save, say_not_measured, theme
 
 RATIO = r"$\|\lambda\,g_\mathrm{disp}\| \,/\, \|g_\mathrm{diff}\|$"
 Summary = dict[str, Any]  # term, level or group, and estimates by name
@@ -96,7 +96,7 @@ def per_timestep_figure(levels: list[Summary], row: Profile) -> Figure:
         row: the profile.
     """
     theme()
-    figure = Figure(figsize=(8.5, 12), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 12), layout="constrained")
     axes = figure.subplot_mosaic("ab;cd;ef;gg")
     rms, rank, cosine, share, loss, ratio, pull = (axes[name] for name in "abcdefg")
     _panel(rms, levels, "rms", "feature rms", "How long")
@@ -114,7 +114,6 @@ def per_timestep_figure(levels: list[Summary], row: Profile) -> Figure:
     low, high = ratio.get_ylim()
     if ratio.lines and low < 1 < high:
         floor_line(ratio, 1, "equal")
-        ratio.texts[-1].set_fontsize(10)
     pull.axhline(0, color=COLORS["baseline"], linewidth=1)
     pull.set(ylim=(-1.25, 1.25), yticks=[-1, -0.5, 0, 0.5, 1])
     for y, text in ((1.13, "agreement"), (-1.13, "conflict")):

@@ -18,7 +18,7 @@ from .changes import change_bar, in_percent, join, mark
 from .facts import floor_of, floor_sentence, plain
 from .seeds import Mark, name_counts, pair_counts, seeds_shown
 from .systems import TERMS
-from .theme import ACCENT, COLORS, floor_line, log_axis, new_figure, save
+from .theme import ACCENT, COLORS, COLUMN, floor_line, log_axis, new_figure, save
 
 BASELINE, TERM = TERMS
 # Colour says the term; the solver has a line and a mark.
@@ -100,7 +100,7 @@ def convergence_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         frame: of ``convergence_frame``.
         row: the profile.
     """
-    figure, (left, right) = new_figure(9, 4.6, columns=2)
+    figure, (left, right) = new_figure(COLUMN, 4.6, columns=2)
     fd, changes = distances(frame), changes_by_term(frame)
     for term, by_grid in fd.items():
         _lines(left, {grid: mean_over_seeds(list(own.values())) for grid, own in by_grid.items()}, term)

@@ -1,5 +1,6 @@
 """Grids of samples."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,19 +20,22 @@ from ..sampling import sample
 from ..spec import RunSpec
 from ..training import load_model
 from .facts import plain
-from .theme import COLORS, new_figure, save
+from .theme import COLORS, COLUMN, new_figure, save
 
 
 def samples_figure(grids: dict[str, Tensor], title: str, columns: int = 10) -> Figure:
     """Grids of images side by side, label → (n, 1, h, w) in [−1, 1]; the same seeds in each."""
     rows = -(-max(len(images) for images in grids.values()) // columns)
-    figure, axes = new_figure(5.2 * len(grids), 0.6 + 5.2 * rows / columns, columns=len(grids))
+    side = min(5.2, COLUMN / len(grids))  # inches of a grid
+    lines = [part for line in title.split("\n") for part in textwrap.wrap(line, int(13 * side * len(grids)))]
+    height = 0.4 + 0.2 * len(lines) + side * rows / columns
+    figure, axes = new_figure(side * len(grids), height, columns=len(grids))
     figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
     for ax, (label, images) in zip(axes, grids.items(), strict=True):
         ax.imshow(tile(images, columns), cmap="gray", vmin=-1, vmax=1)
         ax.set_axis_off()
         ax.set_title(paper.NAMES.get(label, label), color=COLORS.get(label, "black"))
-    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    figure.suptitle("\n".join(lines), fontsize=10, x=0.01, ha="left")
     return figure
 
 

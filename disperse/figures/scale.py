@@ -26,7 +26,7 @@ from .facts import floor_of, floor_sentence, plain, run_facts
 from .heat import ink
 from .seeds import seeds_shown
 from .sizes import short, size_of
-from .theme import COLORS, log_axis, save, theme
+from .theme import COLORS, COLUMN, log_axis, save, theme
 
 # Ticks of a change in percent, by the ratio (or its inverse) up to which they are used.
 PERCENT = {
@@ -144,7 +144,7 @@ def scale_figure(found: list[Change], row: Profile) -> Figure:
     steps, columns = _steps(row), min(2, len(_steps(row)))
     lines = -(-len(steps) // columns)
     tall = 0.7 + lines * (0.8 + 0.62 * len(_data_sets(row)))
-    figure = Figure(figsize=(9, tall + 4.4), layout="constrained")
+    figure = Figure(figsize=(COLUMN, tall + 4.4), layout="constrained")
     grid = figure.add_gridspec(2, 1, height_ratios=[tall, 4.4])
     above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     maps = np.atleast_1d(above.subplots(lines, columns, sharex=True, sharey=True)).ravel()
@@ -163,6 +163,7 @@ def scale_figure(found: list[Change], row: Profile) -> Figure:
                          ax=list(maps), label="change, %", location="bottom", shrink=0.6,
                          aspect=40)  # fmt: skip
     _percent_ticks(bar.ax.xaxis)
+    figure.get_layout_engine().set(w_pad=0.02, wspace=0.0)  # type: ignore[union-attr, call-arg]
     left, right = below.subplots(1, 2, sharey=True)
     _lines(left, found, row, "step")
     _lines(right, found, row, "epochs")
@@ -195,7 +196,10 @@ def _map(ax: Axes, found: list[Change], row: Profile, bound: float) -> None:
         ax.annotate("not\ntrained", (x + 0.5, y + 0.5), ha="center", va="center", color="dimgrey",
                     fontsize=10)  # fmt: skip
     ax.set_xticks(np.arange(len(row.sizes)) + 0.5, row.sizes)
-    ax.set_yticks(np.arange(len(sets)) + 0.5, [_name(images, row) for images in sets], rotation=0)
+    names = [
+        _name(images, row).replace(" ", "\n") for images in sets
+    ]  # narrow: cells have three lines of text
+    ax.set_yticks(np.arange(len(sets)) + 0.5, names, rotation=0)
     ax.set_ylim(0, len(sets))  # more data upwards
     ax.tick_params(length=0)
     ax.label_outer()

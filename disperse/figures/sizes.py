@@ -32,7 +32,7 @@ from .changes import (
 from .facts import floor_of, floor_sentence, plain, run_facts
 from .seeds import Mark, name_counts, pair_counts, seeds_shown
 from .systems import SYSTEM_NAMES
-from .theme import COLORS, floor_line, log_axis, new_figure, save
+from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save
 
 MARKERS = {"sit": "o", "dit": "s"}
 LINES = {"sit": "-", "dit": "--"}
@@ -49,7 +49,7 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
         cells: runs of ``model_size``.
         floor: noise floor of the distance.
     """
-    figure, (left, right, beside) = new_figure(9, 4.4, columns=3)
+    figure, (left, right, beside) = new_figure(COLUMN, 4.4, columns=3)
     left.get_gridspec().set_width_ratios([4, 4, 1.3])
     beside.sharey(right)
     specs = {cell.label: cell.spec for cell in cells}

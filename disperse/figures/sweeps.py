@@ -23,7 +23,7 @@ from .changes import (
     shown_bounds,
 )
 from .seeds import Mark, name_counts
-from .theme import COLORS, new_figure
+from .theme import COLORS, COLUMN, new_figure
 from .variants import PANELS
 
 BASELINE, OWN = COLORS["baseline"], COLORS["infonce-l2"]
@@ -111,7 +111,7 @@ def _panels(
         sweeps: what is drawn, from back to front.
         published: x of the paper's own setting, whose change is known.
     """
-    figure, axes = new_figure(9, 7, columns=2, rows=2)
+    figure, axes = new_figure(COLUMN, 7, columns=2, rows=2)
     changes = {entry.label: in_percent(entry.change) for entry in rows if entry.change is not None}
     axes[0].axhline(0, color=BASELINE, linestyle="--", linewidth=1, label="baseline")
     axes[0].set(ylabel="change against the baseline, %", title="Quality")

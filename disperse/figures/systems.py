@@ -19,7 +19,7 @@ from ..sampling.sde import diffusion_coefficient
 from .changes import hollow_curves, unguided
 from .facts import floor_of, plain
 from .seeds import seeds_shown, with_count
-from .theme import ACCENT, COLORS, band, floor_line, log_axis, new_figure, save, say_not_measured
+from .theme import ACCENT, COLORS, COLUMN, band, floor_line, log_axis, new_figure, save, say_not_measured
 
 # Neither the baseline's hue nor the term's is a solver's: colour, and line and mark, of ODE and SDE.
 SOLVERS = {
@@ -37,7 +37,7 @@ def trajectories_figure(trajectories: dict[str, Tensor]) -> Figure:
     are both seen.
     """
     frames = max(len(states) for states in trajectories.values())
-    side = min(1.05, 6.8 / frames)  # inches; with the names, at most nine across
+    side = min(1.05, (COLUMN - 2.2) / frames)  # inches; names take the rest
     figure, axes = new_figure(
         side * frames + 2.2, 1.07 * side * len(trajectories), columns=frames, rows=len(trajectories)
     )
@@ -107,7 +107,7 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         frame: rows of ``compare.curves`` with columns ``system`` and ``term`` (baseline, infonce-l2).
         row: the profile.
     """
-    figure, (left, right) = new_figure(9, 4.8, columns=2)
+    figure, (left, right) = new_figure(COLUMN, 4.8, columns=2)
     styles = [name for name in SYSTEM_NAMES.values() if name in set(frame.system)]
     for ax, column, ylabel in ((left, "fd", "Fréchet distance"), (right, "agreement", "class agreement")):
         sns.lineplot(frame, x="step", y=column, hue="term", hue_order=["baseline", "infonce-l2"],

@@ -36,6 +36,7 @@ COLORS = {
 # One marker per family: squares have no dispersive term, circles have the ℓ2 loss, triangles another.
 MARKERS = {label: "s" if label.startswith("baseline") else "o" if "l2" in label else "^" for label in COLORS}
 ACCENT = "#d55e00"
+COLUMN = 8.5  # inches: the widest picture, so that its text of 10 points or more is read at that size
 
 
 def class_colors(count: int) -> list[str]:
@@ -114,7 +115,7 @@ def floor_line(ax: Axes, value: float | None, label: str, *, color: str = "", ri
     color = color or ACCENT
     ax.axhline(value, color=color, linestyle="--", linewidth=1, zorder=1)
     ax.annotate(
-        label, (1.0 if right else 0.0, value), (-3 if right else 3, 2), color=color, fontsize=9,
+        label, (1.0 if right else 0.0, value), (-3 if right else 3, 2), color=color, fontsize=10,
         xycoords=ax.get_yaxis_transform(), textcoords="offset points",
         ha="right" if right else "left", va="bottom",
     )  # fmt: skip

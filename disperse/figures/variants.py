@@ -17,12 +17,12 @@ from ..experiments.store import Record
 from .changes import PAPER, change_bar, hollow_curves, mark, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, plain, run_facts
 from .seeds import name_counts, with_count
-from .theme import COLORS, MARKERS, band, floor_line, log_axis, new_figure, save
+from .theme import COLORS, COLUMN, MARKERS, band, floor_line, log_axis, new_figure, save
 
 
 def variants_figure(rows: list[compare.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
     """Distances with intervals beside the paper's; then relative changes, ours and the paper's."""
-    figure, (left, right) = new_figure(9, 4.6, columns=2)
+    figure, (left, right) = new_figure(COLUMN, 4.6, columns=2)
     finals = pd.DataFrame([r for r in compare.curves(pool, cells, row) if r["step"] == row.num_steps])
     for position, entry in enumerate(rows):
         color = COLORS[entry.label]
@@ -66,7 +66,7 @@ PANELS = (
 def learning_curves_figure(pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
     """Distance, feature norm, effective rank and cosine over training, with 95% bands over seeds."""
     frame = pd.DataFrame(compare.curves(pool, cells, row))
-    figure, axes = new_figure(9, 7, columns=2, rows=2)
+    figure, axes = new_figure(COLUMN, 7, columns=2, rows=2)
     labels = [label for label in COLORS if label in set(frame.label)]
     for ax, (column, ylabel, title) in zip(axes, PANELS, strict=True):
         sns.lineplot(frame, x="step", y=column, hue="label", hue_order=labels, palette=COLORS, style="label",

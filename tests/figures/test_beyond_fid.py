@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
-from matplotlib.text import Text
 
 from disperse.data import digits
 from disperse.errors import DisperseError
@@ -208,14 +207,6 @@ def test_gaps_are_on_a_logarithmic_axis_where_all_are_positive() -> None:
 def test_nothing_copied_is_written_beside_the_diamonds() -> None:
     (note,) = (note for note in panels(against())[3].texts if note.get_text() == "nothing copied")
     assert 150 < note.xy[0] < 1000  # between 100 and 1297 images
-
-
-def test_the_picture_fits_a_column() -> None:
-    figure = beyond_fid_figure(
-        quality_frame(quality(), cells(), ROW), list(places_of(against()).values()), ROW
-    )
-    assert figure.get_figwidth() <= 8.5
-    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 10
 
 
 def test_published_the_first_table_has_every_seed_and_the_others_those_looked_at(tmp_path: Path) -> None:

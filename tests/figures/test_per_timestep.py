@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
 
 from disperse.experiments import PROFILES, Cell, item
 from disperse.experiments.store import Record, seal
@@ -85,13 +84,6 @@ def test_lines_are_those_of_the_levels() -> None:
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["baseline, 2 seeds", "InfoNCE, ℓ2, 2 seeds"]
     assert f"averaged weights (EMA {ROW.weights})" in legend.get_title().get_text()
-
-
-def test_no_text_of_the_picture_is_small() -> None:
-    figure = per_timestep_figure(levels_of(records()), ROW)
-    assert figure.get_figwidth() <= 8.5
-    sizes = {text.get_fontsize() for text in figure.findobj(Text) if text.get_text()}
-    assert min(sizes) >= 10
 
 
 def test_an_interval_that_a_cosines_range_cuts_is_written_as_it_is(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_maps_frame_what_is_clear_and_say_what_is_not_trained() -> None:
     figure = scale_figure(found, TOY)
     early, late = figure.axes[:2]
     assert early.get_title(loc="left") == "2 steps"
-    assert [label.get_text() for label in early.get_yticklabels()] == ["50", "all 1297"]
+    assert [label.get_text() for label in early.get_yticklabels()] == ["50", "all\n1297"]
     assert [label.get_text() for label in late.get_xticklabels()] == ["Pico", "Nano"]
     for ax, step in ((early, 2), (late, 4)):
         frames = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
