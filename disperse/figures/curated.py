@@ -91,7 +91,7 @@ def draw_curated(
 
 def other_baseline(row: Profile, seed: int, num: int, *, guidance: float = 1.0) -> Drawn | None:
     """What the baseline of a training seed draws; None if it isn't trained on this machine."""
-    cell = next(cell for cell in item("pair", row.name, (seed,)) if cell.label == "baseline")
+    cell = next(cell for cell in item("large_pair", row.name, (seed,)) if cell.label == "baseline")
     there = cell.spec.num_steps in saved_steps(run_folder(cell.spec) / "checkpoints")
     return draw_from(cell, row, num, guidance=guidance) if there else None
 

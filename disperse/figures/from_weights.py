@@ -27,7 +27,7 @@ def draw_from_weights(profile_name: str, *, folder: Path | None = None, seed: in
     """
     row = profile(profile_name)
     folder = home() / "figures" / profile_name if folder is None else folder
-    cells = item("pair", profile_name, (seed,))
+    cells = item("large_pair", profile_name, (seed,))
     classes = config_of(cells[0].spec).num_classes
     drawn = [draw_from(cell, row, max(SHOWN, CANDIDATES * classes)) for cell in cells]
     return [
