@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import unknown
-from ..evaluation import CIFAR10_EVALUATOR, EVALUATOR, FID_EVALUATOR, Protocol
+from ..evaluation import CIFAR10_EVALUATOR, EVALUATOR, EVALUATORS, FID_EVALUATOR, Protocol
 from ..models import preset
 from ..objectives.diffusion import nearest_ddim
 from ..spec import OptimizerSpec, RunSpec, TermSpec
@@ -83,6 +83,11 @@ class Profile:
     def large_model(self) -> str:
         """Preset of the network of the longer runs."""
         return f"SiT-{self.longer[0]}/{self.patch}"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its evaluator is a classifier, beside held-out images; an external one has neither."""
+        return self.evaluator in EVALUATORS
 
     @property
     def patch(self) -> int:
