@@ -286,7 +286,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from .errors import ConfigError, StorageError
+    from .errors import ConfigError, DataError, StorageError
     from .experiments import finished, look_at_finished, publish
     from .figures import draw_from_weights
 
@@ -296,7 +296,7 @@ def _publish(options: argparse.Namespace) -> None:
     try:
         for path in draw_from_weights(options.profile):  # weights are not published, so they are drawn here
             print(path)
-    except (ConfigError, StorageError) as error:
+    except (ConfigError, DataError, StorageError) as error:
         print(f"no pictures of samples: {error}")
 
 

@@ -42,6 +42,11 @@ def num_train_images(name: str) -> int:
     return int(count or _TRAIN_IMAGES[base])
 
 
+def holds_latents(name: str) -> bool:
+    """Whether a data set, named as for ``load_data``, holds latents of images."""
+    return name.partition(":")[0].partition("@")[0] in LATENT_SETS
+
+
 def load_data(name: str, split: str = "train") -> ImageSet | LatentSet:
     """Images, or latents of images, of a named data set and split.
 

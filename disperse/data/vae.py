@@ -74,3 +74,17 @@ def autoencoder(device: torch.device) -> Autoencoder:
             return network.decode(latents).sample
 
     return Autoencoder(encode, decode)
+
+
+def decoded(latents: Tensor, batch_size: int = 16) -> Tensor:
+    """Latents as networks learn and draw them, (n, 4, 32, 32) → images (n, 3, 256, 256) about [−1, 1].
+
+    Args:
+        latents: on any device; the images come back to it.
+        batch_size: how many are decoded at a time.
+
+    Raises:
+        ConfigError, DataError: as ``autoencoder``.
+    """
+    decode = autoencoder(latents.device).decode
+    return torch.cat([decode(part / SCALE).float() for part in latents.split(batch_size)])

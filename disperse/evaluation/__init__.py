@@ -1,6 +1,14 @@
 """Evaluation: distances in float64, each with n and an interval, and the protocol beside them."""
 
-from .features import CIFAR10_EVALUATOR, EVALUATOR, classifier, classify, evaluator_for, find_evaluator
+from .features import (
+    CIFAR10_EVALUATOR,
+    EVALUATOR,
+    EVALUATORS,
+    classifier,
+    classify,
+    evaluator_for,
+    find_evaluator,
+)
 from .fid import EVALUATOR as FID_EVALUATOR
 from .frechet import (
     Estimate,
@@ -19,6 +27,7 @@ from .protocol import Protocol, check_evaluator, evaluate, noise_floor
 __all__ = [
     "CIFAR10_EVALUATOR",
     "EVALUATOR",
+    "EVALUATORS",
     "FID_EVALUATOR",
     "Estimate",
     "Gaussian",

@@ -1,6 +1,6 @@
 """Items of the paper as lists of runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..errors import unknown
@@ -73,6 +73,20 @@ def pair(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     return [cell for cell in variants(profile_name, seeds) if cell.label in shown]
 
 
+def large_pair(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """The pair at the size of ``longer``: by it the paper shows systems and samples.
+
+    Source: paper, comparison of systems and Figure 5.
+    """
+    row = profile(profile_name)
+    terms: dict[str, tuple[TermSpec, ...]] = {"baseline": (), "infonce-l2": (dispersive_term("infonce-l2"),)}
+    return [
+        Cell(label, row.spec(label, seed, *own, size=row.longer[0]), "baseline" if own else None)
+        for seed in seeds
+        for label, own in terms.items()
+    ]
+
+
 def contrastive(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
     """The contrastive columns: all variants with independent and with restricted noise, λ and τ as above.
 
@@ -91,13 +105,17 @@ def contrastive(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
 
 
 def systems_tour(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
-    """DiT and MeanFlow, plain and with the dispersive term, at the size, length and rate of SiT's runs.
+    """DiT and MeanFlow, plain and with the dispersive term, at the size, length and rate of ``large_pair``.
 
     λ, τ and block of MeanFlow with dispersion are unpublished: SiT's.
     """
     row, term = profile(profile_name), dispersive_term("infonce-l2")
     return [
-        Cell(label, row.spec(label, seed, *terms, system=system), f"{system}-baseline" if terms else None)
+        Cell(
+            label,
+            row.spec(label, seed, *terms, system=system, size=row.longer[0]),
+            f"{system}-baseline" if terms else None,
+        )
         for seed in seeds
         for system in ("dit", "meanflow")
         for label, terms in ((f"{system}-baseline", ()), (f"{system}-infonce-l2", (term,)))
@@ -131,17 +149,19 @@ def norm_cost(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
 
 
 def longer(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
-    """Baseline and the paper's setting, four times as long: the runs of ``variants``, gone on."""
+    """Baseline and the paper's setting, several times as long: the runs of ``large_pair``, gone on.
+
+    Source: paper, longer training.
+    """
     row = profile(profile_name)
-    steps = _longer(row, 4)
-    return [
-        cell
-        for seed in seeds
-        for cell in (
-            _cell(row, seed, "baseline", **steps),
-            _cell(row, seed, "infonce-l2", dispersive_term("infonce-l2"), **steps),
-        )
-    ]
+    steps = _longer(row, row.longer[1])
+    return [replace(cell, spec=cell.spec.replace(**steps)) for cell in large_pair(profile_name, seeds)]
+
+
+def pair_longer(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
+    """``longer`` where its runs are those of ``variants`` gone on; none where they are of another size."""
+    row = profile(profile_name)
+    return longer(profile_name, seeds) if row.longer[0] == row.size else []
 
 
 def _longer(row: Profile, times: int) -> dict[str, Any]:
@@ -298,6 +318,7 @@ ITEMS = {
     "contrastive": contrastive,
     "norm_cost": norm_cost,
     "longer": longer,
+    "pair_longer": pair_longer,
     "systems_tour": systems_tour,
     "blocks": blocks,
     "lambda_tau": lambda_tau,
@@ -308,6 +329,7 @@ ITEMS = {
     "scale_of_effect": scale_of_effect,
     "rate_scan": rate_scan,
     "pair": pair,
+    "large_pair": large_pair,
 }
 
 

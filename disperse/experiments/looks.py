@@ -36,8 +36,12 @@ class Look:
 
 
 def convergence(row: Profile, kind: str) -> list[Protocol]:
-    """The protocol at a quarter, half, once, twice and four times its steps, by Heun and by Euler."""
+    """The protocol at a quarter, half, once, twice and four times its steps, by Heun and by Euler.
+
+    The profile may name a number of steps in the place of half.
+    """
     steps = [max(round(row.sampler_steps * factor), 1) for factor in (0.25, 0.5, 1, 2, 4)]
+    steps[1] = row.second_steps or steps[1]
     grid = [("heun", n) for n in steps] + [("euler", 2 * n) for n in steps]
     return [_changed(row, kind, solver=solver, num_steps=n) for solver, n in grid]
 
@@ -62,8 +66,8 @@ def against_training(row: Profile, kind: str) -> list[Protocol]:
 
 LOOKS = {
     "sampler": Look(("pair",), convergence, labels=("baseline", "infonce-l2")),
-    "systems": Look(("pair", "systems_tour"), guided),
-    "one_step": Look(("pair", "systems_tour"), few_steps),
+    "systems": Look(("large_pair", "systems_tour"), guided),
+    "one_step": Look(("large_pair", "systems_tour"), few_steps),
     "against_training": Look(("pair", "scale_of_effect"), against_training),
 }
 

@@ -26,7 +26,16 @@ from .opened import draw_representations, probed_images
 from .per_timestep import draw_per_timestep
 from .published import draw_published
 from .sampler import draw_convergence
-from .samples import draw_from, draw_grids, draw_samples, samples_figure, tile
+from .samples import (
+    agreement,
+    draw_from,
+    draw_grids,
+    draw_samples,
+    pictures,
+    real_images,
+    samples_figure,
+    tile,
+)
 from .scale import draw_scale, scale_figure
 from .sizes import draw_model_size, size_figure
 from .sweeps import alpha_figure, local_batch_figure
@@ -45,6 +54,7 @@ __all__ = [
     "ABLATIONS",
     "COLORS",
     "MARKERS",
+    "agreement",
     "alpha_figure",
     "blocks_figure",
     "dispersing_points_figure",
@@ -85,9 +95,11 @@ __all__ = [
     "nearest_figure",
     "norms_figure",
     "other_baseline",
+    "pictures",
     "points_facts",
     "probed_images",
     "read_sidecar",
+    "real_images",
     "regularised_blocks",
     "samples_figure",
     "save",

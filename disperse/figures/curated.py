@@ -41,9 +41,11 @@ def pick(drawn: Drawn, candidates: int, kept: int) -> list[int]:
         The surest of every class, in the order of the classes; then the second of each; and so on.
 
     Raises:
-        ConfigError: more are asked for than there are.
+        ConfigError: more are asked for than there are, or no classifier has seen them.
     """
     classes = drawn.num_classes
+    if drawn.sureness is None:
+        raise ConfigError(f"picks of {drawn.label}: a classifier chooses them, the evaluator is none")
     if not 1 <= kept <= candidates or candidates * classes > len(drawn.asked):
         raise ConfigError(
             f"picks: {kept} of {candidates} candidates for each of {classes} classes, from "
@@ -72,6 +74,8 @@ def draw_curated(
         picks = pick(each, candidates, kept)
         grids[each.label] = each.images[picks]
         shown = each.agreement(picks)
+        assert shown is not None  # a classifier has picked them
+        assert each.sureness is not None
         run |= {
             "picks": picks,
             "agreement_of_candidates": plain(each.agreement(range(candidates * classes))),
@@ -91,7 +95,7 @@ def draw_curated(
 
 def other_baseline(row: Profile, seed: int, num: int, *, guidance: float = 1.0) -> Drawn | None:
     """What the baseline of a training seed draws; None if it isn't trained on this machine."""
-    cell = next(cell for cell in item("pair", row.name, (seed,)) if cell.label == "baseline")
+    cell = next(cell for cell in item("large_pair", row.name, (seed,)) if cell.label == "baseline")
     there = cell.spec.num_steps in saved_steps(run_folder(cell.spec) / "checkpoints")
     return draw_from(cell, row, num, guidance=guidance) if there else None
 

@@ -103,8 +103,8 @@ def longer_markdown(frame: pd.DataFrame, row: Profile, card: str) -> str:
         "",
         "Distances: mean ± half the 95% interval over the seeds that both runs have at that length "
         "(Student's t); lengths are steps of the same runs. Where the number of seeds changes, so do the "
-        f"seeds, and rows are no points of one curve. {row.model}, {row.batch_size} images a step. {card}"
-        f"{floor_sentence(row.protocol)}",
+        f"seeds, and rows are no points of one curve. {row.large_model}, {row.batch_size} images a step. "
+        f"{card}{floor_sentence(row.protocol)}",
         "",
         "| paper, SiT-XL/2 | baseline FID | with the term | Δ | read in |",
         "|---|---|---|---|---|",
@@ -125,7 +125,7 @@ def draw_longer(pool: list[Record], cells: list[Cell], row: Profile, folder: Pat
 
     Args:
         pool: evaluations.
-        cells: of ``longer``; those of ``pair`` may add seeds at the shorter lengths.
+        cells: of ``longer``; those of ``large_pair`` may add seeds at the shorter lengths.
         row: the profile.
         folder: where to.
     """

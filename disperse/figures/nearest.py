@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..data import ImageSet, load_data
+from ..errors import ConfigError
 from ..experiments import item, paper, run_folder
 from ..experiments.profiles import Profile
 from ..experiments.store import ANALYSED
@@ -120,8 +121,11 @@ def draw_nearest(row: Profile, folder: Path, *, seed: int = 0, num: int = 10) ->
         num: pairs that are shown of each.
 
     Raises:
+        ConfigError: the data are latents, or have no held-out images.
         StorageError, CheckpointError: a run is not trained on this machine; weights are not published.
     """
+    if not row.classifies:
+        raise ConfigError(f"nearest images: profile {row.name} has no held-out images to compare with")
     training, unseen = load_data(row.data, "train"), load_data(row.data, row.reference)
     assert isinstance(training, ImageSet)
     count = min(row.num_samples, len(unseen), ANALYSED)

@@ -163,8 +163,8 @@ def draw_one_step(looked: list[Record], cells: list[Cell], row: Profile, folder:
     frame, floor = few_steps_frame(looked, cells, row), floor_of(row.protocol)
     protocol = few_steps(row, "sit")[0]
     card = (
-        f"Size {row.size}, patch {row.patch}. The first row: {protocol.card()}; the others differ in solver "
-        f"and steps alone.{floor_sentence(row.protocol)}"
+        f"Size {row.longer[0]}, patch {row.patch}. The first row: {protocol.card()}; the others differ in "
+        f"solver and steps alone.{floor_sentence(row.protocol)}"
     )
     table = folder / "one_step.md"
     atomic.write_text(table, one_step_markdown(frame, card))

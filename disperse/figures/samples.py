@@ -11,6 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..data import holds_latents, load_data
+from ..data.vae import decoded
 from ..evaluation import Estimate, classify, proportion
 from ..experiments import home, item, paper, profile, run_folder
 from ..experiments.items import Cell
@@ -23,8 +25,58 @@ from .facts import plain
 from .theme import COLORS, COLUMN, new_figure, save
 
 
-def samples_figure(grids: dict[str, Tensor], title: str, columns: int = 10) -> Figure:
-    """Grids of images side by side, label → (n, 1, h, w) in [−1, 1]; the same seeds in each."""
+def pictures(samples: Tensor, data: str) -> Tensor:
+    """Samples as one looks at them: latents decoded by the user's autoencoder, images as they are.
+
+    Args:
+        samples: shape (n, c, h, w).
+        data: the data set that their model learned.
+
+    Raises:
+        ConfigError, DataError: the autoencoder is not there, or cannot be loaded.
+    """
+    return decoded(samples) if holds_latents(data) else samples
+
+
+def real_images(row: Profile, classes: int = 10, each: int = 10) -> Tensor:
+    """So many real images of each of the first classes, class by class in every column of ten, as pictures.
+
+    Held-out ones where there are any, else of training.
+
+    Raises:
+        DataError: the data are not there.
+        ConfigError, DataError: as ``pictures``.
+    """
+    pool = load_data(row.data, row.protocol.split)
+    chosen = [(pool.labels == label).nonzero()[i, 0] for i in range(each) for label in range(classes)]
+    return pictures(pool.take(torch.stack(chosen)).few(len(chosen)).images, row.data)
+
+
+def agreement(images: Tensor, asked: Tensor, row: Profile) -> Estimate | None:
+    """Share of images in which the evaluator's classifier sees the class asked for; None if it is none.
+
+    Args:
+        images: shape (n, c, h, w), in [−1, 1].
+        asked: shape (n,), classes.
+        row: the profile.
+    """
+    if not row.classifies:
+        return None
+    seen = classify(images, evaluator=row.evaluator)[1].argmax(1)
+    return proportion(int((seen == asked).sum()), len(asked))
+
+
+def samples_figure(grids: dict[str, Tensor], title: str, columns: int = 10, *, data: str = "") -> Figure:
+    """Grids of images side by side, label → (n, c, h, w) in [−1, 1]; the same seeds in each.
+
+    Args:
+        grids: images; samples of the data set ``data``, if it is named, which may be latents.
+        title: above all.
+        columns: images in a row.
+        data: see ``pictures``.
+    """
+    if data:
+        grids = {label: pictures(images, data) for label, images in grids.items()}
     rows = -(-max(len(images) for images in grids.values()) // columns)
     side = min(5.2, COLUMN / len(grids))  # inches of a grid
     lines = [part for line in title.split("\n") for part in textwrap.wrap(line, int(13 * side * len(grids)))]
@@ -48,8 +100,8 @@ class Drawn:
         guidance: of the sampler; the rest of it is the profile's.
         images: (n, c, h, w) in [−1, 1].
         asked: (n,), classes asked for.
-        seen: (n,), classes that the evaluator's classifier sees.
-        sureness: (n,), float64, logarithm of the probability that it gives the class asked for.
+        seen: (n,), classes that the evaluator's classifier sees; None where the evaluator is none.
+        sureness: (n,), float64, logarithm of the probability that it gives the class asked for; or None.
     """
 
     label: str
@@ -57,16 +109,18 @@ class Drawn:
     guidance: float
     images: Tensor
     asked: Tensor
-    seen: Tensor
-    sureness: Tensor
+    seen: Tensor | None
+    sureness: Tensor | None
 
     @property
     def num_classes(self) -> int:
         """That the model knows."""
         return config_of(self.spec).num_classes
 
-    def agreement(self, seeds: Sequence[int]) -> Estimate:
-        """Share of these samples in which the classifier sees the class asked for."""
+    def agreement(self, seeds: Sequence[int]) -> Estimate | None:
+        """Share of these samples in which the classifier sees the class asked for; None without one."""
+        if self.seen is None:
+            return None
         chosen = torch.tensor(seeds)
         return proportion(int((self.seen[chosen] == self.asked[chosen]).sum()), len(chosen))
 
@@ -76,6 +130,7 @@ def draw_from(cell: Cell, row: Profile, num: int, *, guidance: float = 1.0) -> D
 
     Raises:
         StorageError, CheckpointError: it is not trained on this machine; weights are not published.
+        ConfigError, DataError: as ``pictures``.
     """
     spec = cell.spec
     model = load_model(run_folder(spec), step=spec.num_steps, weights=row.weights, device=spec.device)
@@ -84,16 +139,12 @@ def draw_from(cell: Cell, row: Profile, num: int, *, guidance: float = 1.0) -> D
         model, range(num), asked, solver=row.solver, num_steps=row.sampler_steps, guidance=guidance,
         batch_size=125,
     )  # fmt: skip
-    scores = classify(images, evaluator=row.evaluator)[1].double().log_softmax(1)
-    return Drawn(
-        cell.label,
-        spec,
-        guidance,
-        images.clamp(-1, 1),
-        asked,
-        scores.argmax(1),
-        scores[torch.arange(num), asked],
-    )
+    images = pictures(images, spec.data)
+    seen = sureness = None
+    if row.classifies:
+        scores = classify(images, evaluator=row.evaluator)[1].double().log_softmax(1)
+        seen, sureness = scores.argmax(1), scores[torch.arange(num), asked]
+    return Drawn(cell.label, spec, guidance, images.clamp(-1, 1), asked, seen, sureness)
 
 
 def sample_facts(row: Profile, drawn: Sequence[Drawn]) -> dict[str, Any]:

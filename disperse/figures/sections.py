@@ -129,7 +129,7 @@ SECTIONS = (
          "learning_curves": "Learning curves, norm, rank and direction"}, "variants", partly=True,
     ),
     Section(
-        "Samples, picked and not", "samples", "pair", _nothing, {},
+        "Samples, picked and not", "samples", "large_pair", _nothing, {},
         kept={"samples": "Samples of the baseline and of the paper's setting from the same noise, in order",
               "samples_curated": "The samples of each of which the classifier is surest",
               "samples_pairs": "What the same noise becomes with and without the term, and how far apart"},
@@ -163,12 +163,12 @@ SECTIONS = (
     Section(
         "Longer training", "longer_training", "longer", draw_longer,
         {"longer_training": "Long learning curves, and the change at each length"}, "longer_training",
-        ("pair",), partly=True,
+        ("large_pair",), partly=True,
     ),
     Section(
         "Systems, with and without guidance", "systems", "systems_tour", _looked(draw_guided, twice=True),
-        {"systems": "Distances and changes of SiT and DiT with and without guidance"}, "systems", ("pair",),
-        look="systems",
+        {"systems": "Distances and changes of SiT and DiT with and without guidance"}, "systems",
+        ("large_pair",), look="systems",
     ),
     Section(
         "MeanFlow", "meanflow", "meanflow", draw_meanflow,
@@ -178,11 +178,12 @@ SECTIONS = (
     Section(
         "One step, and a few", "one_step", "systems_tour", _looked(draw_one_step),
         {"one_step": "Published one-step systems; our distance against network evaluations"}, "one_step",
-        ("pair",), look="one_step",
+        ("large_pair",), look="one_step",
     ),
     Section(
         "DiT, SiT and MeanFlow", "systems_tour", "systems_tour", draw_systems,
-        {"systems_tour": "Learning curves of SiT, DiT and MeanFlow"}, "systems_tour", ("pair",), partly=True,
+        {"systems_tour": "Learning curves of SiT, DiT and MeanFlow"}, "systems_tour",
+        ("large_pair",), partly=True,
     ),
     Section(
         "Beyond the distance", "beyond_fid", "scale_of_effect", _beyond_fid,
@@ -205,7 +206,7 @@ SECTIONS = (
     Section(
         "Why it is slower at first", "norm_cost", "norm_cost", draw_norm_cost,
         {"norm_cost": "Learning curves and distance against feature norm"}, "norm_cost",
-        ("variants", "longer"), partly=True,
+        ("variants", "pair_longer"), partly=True,
     ),
     Section(
         "Has the distance converged?", "sampler", "pair", _sampler,

@@ -54,18 +54,18 @@ NOTEBOOKS = {
     "norms": Draws("blocks", beside=("pair",)),
     "model_size": Draws("model_size", asked=(("rate_scan", "scan_seeds"),)),
     "longer_training": Draws("longer"),
-    "systems": Draws("systems_tour", beside=("pair",)),
+    "systems": Draws("systems_tour", beside=("large_pair",)),
     "meanflow": Draws("meanflow"),
-    "one_step": Draws("systems_tour", beside=("pair",)),
-    "samples": Draws(beside=("pair",)),
+    "one_step": Draws("systems_tour", beside=("large_pair",)),
+    "samples": Draws(beside=("large_pair",)),
     "beyond_fid": Draws("scale_of_effect", beside=("pair",)),
     "per_timestep": Draws(beside=("pair",)),
     "contrastive_to_dispersive": Draws("contrastive_to_dispersive", beside=("pair",)),
     "local_batch": Draws("local_batch", beside=("pair",)),
     "scale_of_effect": Draws("scale_of_effect", beside=("model_size",)),
-    "norm_cost": Draws("norm_cost", beside=("variants", "longer")),
+    "norm_cost": Draws("norm_cost", beside=("variants", "pair_longer")),
     "sampler": Draws(beside=("pair",)),
-    "systems_tour": Draws("systems_tour", beside=("pair",)),
+    "systems_tour": Draws("systems_tour", beside=("large_pair",)),
 }
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from disperse import atomic
-from disperse.data import LatentSet, latents, load_data, vae, write_latents
+from disperse.data import LatentSet, holds_latents, latents, load_data, vae, write_latents
 from disperse.errors import ConfigError, DataError
 from disperse.rng import normal, stream
 
@@ -207,6 +207,23 @@ def test_the_autoencoder_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "diffusers", module)
     with pytest.raises(DataError, match=r"sd-vae-ft-ema: no autoencoder; get stabilityai"):
         vae.autoencoder(torch.device("cpu"))
+
+
+def test_latents_are_decoded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def decode(z: Tensor) -> Tensor:
+        seen.append(len(z))
+        return z[:, :3].double()
+
+    monkeypatch.setattr(vae, "autoencoder", lambda device: vae.Autoencoder(lambda x: (x, x), decode))
+    z = normal((5, 4, 2, 2), "decoded")
+    assert torch.equal(vae.decoded(z, 2), (z / 0.18215)[:, :3])
+    assert seen == [2, 2, 1]
+    assert [holds_latents(name) for name in ("digits", NAME, f"{NAME}:10", f"{NAME}@ab")] == [
+        False,
+        *[True] * 3,
+    ]
 
 
 def test_a_part_of_the_set_is_mapped_not_copied(folder: Path) -> None:

@@ -12,7 +12,7 @@ from disperse.spec import RunSpec
 
 TOY = Profile(
     name="toy", model="SiT-Nano/2", sizes=("Pico", "Nano"), subsets=(50,),
-    larger_meanflow=("Pico", 1), batch_size=16, lr=1e-3, warmup_steps=0, num_steps=4, milestones=(2,),
+    larger_meanflow=("Pico", 1), longer=("Nano", 4), batch_size=16, lr=1e-3, warmup_steps=0, num_steps=4, milestones=(2,),
     solver="euler", sampler_steps=4, num_samples=30, guided_samples=10, weights="power-0.1", stamp="TOY",
 )  # fmt: skip
 

@@ -5,11 +5,14 @@ import math
 import pytest
 
 from disperse.evaluation import Estimate
-from disperse.experiments import ITEMS, PROFILES, Cell, compare, item, paper, tables
-from disperse.experiments.looks import convergence
+from disperse.experiments import ITEMS, LOOKS, PROFILES, Cell, compare, item, paper, tables
+from disperse.experiments.looks import convergence, guided
+from disperse.experiments.verdicts import SHOWN_BY
+from disperse.figures.sections import SECTIONS
 from disperse.losses import VARIANTS
 from disperse.models import model_config
 from disperse.regularizers import block_indices
+from disperse.reproduce.jobs import NOTEBOOKS
 from disperse.spec import DispersiveSpec, RunSpec
 
 from .cases import TOY, record
@@ -61,13 +64,62 @@ def test_norm_cost_changes_one_thing_at_a_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_longer_runs_are_those_of_the_table_gone_on(name: str) -> None:
-    shared = {cell.label: cell.spec for cell in item("variants", name, (0,))}
+def test_longer_runs_are_those_of_the_same_size_gone_on(name: str) -> None:
+    row = PROFILES[name]
+    shared = {cell.label: cell.spec for cell in item("large_pair", name, (0,))}
     for cell in item("longer", name, (0,)):
         short = shared[cell.label]
         assert cell.spec.run_id == short.run_id
-        assert cell.spec.num_steps == 4 * short.num_steps
+        assert cell.spec.num_steps == row.longer[1] * short.num_steps
         assert {*short.milestones, short.num_steps} <= {*cell.spec.milestones}
+    if name == "paper":
+        assert item("pair_longer", name, (0,)) == []
+    else:  # small rows have but one size
+        assert item("large_pair", name, (0,)) == item("pair", name, (0,))
+        assert item("pair_longer", name, (0,)) == item("longer", name, (0,))
+        assert row.longer == (row.size, 4)
+
+
+def test_the_papers_longer_training_systems_and_samples_are_of_its_largest_network() -> None:
+    epoch = 1_281_167 / 256
+    for cell in item("longer", "paper", (0,)):
+        assert cell.spec.model == "SiT-XL/2"
+        assert [round(step / epoch) for step in (400_000, cell.spec.num_steps)] == [80, 799]
+        assert 400_000 in cell.spec.milestones
+    row = PROFILES["paper"]
+    large = {cell.label: cell.spec for cell in item("large_pair", "paper", (0,))}
+    sizes = {cell.label: cell.spec for cell in item("model_size", "paper", (0,))}
+    for label, spec in large.items():
+        assert spec.fingerprint == sizes[f"sit-XL-{label}"].fingerprint
+        (under,) = guided(row, "sit")
+        assert (under.guidance, spec.num_steps) == (1.5, 400_000)
+    looked = {cell.spec.fingerprint for name in LOOKS["systems"].items for cell in item(name, "paper", (0,))}
+    assert {spec.fingerprint for spec in large.values()} <= looked
+    mf = {cell.label: cell.spec for cell in item("systems_tour", "paper", (0,))}["meanflow-baseline"]
+    longest = {cell.label: cell.spec for cell in item("meanflow", "paper", (0,))}["meanflow-larger-baseline"]
+    assert (mf.fingerprint, 3 * mf.num_steps) == (longest.fingerprint, longest.num_steps)
+
+
+def test_both_rows_of_the_papers_sampler_are_compared() -> None:
+    found = [protocol.sampler for protocol in convergence(PROFILES["paper"], "sit")]
+    assert {(each.solver, each.nfe) for each in found} >= {("heun", 498), ("heun", 250)}
+    small = [protocol.num_steps for protocol in convergence(PROFILES["cpu"], "sit")]
+    assert small == [6, 12, 25, 50, 100, 12, 24, 50, 100, 200]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_label_names_one_run_wherever_items_are_shown_together(name: str) -> None:
+    together = {
+        *((*section.beside, section.own) for section in SECTIONS),
+        *((draws.own, *draws.beside) for draws in NOTEBOOKS.values()),
+        *(look.items for look in LOOKS.values()),
+        *(items for _, items in SHOWN_BY.values()),
+    }
+    for items in together:
+        runs: dict[str, set[str]] = {}
+        for cell in (cell for each in items if each for cell in item(each, name, (0,))):
+            runs.setdefault(cell.label, set()).add(cell.spec.fingerprint)
+        assert all(len(own) == 1 for own in runs.values()), items
 
 
 @pytest.mark.parametrize("name", PROFILES)

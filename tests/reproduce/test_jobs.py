@@ -87,7 +87,7 @@ def test_what_is_published_is_not_trained_for_a_notebook() -> None:
     assert names("headline") == {"variants", "blocks"}  # no one else has trained what `blocks` shows
     make_public("blocks")
     assert names("headline") == {"variants"}
-    assert names("norm_cost") == {"variants", "norm_cost", "longer"}  # what it is compared with, as well
+    assert names("norm_cost") == {"variants", "norm_cost", "pair_longer"}  # what it is compared with, as well
     found = {job.title: job for job in make_plan("toy", "norm_cost", 3).notebooks}
     assert found["norm_cost"].parameters == {"profile": "toy", "num_seeds": 3, "source": "runs"}
     assert found["variants"].parameters == {"profile": "toy", "source": "published"}
