@@ -70,6 +70,12 @@ def ratio_map(
     ax.tick_params(length=0)
 
 
+def legible(ax: Axes) -> None:
+    """Give each number of a heat map the ink that is read best on its cell."""
+    for text, face in zip(ax.texts, ax.collections[0].get_facecolor(), strict=True):
+        text.set_color(ink(face))
+
+
 def ink(face: Sequence[float]) -> str:
     """Black or white: that with more contrast to an sRGB colour, by relative luminance (WCAG 2)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in face[:3]]

@@ -18,6 +18,7 @@ from ..analysis.similarity import Measure, Similarity
 from ..experiments import paper
 from ..rng import normal
 from .facts import plain
+from .heat import legible
 from .theme import COLORS, class_colors, new_figure, theme
 
 # Attribute of ``Geometry`` → title and format of its numbers.
@@ -54,7 +55,7 @@ def heat_maps_figure(places: Mapping[str, Sequence[Place]], *, group: int | None
     """
     theme()
     shown = {**GEOMETRY, **PROBES}
-    figure = Figure(figsize=(11, 2.15 * -(-len(shown) // 2)), layout="constrained")
+    figure = Figure(figsize=(8.5, 2.1 * -(-len(shown) // 2)), layout="constrained")
     grid = figure.subfigures(-(-len(shown) // 2), 2, wspace=0.03, hspace=0.02)
     for part, (name, (title, form)) in zip(np.asarray(grid).flat, shown.items(), strict=False):
         maps = {label: _map(own, name) for label, own in places.items()}
@@ -66,7 +67,8 @@ def heat_maps_figure(places: Mapping[str, Sequence[Place]], *, group: int | None
         part.suptitle(title, x=0.02, ha="left", fontsize=11, weight="bold")
         for ax, (label, found) in zip(axes, maps.items(), strict=True):
             sns.heatmap(found, ax=ax, norm=scale, cmap="cividis", cbar=False, annot=_short(found, form),
-                        fmt="", annot_kws={"fontsize": 8}, linewidths=1)  # fmt: skip
+                        fmt="", annot_kws={"fontsize": 8.5}, linewidths=1)  # fmt: skip
+            legible(ax)
             ax.set_title(paper.name_of(label), color=COLORS[label], fontsize=10, weight="normal")
             _name_places(ax, *_places(places[label]))
     return figure
@@ -112,7 +114,7 @@ def similarity_figure(found: Mapping[Measure, Mapping[tuple[str, int, float], Si
         found: measure → what ``compare_places`` found; colours go from 0 to 1.
     """
     theme()
-    figure = Figure(figsize=(11, 3 * len(found)), layout="constrained")
+    figure = Figure(figsize=(8.5, 3 * len(found)), layout="constrained")
     parts = np.asarray(figure.subfigures(len(found), 1, hspace=0.05)).flat
     for part, (measure, alike) in zip(parts, found.items(), strict=True):
         part.suptitle(SIMILARITIES[measure], x=0.01, ha="left", fontsize=12, weight="bold")
@@ -131,7 +133,8 @@ def _similarity_map(ax: Axes, name: str, own: Mapping[tuple[int, float], Similar
         for b in blocks
     ]
     sns.heatmap(values, ax=ax, vmin=0, vmax=1, cmap="cividis", cbar=False, annot=np.array(text),
-                fmt="", annot_kws={"fontsize": 7}, linewidths=1)  # fmt: skip
+                fmt="", annot_kws={"fontsize": 9}, linewidths=1)  # fmt: skip
+    legible(ax)
     sides = " and ".join(paper.name_of(side) for side in name.split(" / "))
     null, p = np.mean([each.null for each in own.values()]), max(each.p for each in own.values())
     ax.set_title(f"{sides}\nunrelated: {null:z.2f}; p ≤ {np.ceil(100 * p) / 100:.2f}", fontsize=10)
@@ -229,11 +232,12 @@ def density_example(n: int = 250, seed: int = 0) -> dict[Method, np.ndarray]:
 
 def density_figure(points: Mapping[Method, np.ndarray]) -> Figure:
     """``density_example`` side by side: UMAP makes both clouds alike."""
-    figure, axes = new_figure(11, 3.6, columns=len(points))
+    figure, axes = new_figure(8.5, 3.2, columns=len(points))
     for ax, (method, found) in zip(axes, points.items(), strict=True):
         for part, color, name in zip(np.split(found, 2), ("#7a4fa3", "#d98b2b"), ("wide", "a tenth as wide"),
                                      strict=True):  # fmt: skip
             ax.scatter(*part.T, s=9, color=color, alpha=0.6, linewidth=0, label=name)
-        ax.set(title=TITLES[method], xticks=[], yticks=[], aspect="equal")
-    axes[0].legend(loc="lower center", fontsize=9)
+        ax.set(title=TITLES[method], xticks=[], yticks=[])
+        ax.set_aspect("equal", adjustable="datalim")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=2)
     return figure
