@@ -142,21 +142,16 @@ def beyond_fid_markdown(frame: pd.DataFrame, places: list[Place], row: Profile) 
     Args:
         frame, places, row: as of ``beyond_fid_figure``.
     """
-    lines = ["| at the end | baseline | InfoNCE, ℓ2 | ℓ2 − baseline, points (paired, 95%) | verdict | n |",
-             "|" + "---|" * 6]  # fmt: skip
+    columns = ("at the end", "baseline", "InfoNCE, ℓ2", "ℓ2 − baseline, points (paired, 95%)", "verdict", "n")
+    rows = []
     for name, found in quality_changes(frame, row.num_steps).items():
         means, change = found["means"], found["difference"]
         if means:
             verdict = compare.verdict(_turned(change)) if change else ""
-            cells = [
-                *(mean_text(means.get(term)) for term in TERMS),
-                points_text(change),
-                verdict,
-                counts(means, change),
-            ]
-            lines.append(f"| {QUALITY[name]} | {' | '.join(cells)} |")
+            rows.append([QUALITY[name], *(mean_text(means.get(term)) for term in TERMS), points_text(change),
+                         verdict, counts(means, change)])  # fmt: skip
     return "\n".join([
-        table(lines),
+        table(columns, rows),
         f"{row.model}, the whole training set. {row.protocol.card()}. Mean ± half the 95% interval over n "
         f"training seeds (Student's t){tables.OR_BOUNDS}; differences are paired by seed. *Improves*: the "
         "interval is above 0. "

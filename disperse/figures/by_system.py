@@ -13,7 +13,7 @@ from ..evaluation import Estimate, log_ratio
 from ..experiments.compare import mean_of, measured, verdict
 from ..experiments.items import Cell
 from ..experiments.store import Record
-from ..experiments.tables import percent_interval, with_interval
+from ..experiments.tables import markdown_table, percent_interval, with_interval
 from .changes import mark
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS
 from .theme import COLORS
@@ -84,11 +84,6 @@ def system_dot(ax: Axes, x: float, mean: Estimate, system: str, term: str) -> No
     mark(ax, x, mean, COLORS[term], shape=SYSTEM_MARKERS[system])
 
 
-def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """A table; no newline at its end."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows))
-
-
 def systems_table(frame: pd.DataFrame, setting: str, name: Callable[[Any], str] = str) -> str:
     """Every system, term and setting with its metrics, the term's paired change, and the seeds."""
     columns = ["ours", setting, "distance", "change by the term (paired, 95%)", "verdict", *METRICS[1:3],
@@ -106,4 +101,4 @@ def systems_table(frame: pd.DataFrame, setting: str, name: Callable[[Any], str] 
             *(with_interval(found[metric][system, term, value]) for metric in METRICS[1:]),
             str(distance.n),
         ])  # fmt: skip
-    return markdown(columns, rows)
+    return markdown_table(columns, rows)

@@ -16,13 +16,12 @@ from ..experiments.looks import GUIDANCE, guided
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import SOURCES, SYSTEMS, system_change
 from ..experiments.store import Record
-from ..experiments.tables import OR_BOUNDS, percent_interval
+from ..experiments.tables import OR_BOUNDS, markdown_table, percent_interval
 from .by_system import (
     METRICS,
     as_frame,
     by_seed,
     changes,
-    markdown,
     means,
     run_row,
     shift,
@@ -212,7 +211,7 @@ def published_markdown() -> str:
             f"[{system.fid.source}]",
         ])  # fmt: skip
     marks = "; ".join(f"[{mark}]: {meaning}" for mark, meaning in SOURCES.items())
-    return f"{markdown(columns, rows)}\n\n{marks}. Change: against the same system without the term.\n"
+    return f"{markdown_table(columns, rows)}\n\n{marks}. Change: against the same system without the term.\n"
 
 
 def named(guidance: float) -> str:
@@ -242,7 +241,7 @@ def guided_markdown(frame: pd.DataFrame, found: Effects, card: str) -> str:
         "differ in data, size of the model, length of training and measure: values and percentages can't be "
         f"compared, only signs. {card}"
     )
-    shifts = [markdown(columns, rows)] if rows else []
+    shifts = [markdown_table(columns, rows)] if rows else []
     return "\n\n".join([systems_table(frame, "guidance", named), *shifts, text]) + "\n"
 
 

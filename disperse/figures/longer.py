@@ -89,32 +89,30 @@ def changes_by_length(frame: pd.DataFrame) -> dict[int, Estimate]:
 
 def longer_markdown(frame: pd.DataFrame, row: Profile, card: str) -> str:
     """Distances and their paired change at each length; then the paper's, as Markdown."""
-    lines = [
-        "| training steps | baseline FD | ℓ2 FD | difference | our Δ (paired, 95%) | verdict | seeds |",
-        "|" + "---|" * 7,
-    ]
+    ours = []
     for step, change in changes_by_length(frame).items():
         fd = frame[frame.step == step].pivot_table(index="seed", columns="label", values="fd")
         values = (fd[BASELINE], fd[OWN], fd[OWN] - fd[BASELINE])
-        means = " | ".join(tables.with_interval(mean_over_seeds(each.tolist())) for each in values)
-        relative = f"{tables.percent_interval(change)} | {compare.verdict(change)}"
-        lines.append(f"| {step} | {means} | {relative} | {change.n} |")
-    lines += [
+        means = (tables.with_interval(mean_over_seeds(each.tolist())) for each in values)
+        ours.append([step, *means, tables.percent_interval(change), compare.verdict(change), change.n])
+    theirs = []
+    for name, (_, _, base_fid, own_fid) in paper.LONGER_FID.items():
+        change_of_fid = paper.relative_change(own_fid.value, base_fid.value)
+        where = "the paper" if own_fid.source == "P" else "one secondary source"
+        theirs.append([name, f"{base_fid.value:.2f}", f"{own_fid.value:.2f}", f"{100 * change_of_fid:+.1f}%",
+                       where])  # fmt: skip
+    columns = ("training steps", "baseline FD", "ℓ2 FD", "difference", "our Δ (paired, 95%)", "verdict",
+               "seeds")  # fmt: skip
+    lines = [
+        tables.markdown_table(columns, ours),
         "",
         "Distances: mean ± half the 95% interval over the seeds that both runs have at that length "
         "(Student's t); lengths are steps of the same runs. Where the number of seeds changes, so do the "
         f"seeds, and rows are no points of one curve. {row.large_model}, {row.batch_size} images a step. "
         f"{card}{floor_sentence(row.protocol)}",
         "",
-        "| paper, SiT-XL/2 | baseline FID | with the term | Δ | read in |",
-        "|---|---|---|---|---|",
+        tables.markdown_table(("paper, SiT-XL/2", "baseline FID", "with the term", "Δ", "read in"), theirs),
     ]
-    for name, (_, _, base_fid, own_fid) in paper.LONGER_FID.items():
-        change_of_fid = paper.relative_change(own_fid.value, base_fid.value)
-        where = "the paper" if own_fid.source == "P" else "one secondary source"
-        lines.append(
-            f"| {name} | {base_fid.value:.2f} | {own_fid.value:.2f} | {100 * change_of_fid:+.1f}% | {where} |"
-        )
     return "\n".join(lines) + "\n"
 
 

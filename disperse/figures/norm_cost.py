@@ -130,17 +130,16 @@ def norm_cost_markdown(frame: pd.DataFrame, card: str) -> str:
     early = first_measures(frame, min(steps))
     columns = ["setting", "feature rms", "off-diagonal weight", "gradient ratio", "n",
                *(f"{step} steps; n" for step in steps)]  # fmt: skip
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    rows = []
     for label, by_step in changes.items():
         own = early.get(label, {})
         cells = [tables.with_interval(own[name], d) if name in own else "" for name, d in EARLY.items()]
-        count = str(own["rms"].n if own else 0)
-        lines.append(
-            "| " + " | ".join([paper.name_of(label), *cells, count, *_with_counts(by_step, steps)]) + " |"
-        )
+        count = own["rms"].n if own else 0
+        rows.append([paper.name_of(label), *cells, count, *_with_counts(by_step, steps)])
     base, cosine = early["baseline"]["rms"], early.get("infonce-cosine", early["baseline"])["rms"]
     of_base = f"{tables.with_interval(base)}, n = {base.n}"
-    lines += [
+    lines = [
+        tables.markdown_table(columns, rows),
         "",
         "Change of the Fréchet distance against the baseline of the same seed (ℓ2 at twice the learning "
         "rate against the baseline at twice the learning rate): mean of the log ratio, 95% interval and "
@@ -176,12 +175,9 @@ def _against_l2_lines(frame: pd.DataFrame) -> list[str]:
     steps = sorted({step for by_step in changes.values() for step in by_step})
     if not steps:
         return []
-    lines = ["| against ℓ2 | " + " | ".join(f"{step} steps; n" for step in steps) + " |"]
-    lines.append("|" + "---|" * (len(steps) + 1))
-    for label, by_step in changes.items():
-        lines.append(f"| {paper.name_of(label)} | " + " | ".join(_with_counts(by_step, steps)) + " |")
+    rows = [[paper.name_of(label), *_with_counts(by_step, steps)] for label, by_step in changes.items()]
     return [
-        *lines,
+        tables.markdown_table(["against ℓ2", *(f"{step} steps; n" for step in steps)], rows),
         "",
         "Change of the Fréchet distance against InfoNCE, ℓ2, of the same seed, from which each differs by "
         "one thing: mean of the log ratio, 95% interval and number of seeds n. Below 0, it costs less.",

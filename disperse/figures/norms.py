@@ -186,30 +186,33 @@ def norms_markdown(frame: pd.DataFrame, cells: list[Cell], card: str) -> str:
     blocks = range(preset(cells[0].spec.model).config.depth)
     head = ["regularised", "measured", "feature rms, ratio", "effective rank, difference",
             "mean cosine, difference", "by the intervals", "n"]  # fmt: skip
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    changes = []
     for place, ratio in sorted(ratios.items(), key=lambda entry: list(names).index(entry[0][0])):
         own = {measure: found[place] for measure, found in differences.items()}
         text = [_signed(own[measure], digits) for measure, (_, digits) in DIFFERENCES.items()]
         so = clear_of_none({"norm": ratio} | {DIFFERENCES[m][0]: value for m, value in own.items()})
-        cells_of_row = [names[place[0]], f"block {place[1]}", tables.times_interval(ratio), *text, so]
-        lines.append("| " + " | ".join([*cells_of_row, str(ratio.n)]) + " |")
-    by_block = " | ".join(f"block {block}" for block in blocks)
-    lines += [
+        label, block = place
+        changes.append([names[label], f"block {block}", tables.times_interval(ratio), *text, so, ratio.n])
+    means = []
+    for label, name in names.items():
+        measured = frame[frame.label == label]
+        if len(measured):
+            by_block = [_measures(measured[measured.block == block]) for block in blocks]
+            means.append([name, *by_block, measured.seed.nunique()])
+    columns = ["regularised: rms; effective rank; mean cosine", *(f"block {block}" for block in blocks),
+               "seeds"]  # fmt: skip
+    lines = [
+        tables.markdown_table(head, changes),
         "",
         "Each block against the same block of the baseline of the same seed: mean and 95% interval over n "
         "seeds (Student's t), of the log ratio for the rms. *By the intervals*: what lies on one side of no "
         "change with its whole interval; of intervals at 95%, one in twenty does by chance. The paper says "
         "that every norm rises, by about an order of magnitude (read in one secondary source).",
         "",
-        f"| regularised: rms; effective rank; mean cosine | {by_block} | seeds |",
-        "|" + "---|" * (2 + len(blocks)),
+        tables.markdown_table(columns, means),
+        "",
+        f"Mean ± half the 95% interval over seeds{tables.OR_BOUNDS}. {card}",
     ]
-    for label, name in names.items():
-        measured = frame[frame.label == label]
-        if len(measured):
-            cells_of_blocks = [_measures(measured[measured.block == block]) for block in blocks]
-            lines.append(f"| {name} | {' | '.join(cells_of_blocks)} | {measured.seed.nunique()} |")
-    lines += ["", f"Mean ± half the 95% interval over seeds{tables.OR_BOUNDS}. {card}"]
     return "\n".join(lines) + "\n"
 
 

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from ..evaluation import Estimate
-from ..experiments import compare, paper
+from ..experiments import compare, paper, tables
 from ..experiments.copying import copying_bounds
 from ..experiments.profiles import Profile
 from ..models import preset
@@ -163,52 +164,55 @@ def finish_axis(ax: Axes, lines: dict[str, Line]) -> None:
 
 def copying_markdown(places: list[Place]) -> str:
     """Table: the share of samples whose nearest image is one of training."""
-    lines = _header("network", "images", "real images", "only copies", "baseline", "InfoNCE, ℓ2",
-                    "ℓ2 − baseline, points (paired, 95%)", "verdict", "n")  # fmt: skip
+    columns = ("network", "images", "real images", "only copies", "baseline", "InfoNCE, ℓ2",
+               "ℓ2 − baseline, points (paired, 95%)", "verdict", "n")  # fmt: skip
+    rows = []
     for place in places:
         if place["near"]:
             real, change = place["real"], place["near_difference"]
-            lines.append(_cells(
+            rows.append([
                 _network(place), place["images"], f"{real.value:.2f} [{real.low:.2f}, {real.high:.2f}]",
                 f"{place['copies']:.2f}", *(mean_text(place["near"].get(term)) for term in TERMS),
                 points_text(change), compare.verdict(change) if change else "", counts(place["near"], change),
-            ))  # fmt: skip
-    return table(lines)
+            ])  # fmt: skip
+    return table(columns, rows)
 
 
 def gap_markdown(places: list[Place]) -> str:
     """Table: the loss on unseen images minus that on seen ones, and what the term does to either."""
-    lines = _header("network", "images", "gap, baseline", "gap, ℓ2", "ℓ2 − baseline (paired, 95%)",
-                    "change of the seen loss", "change of the unseen loss", "so", "n")  # fmt: skip
+    columns = ("network", "images", "gap, baseline", "gap, ℓ2", "ℓ2 − baseline (paired, 95%)",
+               "change of the seen loss", "change of the unseen loss", "so", "n")  # fmt: skip
+    rows = []
     for place in places:
         if place["gap"]:
             gap, unseen = place["gap_difference"], place["unseen_change"]
-            lines.append(_cells(
+            rows.append([
                 _network(place), place["images"], *(mean_text(place["gap"].get(term), 3) for term in TERMS),
                 _signed(gap), change_text(place["seen_change"]), change_text(unseen),
                 f"**{place['so']}**" if place["so"] else "", counts(place["gap"], gap),
-            ))  # fmt: skip
-    return table(lines)
+            ])  # fmt: skip
+    return table(columns, rows)
 
 
 def gap_by_level_markdown(places: list[Place], row: Profile) -> str:
     """Table: the gap of the profile's own network at low, middle and high noise."""
-    lines = _header("images", "noise", "gap, baseline", "gap, ℓ2", "ℓ2 − baseline (paired, 95%)", "verdict",
-                    "n")  # fmt: skip
+    columns = ("images", "noise", "gap, baseline", "gap, ℓ2", "ℓ2 − baseline (paired, 95%)", "verdict",
+               "n")  # fmt: skip
+    rows = []
     for place in places:
         for group, found in place["gap_by_group"].items():
             if place["model"] == row.model and found["gap"]:
                 change = found["gap_difference"]
-                lines.append(_cells(
+                rows.append([
                     place["images"], group, *(mean_text(found["gap"].get(term), 3) for term in TERMS),
                     _signed(change), compare.verdict(change) if change else "", counts(found["gap"], change),
-                ))  # fmt: skip
-    return table(lines)
+                ])  # fmt: skip
+    return table(columns, rows)
 
 
-def table(lines: list[str]) -> str:
-    """Lines of a table, or that nothing was measured where there are but its two first."""
-    return "\n".join(lines if len(lines) > 2 else ["Not measured."]) + "\n"
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table, or that nothing was measured where it has no rows."""
+    return (tables.markdown_table(columns, rows) if rows else "Not measured.") + "\n"
 
 
 def counts(means: dict[str, Estimate], change: Estimate | None) -> str:
@@ -226,11 +230,3 @@ def _signed(estimate: Estimate | None) -> str:
         return ""
     interval = f" [{estimate.low:+.4f}, {estimate.high:+.4f}]" if estimate.n > 1 else " (one seed)"
     return f"{estimate.value:+.4f}{interval}"
-
-
-def _header(*columns: str) -> list[str]:
-    return ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-
-
-def _cells(*cells: object) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"

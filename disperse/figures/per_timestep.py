@@ -37,6 +37,11 @@ from .seeds import count_of_seeds
 from .theme import ACCENT, COLORS, COLUMN, MARKERS, floor_line, log_axis, save, say_not_measured, theme
 
 RATIO = r"$\|\lambda\,g_\mathrm{disp}\| \,/\, \|g_\mathrm{diff}\|$"
+# Columns of the two tables.
+FEATURES = ("noise", "run", "feature rms", "effective rank", "mean cosine", "loss on unseen images",
+            "its change (paired, 95%)", "verdict", "share of the loss", "its difference, points",
+            "n")  # fmt: skip
+GRADIENTS = ("noise", "run", "gradient ratio", "gradient cosine", "do the gradients pull together?", "n")
 Summary = dict[str, Any]  # term, level or group, and estimates by name
 
 
@@ -170,29 +175,25 @@ def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Pro
         groups, levels: of ``summarise`` by group and by level.
         row: the profile.
     """
-    features = _header("noise", "run", "feature rms", "effective rank", "mean cosine",
-                       "loss on unseen images", "its change (paired, 95%)", "verdict", "share of the loss",
-                       "its difference, points", "n")  # fmt: skip
-    gradients = _header("noise", "run", "gradient ratio", "gradient cosine",
-                        "do the gradients pull together?", "n")  # fmt: skip
+    features, gradients = [], []
     for entry in groups:
         change, term, count = entry.get("change"), entry["term"], entry["rms"].n
         place = [entry["group"] if term == TERMS[0] else "", paper.name_of(term)]
-        features.append(_cells(
+        features.append([
             *place, mean_text(entry["rms"]), mean_text(entry["effective_rank"], 0),
             mean_text(entry["mean_cosine"]), mean_text(entry["unseen_loss"], 3),
             change_text(change, seeds=count), compare.verdict(change) if change else "",
-            _share(entry["share"]), points_text(entry.get("share_difference"), seeds=count), str(count),
-        ))  # fmt: skip
-        gradients.append(_cells(
+            _share(entry["share"]), points_text(entry.get("share_difference"), seeds=count), count,
+        ])  # fmt: skip
+        gradients.append([
             *place, _ratio(entry["gradient_ratio"]), mean_text(entry["gradient_cosine"]),
-            _pulls(entry, levels), str(count),
-        ))  # fmt: skip
+            _pulls(entry, levels), count,
+        ])  # fmt: skip
     bounds = "; ".join(f"{name} {low:.2g} to {high:.2g}" for name, (low, high) in GROUPS.items())
     lines = [
-        *features,
+        tables.markdown_table(FEATURES, features),
         "",
-        *gradients,
+        tables.markdown_table(GRADIENTS, gradients),
         "",
         f"{row.model}, last step; features, losses and gradients at {weights_of(row)}, those that samples "
         f"are drawn with. Noise levels: {bounds}; the mean over the levels of a group within each run, then "
@@ -205,14 +206,6 @@ def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Pro
         "one in twenty is clear of 0 by chance.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _header(*columns: str) -> list[str]:
-    return [_cells(*columns), "|" + "---|" * len(columns)]
-
-
-def _cells(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _share(share: Estimate | None) -> str:

@@ -12,7 +12,7 @@ from .. import atomic
 from ..evaluation import Estimate, log_ratio, mean_over_seeds
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
-from ..experiments.tables import percent_interval, with_interval
+from ..experiments.tables import markdown_table, percent_interval, with_interval
 from ..sampling import SamplerConfig
 from .changes import change_bar, in_percent, join, mark
 from .facts import floor_of, floor_sentence, plain
@@ -163,11 +163,10 @@ def convergence_markdown(frame: pd.DataFrame, row: Profile) -> str:
     """Every grid: distances, how far from the finest, the term's change, and how far that still moves."""
     fd, changes, moved = distances(frame), changes_by_term(frame), drifts(frame)
     finest = finest_grid(frame)
-    lines = [
-        "| solver | NFE | baseline FD | over the finest grid's | ℓ2 FD | over the finest grid's | "
-        "change by the term (paired, 95%) | that change over the finest grid's | seeds |",
-        "|" + "---|" * 9,
-    ]
+    columns = ("solver", "NFE", "baseline FD", "over the finest grid's", "ℓ2 FD", "over the finest grid's",
+               "change by the term (paired, 95%)", "that change over the finest grid's",
+               "seeds")  # fmt: skip
+    rows = []
     for solver, nfe in dict.fromkeys(grid for by_grid in fd.values() for grid in by_grid):
         grid = (solver, nfe)
         cells = [solver.capitalize(), f"**{nfe}**" if _chosen(grid, row) else str(nfe)]
@@ -178,14 +177,15 @@ def convergence_markdown(frame: pd.DataFrame, row: Profile) -> str:
             cells.append(percent_interval(over, seeds=len(own)))
         pairs = changes[grid].n if grid in changes else None
         cells += [percent_interval(changes.get(grid)), percent_interval(moved.get(grid), seeds=pairs)]
-        lines.append("| " + " | ".join([*cells, _seeds(fd, grid)]) + " |")
+        rows.append([*cells, _seeds(fd, grid)])
     chosen = next((moved[grid] for grid in moved if _chosen(grid, row)), None)
     by = percent_interval(chosen, seeds=0)
     said = f"At the profile's choice (bold) by {by}. " if by else ""
     missing = (
         "" if changes else f"{' '.join(NOT_YET.split())}: whether its change has converged isn't known. "
     )
-    lines += [
+    lines = [
+        markdown_table(columns, rows),
         "",
         "Same weights and starting noise on every grid; NFE: velocity evaluations per image, one a step of "
         "Euler's method and two of Heun's. Mean ± half the 95% interval over training seeds (Student's t); "
