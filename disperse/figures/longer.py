@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,9 +18,8 @@ from ..experiments.statements import longer_claims
 from ..experiments.store import Record
 from .changes import change_bar, claim_facts, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
-from .norm_cost import PAIR, changes_by_step, long_curves, paired_curves
-from .seeds import name_counts
-from .theme import COLORS, COLUMN, log_axis, new_figure, save
+from .seeds import PAIR, changes_by_step, count_of_seeds, name_counts, paired_curves
+from .theme import COLORS, COLUMN, MARKERS, band, floor_line, log_axis, new_figure, save
 
 BASELINE, OWN = PAIR
 PAPER_EPOCHS = 80  # of the paper's ablations: what stands beside the profile's own length
@@ -55,6 +55,24 @@ def longer_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     handles, names = right.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, columnspacing=1.2)
     return figure
+
+
+def long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
+    """Draw the distance of baseline and paper's setting over training, of ``paired_curves``."""
+    seeds, steps = frame.seed.nunique(), sorted(set(frame.step))
+    shown = [label for label in PAIR if label in set(frame.label)]
+    sns.lineplot(frame, x="step", y="fd", hue="label", hue_order=shown, palette=COLORS, style="label",
+                 style_order=shown, markers=[MARKERS[label] for label in shown], dashes=False,
+                 errorbar=band("fd"), ax=ax)  # fmt: skip
+    ax.set(xlabel="training step", ylabel="Fréchet distance",
+           title=f"{steps[-1]} steps, {count_of_seeds({seeds})}")  # fmt: skip
+    floor_line(ax, floor_of(row.protocol), "real against real", right=False)
+    log_axis(ax.yaxis)
+    # Each step has a tick; of steps that are near each other, the doublings have the label.
+    doublings = [step for step in steps if (step // steps[0]).bit_count() == 1 and step % steps[0] == 0]
+    log_axis(ax.xaxis, doublings)
+    ax.set_xticks(steps, minor=True, labels=[""] * len(steps))
+    ax.legend(ax.get_legend_handles_labels()[0], [paper.name_of(label) for label in shown])
 
 
 def _changes(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:

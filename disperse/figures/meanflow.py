@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from ..evaluation import Estimate, mean_over_seeds
 from ..experiments import compare, paper, tables
 from ..experiments.claims import judge
 from ..experiments.items import Cell
@@ -26,7 +26,7 @@ from .changes import (
     unguided,
 )
 from .facts import floor_of, floor_sentence, plain, run_facts
-from .seeds import name_counts, seeds_shown
+from .seeds import name_counts, paired_ratio, seeds_shown
 from .theme import ACCENT, COLORS, COLUMN, log_axis, new_figure, save
 
 CONTROLS = ("meanflow-long", "meanflow-lr-half")
@@ -150,7 +150,8 @@ def against_controls(pool: list[Record], cells: list[Cell], row: Profile) -> dic
     """Control → paired log ratio of the distance with the term to the control's; < 0: the term is better."""
     fd = compare.distances(pool, cells, row)
     own = fd.get(TERM, {})
-    return {label: log_ratio(own, fd[label]) for label in CONTROLS if own.keys() & fd.get(label, {}).keys()}
+    found = {label: paired_ratio(own, fd.get(label, {})) for label in CONTROLS}
+    return {label: each for label, each in found.items() if each}
 
 
 def controls_markdown(rows: list[compare.Row], against: dict[str, Estimate]) -> str:

@@ -1,5 +1,6 @@
 """Does regularising one block change the norms of all? Norm, rank and direction, block by block."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio
+from ..evaluation import Estimate
 from ..experiments import compare, tables
 from ..experiments.claims import judge
 from ..experiments.items import Cell
@@ -23,8 +24,7 @@ from .ablations import regularised_blocks
 from .changes import claim_facts, shown_bounds
 from .facts import plain, run_facts
 from .heat import ratio_map
-from .levels import difference
-from .seeds import name_counts, seeds_shown, with_count
+from .seeds import by_seed, name_counts, paired_difference, paired_ratio, seeds_shown, with_count
 from .theme import COLORS, COLUMN, log_axis, save, theme
 
 LEVEL = 0.5  # noise level that everything here is measured at
@@ -37,6 +37,8 @@ DIFFERENCES = {"effective_rank": ("rank", 1), "mean_cosine": ("cosine", 3)}  # s
 ALL = "#117733"  # of the run with all blocks: neither the baseline's grey nor the blue of ℓ2
 MARKERS = "ov^<>p"  # of the single blocks; diamonds are the paper's everywhere
 Paired = dict[tuple[str, int], Estimate]  # label, block → estimate
+Values = dict[int, float]  # seed → value
+Compared = Callable[[Values, Values], Estimate | None]
 
 
 def block_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.DataFrame:
@@ -53,12 +55,7 @@ def block_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.DataF
 
 def norm_ratios(frame: pd.DataFrame) -> Paired:
     """Paired log ratio of each block's rms to that of the baseline of the same seed."""
-    rms = _by_seed(frame, "rms")
-    return {
-        (label, block): log_ratio(values, rms["baseline", block])
-        for (label, block), values in rms.items()
-        if label != "baseline" and values.keys() & rms.get(("baseline", block), {}).keys()
-    }
+    return _against_baseline(by_seed(frame, ["label", "block"], "rms"), paired_ratio)
 
 
 def block_differences(frame: pd.DataFrame, measure: str) -> Paired:
@@ -68,20 +65,17 @@ def block_differences(frame: pd.DataFrame, measure: str) -> Paired:
         frame: of ``block_frame``.
         measure: of ``DIFFERENCES``, in its own unit: directions, or a cosine.
     """
-    values = _by_seed(frame, measure)
+    return _against_baseline(by_seed(frame, ["label", "block"], measure), paired_difference)
+
+
+def _against_baseline(values: dict[tuple[str, int], Values], compared: Compared) -> Paired:
+    """Each block but the baseline's own with the baseline's, as far as they share a seed."""
     found = {
-        (label, block): difference(own, values.get(("baseline", block), {}))
+        (label, block): compared(own, values.get(("baseline", block), {}))
         for (label, block), own in values.items()
         if label != "baseline"
     }
     return {key: estimate for key, estimate in found.items() if estimate is not None}
-
-
-def _by_seed(frame: pd.DataFrame, measure: str) -> dict[tuple[str, int], dict[int, float]]:
-    return {
-        (str(label), int(block)): group.set_index("seed")[measure].to_dict()
-        for (label, block), group in frame.groupby(["label", "block"], sort=False)
-    }
 
 
 def place_names(cells: list[Cell]) -> dict[str, str]:
@@ -107,7 +101,8 @@ def norms_figure(frame: pd.DataFrame, cells: list[Cell]) -> Figure:
     places = [pair[0, column] for pair in pairs for column in (0, 1)]
     norm, ratio, rank, fewer, direction, turned = (figure.add_subplot(place) for place in places)
     for ax, measure in ((norm, "rms"), (rank, "effective_rank"), (direction, "mean_cosine")):
-        means = {key: compare.mean_of(measure, v.values()) for key, v in _by_seed(frame, measure).items()}
+        values = by_seed(frame, ["label", "block"], measure)
+        means = {key: compare.mean_of(measure, own.values()) for key, own in values.items()}
         ylabel, title = MEASURES[measure]
         _lines(ax, means, cells)
         ax.set(ylabel=ylabel, title=title)

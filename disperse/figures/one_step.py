@@ -28,8 +28,8 @@ from .by_system import (
 )
 from .changes import join, paper_diamond
 from .facts import floor_of, floor_sentence, plain
-from .seeds import name_counts, seeds_shown
-from .systems import SYSTEM_MARKERS, TERMS
+from .seeds import PAIR_NAMES, name_counts, seeds_shown
+from .systems import SYSTEM_MARKERS
 from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save, say_not_measured
 
 JUMP = "MeanFlow"  # learns to go all the way in one step
@@ -84,7 +84,7 @@ def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
         ours.plot(
             [], [], lines[system], marker=SYSTEM_MARKERS[system], color="black", label=f"{system}, {how}"
         )
-    for term, name in TERMS.items():
+    for term, name in PAIR_NAMES.items():
         if term in set(frame.term):
             ours.plot([], [], color=COLORS[term], linewidth=5, label=name)
     floor_line(ours, floor, "real against real", right=False)

@@ -16,11 +16,10 @@ from ..experiments.tables import markdown_table, percent_interval, with_interval
 from ..sampling import SamplerConfig
 from .changes import change_bar, in_percent, join, mark
 from .facts import floor_of, floor_sentence, plain
-from .seeds import Mark, name_counts, pair_counts, seeds_shown
-from .systems import TERMS
+from .seeds import PAIR, PAIR_NAMES, Mark, name_counts, pair_counts, paired_ratio, seeds_shown
 from .theme import ACCENT, COLORS, COLUMN, floor_line, log_axis, new_figure, save
 
-BASELINE, TERM = TERMS
+BASELINE, TERM = PAIR
 # Colour says the term; the solver has a line and a mark.
 SOLVERS = {"heun": ("-", "o"), "euler": ("--", "s")}
 # Marks of one number of evaluations stand beside each other.
@@ -62,7 +61,7 @@ def relative_to_finest(frame: pd.DataFrame) -> pd.DataFrame:
 
 def distances(frame: pd.DataFrame) -> dict[str, dict[Grid, dict[int, float]]]:
     """Term → grid → training seed → distance; grids by solver, coarse to fine."""
-    found: dict[str, dict[Grid, dict[int, float]]] = {term: {} for term in TERMS}
+    found: dict[str, dict[Grid, dict[int, float]]] = {term: {} for term in PAIR}
     for solver in SOLVERS:
         for nfe in sorted(set(frame[frame.solver == solver].nfe)):
             for term, runs in frame[(frame.solver == solver) & (frame.nfe == nfe)].groupby("term"):
@@ -122,10 +121,10 @@ def convergence_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         right.set(yticks=[], ylabel="")
     for term, by_grid in fd.items():
         if by_grid:
-            left.plot([], [], color=COLORS[term], linewidth=5, label=TERMS[term])
+            left.plot([], [], color=COLORS[term], linewidth=5, label=PAIR_NAMES[term])
     for solver, (line, shape) in SOLVERS.items():
         left.plot([], [], line, marker=shape, color="black", label=solver.capitalize())
-    marks = [(nfe, TERMS[term], len(own)) for term, by in fd.items() for (_, nfe), own in by.items()]
+    marks = [(nfe, PAIR_NAMES[term], len(own)) for term, by in fd.items() for (_, nfe), own in by.items()]
     changed = [(nfe, solver.capitalize(), change.n) for (solver, nfe), change in changes.items()]
     seeds = {n for _, _, n in marks + changed}
     for ax, own_marks in ((left, marks), (right, changed)):
@@ -173,8 +172,7 @@ def convergence_markdown(frame: pd.DataFrame, row: Profile) -> str:
         for by_grid in fd.values():
             own, end = by_grid.get(grid, {}), by_grid.get(finest, {})
             cells.append(with_interval(mean_over_seeds(list(own.values()))) if own else "not evaluated")
-            over = log_ratio(own, end) if own.keys() & end.keys() else None
-            cells.append(percent_interval(over, seeds=len(own)))
+            cells.append(percent_interval(paired_ratio(own, end), seeds=len(own)))
         pairs = changes[grid].n if grid in changes else None
         cells += [percent_interval(changes.get(grid)), percent_interval(moved.get(grid), seeds=pairs)]
         rows.append([*cells, _seeds(fd, grid)])

@@ -30,14 +30,13 @@ from .changes import (
     paper_diamond,
 )
 from .facts import floor_of, floor_sentence, plain, run_facts
-from .seeds import Mark, name_counts, pair_counts, seeds_shown
-from .systems import SYSTEM_NAMES
+from .seeds import PAIR, Mark, name_counts, pair_counts, seeds_shown
+from .systems import SYSTEM_MARKERS, SYSTEM_NAMES
 from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save
 
-MARKERS = {"sit": "o", "dit": "s"}
+MARKERS = {kind: SYSTEM_MARKERS[SYSTEM_NAMES[kind]] for kind in ("sit", "dit")}
 LINES = {"sit": "-", "dit": "--"}
 ASIDE = {"sit": 1.0, "dit": 1.11}  # DiT's networks are as large as SiT's: drawn to the right, both are seen
-TERMS = ("baseline", "infonce-l2")
 Rates = dict[str, dict[float, Estimate]]  # size → learning rate → distance
 
 
@@ -55,7 +54,7 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
     specs = {cell.label: cell.spec for cell in cells}
     by_label = {entry.label: entry for entry in rows}
     for kind in MARKERS:
-        for term in TERMS:
+        for term in PAIR:
             own = sorted(
                 (s for s in specs if _is_of(specs[s], kind, term)), key=lambda s: parameters(specs[s])
             )
@@ -112,7 +111,7 @@ def _line(ax: Axes, x: list[float], means: list[Estimate | None], kind: str, ter
 def _legend(figure: Figure, rows: list[compare.Row], specs: list[RunSpec]) -> None:
     """Of what is drawn: colours say the term, marks and lines the system; hollow is one seed."""
     ax = figure.axes[0]
-    for term in TERMS:
+    for term in PAIR:
         if any(_is_of(spec, kind, term) for spec in specs for kind in MARKERS):
             ax.plot([], [], color=COLORS[term], linewidth=5, label=paper.NAMES[term])
     for kind in MARKERS:
