@@ -164,7 +164,7 @@ def name_counts(
     axis, places = ax.yaxis if across else ax.xaxis, list(names)
     axis.set_ticks(places, labels=labels)
     notes = ["under the ticks: number of seeds"] if short and found else []
-    notes += [f"n of {', '.join(order)}"] if order else []
+    notes += [f"n of {' and '.join(order)}"] if order else []
     if notes:
         axis.set_label_text("\n".join(filter(None, [axis.get_label_text(), f"({'; '.join(notes)})"])))
 

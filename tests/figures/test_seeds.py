@@ -98,7 +98,7 @@ def test_several_series_at_a_tick_have_their_order_in_the_label() -> None:
         ],
     )
     assert labels(ax) == ["one\n\n6, 3", "two\nlines\nn = 3", "four\n\n2, 1–3"]
-    assert ax.get_xlabel() == "(n of SiT, DiT)"
+    assert ax.get_xlabel() == "(n of SiT and DiT)"
 
 
 def test_names_of_rows_have_theirs_below_them() -> None:

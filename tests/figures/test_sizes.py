@@ -120,7 +120,7 @@ def test_systems_of_other_numbers_of_seeds_have_theirs_at_the_tick() -> None:
     rows = compare([r for r in evaluated(cells) if r["fingerprint"] not in few], cells, TOY)
     for ax in size_figure(rows, cells).axes[:2]:
         assert [tick.get_text() for tick in ax.get_xticklabels()] == ["Pico\n88k\n3, 1", "Nano\n330k\n3, 1"]
-        assert ax.get_xlabel() == "parameters\n(n of SiT, DiT)"
+        assert ax.get_xlabel() == "parameters\n(n of SiT and DiT)"
         assert not any("n =" in text.get_text() for text in ax.texts)
 
 
