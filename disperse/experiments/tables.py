@@ -1,7 +1,7 @@
 """Tables as Markdown."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,13 @@ from .profiles import Profile
 
 # After "mean ± half the 95% interval": what ``with_interval`` writes of shares and cosines near an end.
 OR_BOUNDS = ", or [low, high] where the range of the measure cuts it"
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table, its cells as text; no newline at its end."""
+    lines = [[str(cell) for cell in row] for row in (columns, *rows)]
+    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([head, "|" + "---|" * len(columns), *body])
 
 
 def own_count(estimate: Estimate, seeds: int | None) -> str:
@@ -67,25 +74,28 @@ def times_interval(ratio: Estimate | None) -> str:
 
 def variants_markdown(rows: list[Row], profile: Profile) -> str:
     """The table as Markdown, with the card of the protocol below."""
-    header = (
-        "| variant | paper FID | paper Δ | our FD | our Δ (paired, 95%) | verdict | precision | recall | "
-        "guided agreement | feature rms | effective rank | mean cosine | seeds |"
-    )
-    lines = [header, "|" + "---|" * 13]
+    columns = ("variant", "paper FID", "paper Δ", "our FD", "our Δ (paired, 95%)", "verdict", "precision",
+               "recall", "guided agreement", "feature rms", "effective rank", "mean cosine",
+               "seeds")  # fmt: skip
+    cells = []
     for row in rows:
         published = paper.variants_change(row.label)
-        lines.append(
-            f"| {paper.name_of(row.label)} | {paper.variants_fid(row.label).value:.2f} | "
-            f"{'' if published is None else f'{100 * published:+.2f}%'} | "
-            f"{with_interval(row.metrics['fd'])} | {percent_interval(row.change, seeds=len(row.seeds))} | "
-            f"{row.verdict} | "
-            f"{with_interval(row.metrics['precision'])} | {with_interval(row.metrics['recall'])} | "
-            f"{with_interval(row.metrics['guided_agreement'])} | {with_interval(row.block['rms'])} | "
-            f"{with_interval(row.block['effective_rank'], 1)} | "
-            f"{with_interval(row.block['mean_cosine'])} | {len(row.seeds)} |"
-        )
+        cells.append([
+            paper.name_of(row.label),
+            f"{paper.variants_fid(row.label).value:.2f}",
+            "" if published is None else f"{100 * published:+.2f}%",
+            with_interval(row.metrics["fd"]),
+            percent_interval(row.change, seeds=len(row.seeds)),
+            row.verdict,
+            *(with_interval(row.metrics[name]) for name in ("precision", "recall", "guided_agreement")),
+            with_interval(row.block["rms"]),
+            with_interval(row.block["effective_rank"], 1),
+            with_interval(row.block["mean_cosine"]),
+            len(row.seeds),
+        ])  # fmt: skip
     floor = noise_floor(profile.protocol)
-    lines += [
+    lines = [
+        markdown_table(columns, cells),
         "",
         f"Ours: {profile.model} on {profile.data}, {profile.num_steps} steps of {profile.batch_size}; mean ± "
         f"half the 95% interval over training seeds (Student's t){OR_BOUNDS}. "
@@ -122,10 +132,10 @@ def comparison_markdown(
     named, paper_column = names or {}, published is not None
     columns = ["run", *(["paper Δ"] if paper_column else []), "our FD", "our Δ (paired, 95%)", "verdict",
                "class agreement", "under guidance", "seeds"]  # fmt: skip
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    cells = []
     for row in rows:
         change = (published or {}).get(row.label)
-        cells = [
+        cells.append([
             named.get(row.label) or paper.name_of(row.label),
             *(["" if change is None else f"{100 * change:+.1f}%"] if paper_column else []),
             with_interval(row.metrics["fd"]),
@@ -133,30 +143,27 @@ def comparison_markdown(
             row.verdict,
             with_interval(row.metrics["agreement"]),
             with_interval(row.metrics["guided_agreement"]),
-            str(len(row.seeds)),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", f"Mean ± half the 95% interval over training seeds (Student's t){OR_BOUNDS}. {card}"]
-    return "\n".join(lines) + "\n"
+            len(row.seeds),
+        ])  # fmt: skip
+    note = f"Mean ± half the 95% interval over training seeds (Student's t){OR_BOUNDS}. {card}"
+    return f"{markdown_table(columns, cells)}\n\n{note}\n"
 
 
 def features_markdown(rows: list[Row]) -> str:
     """What each kind of term makes of the features: effective rank, rms and n, variant by kind of term."""
     by_label = {row.label: row for row in rows}
-    head = " | ".join(f"{column}: rank | rms | n" for column in paper.COLUMNS)
-    lines = [f"| variant | {head} |", "|" + "---|" * (1 + 3 * len(paper.COLUMNS))]
+    columns = [name for column in paper.COLUMNS for name in (f"{column}: rank", "rms", "n")]
+    cells = []
     for variant in paper.VARIANTS_FID:
         found = [by_label.get(paper.grid_label(variant, column)) for column in paper.COLUMNS]
-        cells = [text for row in found for text in (_rank_and_rms(row) if row else ("", "", "0"))]
-        lines.append(f"| {paper.NAMES[variant]} | " + " | ".join(cells) + " |")
-    base = by_label.get("baseline")
-    if base:
-        rank, rms, n = _rank_and_rms(base)
-        lines += [
-            "",
-            f"Features at a quarter of the depth, noise level 0.5; baseline: {rank} and {rms}, n = {n}.",
-        ]
-    return "\n".join(lines) + "\n"
+        measures = [text for row in found for text in (_rank_and_rms(row) if row else ("", "", "0"))]
+        cells.append([paper.NAMES[variant], *measures])
+    table, base = markdown_table(["variant", *columns], cells), by_label.get("baseline")
+    if base is None:
+        return table + "\n"
+    rank, rms, n = _rank_and_rms(base)
+    note = f"Features at a quarter of the depth, noise level 0.5; baseline: {rank} and {rms}, n = {n}."
+    return f"{table}\n\n{note}\n"
 
 
 def _rank_and_rms(row: Row) -> tuple[str, str, str]:
@@ -166,8 +173,7 @@ def _rank_and_rms(row: Row) -> tuple[str, str, str]:
 
 def claims_markdown(judgements: list[Judgement]) -> str:
     """Claims of the paper, what our runs say of each, and the comparisons that the verdict rests on."""
-    lines = ["| claim of the paper | at this scale | p (corrected) | seeds | comparisons | decided by |",
-             "|" + "---|" * 6]  # fmt: skip
+    cells = []
     for judgement in judgements:
         parts = judgement.claim.parts
         below = sum(part.estimate.high < 0 for part in parts if part.values)
@@ -175,11 +181,12 @@ def claims_markdown(judgements: list[Judgement]) -> str:
         counted = (
             f"{len(parts)}: {below} as claimed, {above} the other way, {len(parts) - below - above} open"
         )
-        lines.append(
-            f"| {judgement.claim.number}. {paper.CLAIMS[judgement.claim.number]} | **{judgement.said}** | "
-            f"{judgement.p:.2g} | {judgement.seeds} | {counted} | {deciding(judgement)} |"
-        )
-    lines += [
+        claim = f"{judgement.claim.number}. {paper.CLAIMS[judgement.claim.number]}"
+        cells.append([claim, f"**{judgement.said}**", f"{judgement.p:.2g}", judgement.seeds, counted,
+                      deciding(judgement)])  # fmt: skip
+    columns = ("claim of the paper", "at this scale", "p (corrected)", "seeds", "comparisons", "decided by")
+    lines = [
+        markdown_table(columns, cells),
         "",
         "*Agrees*: every comparison as claimed; *disagrees*: at least one the other way, by Student's t over "
         "seeds that share initial weights, order of data and noise. The p of a verdict is corrected for the "

@@ -51,19 +51,17 @@ def verdicts_markdown(found: list[Verdict], notebooks: str) -> str:
     """
     columns = ("claim of the paper", "paper", "ours: the changes compared", "seeds", "verdict at this scale")
     judged = [verdict.judgement for verdict in found]
-    lines = [_in_one_sentence(judged) + "\n"] if found else []
-    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    rows = []
     for verdict in found:
         judgement = verdict.judgement
         number = judgement.claim.number
         there = [part for part in judgement.claim.parts if part.values]
         link = f"[`{verdict.notebook}`]({notebooks}/{verdict.notebook}.ipynb)"
         why = f": {tables.deciding(judgement)}" if judgement.deciding else ""
-        lines.append(
-            f"| {number}. {paper.CLAIMS[number]} {link} | {paper.CLAIMED[number]} | {_ours(there)} | "
-            f"{judgement.seeds} | **{judgement.said}**{why} |"
-        )
-    return "\n".join(lines) + f"\n\n{tables.not_tested(judged)}\n"
+        rows.append([f"{number}. {paper.CLAIMS[number]} {link}", paper.CLAIMED[number], _ours(there),
+                     judgement.seeds, f"**{judgement.said}**{why}"])  # fmt: skip
+    told = f"{_in_one_sentence(judged)}\n\n" if found else ""
+    return f"{told}{tables.markdown_table(columns, rows)}\n\n{tables.not_tested(judged)}\n"
 
 
 def _in_one_sentence(judged: list[Judgement]) -> str:

@@ -19,12 +19,9 @@ from .changes import shown_bounds
 from .facts import curve_facts, plain, run_facts
 from .levels import (
     AGAINST_TRAINING,
-    TERMS,
-    difference,
     level_frame,
     looked_at,
     looked_facts,
-    mean_or_none,
     mean_text,
     points_text,
 )
@@ -40,7 +37,7 @@ from .overfitting import (
     panel_of_changes,
     table,
 )
-from .seeds import count_of_seeds
+from .seeds import PAIR, count_of_seeds, mean_or_none, paired_difference
 from .theme import COLORS, COLUMN, MARKERS, band, log_axis, new_figure, save, say_not_measured
 
 # Shares, all better if higher.
@@ -50,7 +47,7 @@ QUALITY = {"precision": "precision", "recall": "recall", "agreement": "class agr
 
 def quality_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.DataFrame:
     """Evaluations of baseline and ℓ2 under the profile's own protocol, one row for each run and step."""
-    pair = [cell for cell in cells if cell.label in TERMS]
+    pair = [cell for cell in cells if cell.label in PAIR]
     columns = ["label", "seed", "step", "fd", *QUALITY]
     return pd.DataFrame(compare.curves(pool, pair, row), columns=columns)
 
@@ -60,9 +57,9 @@ def quality_changes(frame: pd.DataFrame, step: int) -> dict[str, dict[str, Any]]
     at = frame[frame.step == step]
     found: dict[str, dict[str, Any]] = {}
     for name in QUALITY:
-        values = {t: at[at.label == t].set_index("seed")[name].dropna().to_dict() for t in TERMS}
+        values = {t: at[at.label == t].set_index("seed")[name].dropna().to_dict() for t in PAIR}
         means = {t: mean_or_none(name, v.values()) for t, v in values.items() if v}
-        found[name] = {"means": means, "difference": difference(values[TERMS[1]], values[TERMS[0]])}
+        found[name] = {"means": means, "difference": paired_difference(values[PAIR[1]], values[PAIR[0]])}
     return found
 
 
@@ -91,7 +88,7 @@ def beyond_fid_figure(frame: pd.DataFrame, places: list[Place], row: Profile) ->
     unseen.set(ylabel="change of the unseen loss, %", title="Does the term help?")
     if unseen.get_legend_handles_labels()[0]:
         unseen.legend(loc="best")
-    for term in TERMS:
+    for term in PAIR:
         near.plot([], [], color=COLORS[term], marker=MARKERS[term], label=paper.name_of(term))
     figure.legend(*near.get_legend_handles_labels(), loc="outside upper center", ncols=2,
                   title="bands and bars: 95% over seeds; hollow: one seed", title_fontsize=10)  # fmt: skip
@@ -106,7 +103,7 @@ def _curves(ax: Axes, frame: pd.DataFrame, names: tuple[str, str], ylabel: str, 
         say_not_measured(ax)
         return
     for name, line in zip(names, ("-", "--"), strict=True):
-        for term in TERMS:
+        for term in PAIR:
             shown = frame[(frame.label == term) & frame[name].notna()]
             if len(shown):
                 sns.lineplot(shown, x="step", y=name, color=COLORS[term], marker=MARKERS[term],
@@ -121,14 +118,14 @@ def _curves(ax: Axes, frame: pd.DataFrame, names: tuple[str, str], ylabel: str, 
 def _differences(ax: Axes, changes: dict[str, dict[str, Any]]) -> None:
     """ℓ2 minus baseline at the end in percentage points, one line for each metric."""
     shown = {name: found["difference"] for name, found in changes.items() if found["difference"]}
-    color, names = COLORS[TERMS[1]], []
+    color, names = COLORS[PAIR[1]], []
     for y, (name, estimate) in enumerate(shown.items()):
         value, low, high = (100 * v for v in (estimate.value, *shown_bounds(estimate)))
         face = color if estimate.n > 1 else "white"
-        ax.errorbar(value, y, xerr=[[value - low], [high - value]], fmt=MARKERS[TERMS[1]], color=color,
+        ax.errorbar(value, y, xerr=[[value - low], [high - value]], fmt=MARKERS[PAIR[1]], color=color,
                     markerfacecolor=face, capsize=4, markersize=7)  # fmt: skip
         names.append("\n".join([*QUALITY[name].split(), f"({count_of_seeds({estimate.n})})"]))
-    ax.axvline(0, color=COLORS[TERMS[0]], linewidth=1)
+    ax.axvline(0, color=COLORS[PAIR[0]], linewidth=1)
     ax.set_yticks(range(len(shown)), names)
     ax.set_ylim(max(len(shown), 1) - 0.5, -0.5)
     ax.set(xlabel="ℓ2 − baseline, percentage points", title="At the end  (right is better)")
@@ -142,21 +139,16 @@ def beyond_fid_markdown(frame: pd.DataFrame, places: list[Place], row: Profile) 
     Args:
         frame, places, row: as of ``beyond_fid_figure``.
     """
-    lines = ["| at the end | baseline | InfoNCE, ℓ2 | ℓ2 − baseline, points (paired, 95%) | verdict | n |",
-             "|" + "---|" * 6]  # fmt: skip
+    columns = ("at the end", "baseline", "InfoNCE, ℓ2", "ℓ2 − baseline, points (paired, 95%)", "verdict", "n")
+    rows = []
     for name, found in quality_changes(frame, row.num_steps).items():
         means, change = found["means"], found["difference"]
         if means:
             verdict = compare.verdict(_turned(change)) if change else ""
-            cells = [
-                *(mean_text(means.get(term)) for term in TERMS),
-                points_text(change),
-                verdict,
-                counts(means, change),
-            ]
-            lines.append(f"| {QUALITY[name]} | {' | '.join(cells)} |")
+            rows.append([QUALITY[name], *(mean_text(means.get(term)) for term in PAIR), points_text(change),
+                         verdict, counts(means, change)])  # fmt: skip
     return "\n".join([
-        table(lines),
+        table(columns, rows),
         f"{row.model}, the whole training set. {row.protocol.card()}. Mean ± half the 95% interval over n "
         f"training seeds (Student's t){tables.OR_BOUNDS}; differences are paired by seed. *Improves*: the "
         "interval is above 0. "
@@ -212,7 +204,7 @@ def draw_beyond_fid(
         "changes": plain(quality_changes(frame, row.num_steps)),
         "places": plain(places),
         "values": plain(frame.to_dict(orient="records")),
-        "runs": run_facts(pool, [cell for cell in cells if cell.label in TERMS], row),
+        "runs": run_facts(pool, [cell for cell in cells if cell.label in PAIR], row),
         "looked_at": looked_facts(runs),
     }
     return table, save(beyond_fid_figure(frame, places, row), folder / "beyond_fid", facts, stamp=row.stamp)

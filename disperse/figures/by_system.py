@@ -13,9 +13,10 @@ from ..evaluation import Estimate, log_ratio
 from ..experiments.compare import mean_of, measured, verdict
 from ..experiments.items import Cell
 from ..experiments.store import Record
-from ..experiments.tables import percent_interval, with_interval
+from ..experiments.tables import markdown_table, percent_interval, with_interval
 from .changes import mark
-from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS
+from .seeds import PAIR_NAMES, by_seed, paired_ratio
+from .systems import SYSTEM_MARKERS, SYSTEM_NAMES
 from .theme import COLORS
 
 METRICS = ("fd", "precision", "recall", "agreement")
@@ -46,15 +47,9 @@ def means(frame: pd.DataFrame, setting: str, metric: str = "fd") -> dict[tuple[s
     return {key: mean_of(metric, values) for key, values in groups}
 
 
-def by_seed(frame: pd.DataFrame, setting: str) -> dict[tuple[str, str, Any], dict[int, float]]:
-    """(system, term, setting) → training seed → distance."""
-    groups = frame.groupby(["system", "term", setting], sort=False)
-    return {key: group.set_index("seed").fd.to_dict() for key, group in groups}
-
-
 def ratios(frame: pd.DataFrame, setting: str) -> dict[tuple[str, Any], dict[int, float]]:
     """(system, setting) → training seed → distance with the term over that without, where both are there."""
-    fd = by_seed(frame, setting)
+    fd = by_seed(frame, ["system", "term", setting], "fd")
     pairs = {
         (system, value): {
             seed: distance / fd[system, "baseline", value][seed]
@@ -75,18 +70,12 @@ def changes(frame: pd.DataFrame, setting: str) -> dict[tuple[str, Any], Estimate
 def shift(frame: pd.DataFrame, setting: str, system: str, value: Any, against: Any) -> Estimate | None:
     """How much the term's log ratio in one setting is above that in another, within a seed; None: no seed."""
     found = ratios(frame, setting)
-    own, other = found.get((system, value), {}), found.get((system, against), {})
-    return log_ratio(own, other) if own.keys() & other.keys() else None
+    return paired_ratio(found.get((system, value), {}), found.get((system, against), {}))
 
 
 def system_dot(ax: Axes, x: float, mean: Estimate, system: str, term: str) -> None:
     """A mean over seeds as a ``mark``: colour says the term, shape the system."""
     mark(ax, x, mean, COLORS[term], shape=SYSTEM_MARKERS[system])
-
-
-def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """A table; no newline at its end."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows))
 
 
 def systems_table(frame: pd.DataFrame, setting: str, name: Callable[[Any], str] = str) -> str:
@@ -98,7 +87,7 @@ def systems_table(frame: pd.DataFrame, setting: str, name: Callable[[Any], str] 
     for (system, term, value), distance in found["fd"].items():
         change = by_term.get((system, value)) if term != "baseline" else None
         rows.append([
-            f"{system}, {TERMS[term]}",
+            f"{system}, {PAIR_NAMES[term]}",
             name(value),
             with_interval(distance),
             percent_interval(change, seeds=distance.n),
@@ -106,4 +95,4 @@ def systems_table(frame: pd.DataFrame, setting: str, name: Callable[[Any], str] 
             *(with_interval(found[metric][system, term, value]) for metric in METRICS[1:]),
             str(distance.n),
         ])  # fmt: skip
-    return markdown(columns, rows)
+    return markdown_table(columns, rows)

@@ -95,10 +95,9 @@ def _cell(
 def changes_markdown(rows: list[compare.Row]) -> str:
     """The paper's FID and change beside our distance and change, of the baseline and every cell."""
     by_label = {row.label: row for row in rows}
-    lines = [
-        "| variant | kind of term | paper FID | paper Δ | our FD | our Δ (paired, 95%) | verdict | n |",
-        "|" + "---|" * 8,
-    ]
+    columns = ("variant", "kind of term", "paper FID", "paper Δ", "our FD", "our Δ (paired, 95%)", "verdict",
+               "n")  # fmt: skip
+    cells = []
     every = [
         ("baseline", "none"),
         *((variant, column) for column in paper.COLUMNS for variant in paper.VARIANTS_FID),
@@ -106,7 +105,7 @@ def changes_markdown(rows: list[compare.Row]) -> str:
     for variant, column in every:
         label = variant if column == "none" else paper.grid_label(variant, column)
         change, own = paper.variants_change(label), by_label.get(label)
-        cells = [
+        cells.append([
             paper.name_of(variant),
             column,
             f"{paper.variants_fid(label).value:.2f}",
@@ -114,10 +113,9 @@ def changes_markdown(rows: list[compare.Row]) -> str:
             tables.with_interval(own.metrics["fd"], seeds=_count(own)) if own else "not trained",
             tables.percent_interval(own.change) if own else "",
             own.verdict if own else "",
-            str(_count(own)),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            _count(own),
+        ])  # fmt: skip
+    return tables.markdown_table(columns, cells) + "\n"
 
 
 def _count(row: compare.Row | None) -> int:

@@ -16,13 +16,11 @@ from ..experiments.looks import GUIDANCE, guided
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import SOURCES, SYSTEMS, system_change
 from ..experiments.store import Record
-from ..experiments.tables import OR_BOUNDS, percent_interval
+from ..experiments.tables import OR_BOUNDS, markdown_table, percent_interval
 from .by_system import (
     METRICS,
     as_frame,
-    by_seed,
     changes,
-    markdown,
     means,
     run_row,
     shift,
@@ -35,8 +33,8 @@ from .changes import (
     paper_diamond,
 )
 from .facts import floor_of, floor_sentence, plain
-from .seeds import Mark, name_counts, seeds_shown
-from .systems import SYSTEM_MARKERS, SYSTEM_NAMES, TERMS
+from .seeds import PAIR, PAIR_NAMES, Mark, by_seed, name_counts, seeds_shown
+from .systems import SYSTEM_MARKERS, SYSTEM_NAMES
 from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save, say_not_measured
 
 NONE = 1.0  # guidance that does nothing
@@ -80,7 +78,7 @@ def guided_frame(pool: list[Record], looked: list[Record], cells: list[Cell], ro
 
 def effects(frame: pd.DataFrame) -> Effects:
     """What the term does at each guidance, what guidance does to each, and whether one changes the other."""
-    fd = by_seed(frame, "guidance")
+    fd = by_seed(frame, ["system", "term", "guidance"], "fd")
     found = Effects(changes(frame, "guidance"), {}, {})
     for system, term in dict.fromkeys((system, term) for system, term, _ in fd):
         found.guidance[system, term] = log_ratio(fd[system, term, GUIDANCE], fd[system, term, NONE])
@@ -114,7 +112,7 @@ def guided_figure(frame: pd.DataFrame, found: Effects, floor: float | None) -> F
         if frame[name].isna().all():
             say_not_measured(ax)
     agreement.set(title="Is it the class asked for?", ylabel="class agreement")
-    for term, name in TERMS.items():
+    for term, name in PAIR_NAMES.items():
         if term in set(frame.term):
             distance.plot([], [], color=COLORS[term], linewidth=5, label=name)
     for system in systems:
@@ -133,7 +131,7 @@ def _before_and_after(
     marks: list[Mark] = []
     for (system, term, guidance), mean in means(frame, "guidance", column).items():
         x = 3 * systems.index(system) + (guidance == GUIDANCE)
-        marks.append((x, TERMS[term], mean.n))
+        marks.append((x, PAIR_NAMES[term], mean.n))
         system_dot(ax, x + (-0.06 if term == "baseline" else 0.06), mean, system, term)
     for (system, term), runs in frame.groupby(["system", "term"], sort=False):
         ends = [runs[runs.guidance == g][column].mean() for g in (NONE, GUIDANCE)]
@@ -212,7 +210,7 @@ def published_markdown() -> str:
             f"[{system.fid.source}]",
         ])  # fmt: skip
     marks = "; ".join(f"[{mark}]: {meaning}" for mark, meaning in SOURCES.items())
-    return f"{markdown(columns, rows)}\n\n{marks}. Change: against the same system without the term.\n"
+    return f"{markdown_table(columns, rows)}\n\n{marks}. Change: against the same system without the term.\n"
 
 
 def named(guidance: float) -> str:
@@ -227,7 +225,7 @@ def guided_markdown(frame: pd.DataFrame, found: Effects, card: str) -> str:
     rows = [
         [
             system,
-            *(percent_interval(found.guidance[system, term], seeds=shift.n) for term in TERMS),
+            *(percent_interval(found.guidance[system, term], seeds=shift.n) for term in PAIR),
             percent_interval(shift),
             verdict(shift),
             str(shift.n),
@@ -242,7 +240,7 @@ def guided_markdown(frame: pd.DataFrame, found: Effects, card: str) -> str:
         "differ in data, size of the model, length of training and measure: values and percentages can't be "
         f"compared, only signs. {card}"
     )
-    shifts = [markdown(columns, rows)] if rows else []
+    shifts = [markdown_table(columns, rows)] if rows else []
     return "\n\n".join([systems_table(frame, "guidance", named), *shifts, text]) + "\n"
 
 

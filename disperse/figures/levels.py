@@ -1,24 +1,22 @@
 """Runs that were looked at against their training images: by term, size, number of images and noise level."""
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..data import num_train_images
-from ..evaluation import Estimate, mean_over_seeds
+from ..evaluation import Estimate
 from ..experiments import seen_by, tables
-from ..experiments.compare import mean_of
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..spec import RunSpec
 from .changes import percent
 from .facts import plain
+from .seeds import PAIR
 
-TERMS = ("baseline", "infonce-l2")
 AGAINST_TRAINING = {"guided_samples": 0, "against_training": True}  # what the look changes in a protocol
 MEASURES = ("near", "seen_loss", "unseen_loss", "rms", "effective_rank", "mean_cosine", "gradient_ratio",
             "gradient_cosine")  # fmt: skip
@@ -46,7 +44,7 @@ def looked_facts(runs: list[tuple[Cell, Record]]) -> list[dict[str, Any]]:
 
 def term_of(spec: RunSpec) -> str:
     """``"baseline"`` or ``"infonce-l2"``."""
-    return TERMS[bool(spec.regularizers)]
+    return PAIR[bool(spec.regularizers)]
 
 
 def level_frame(runs: list[tuple[Cell, Record]]) -> pd.DataFrame:
@@ -78,27 +76,12 @@ def level_frame(runs: list[tuple[Cell, Record]]) -> pd.DataFrame:
     return frame
 
 
-def by_seed(frame: pd.DataFrame, column: str, *, log: bool = False) -> dict[int, float]:
+def seed_means(frame: pd.DataFrame, column: str, *, log: bool = False) -> dict[int, float]:
     """Mean of a column, or of its logarithm, over the levels of each seed that has a value."""
     values = frame[["seed", column]].dropna()
     if log:
         values = values[values[column] > 0].assign(**{column: lambda part: np.log(part[column])})
     return {int(seed): float(mean) for seed, mean in values.groupby("seed")[column].mean().items()}
-
-
-def mean_or_none(name: str, values: Iterable[float]) -> Estimate | None:
-    """Mean of a measure over seeds with its 95% interval; None of no values."""
-    found = list(values)
-    return mean_of(name, found) if found else None
-
-
-def difference(own: dict[int, float], reference: dict[int, float]) -> Estimate | None:
-    """Paired difference over the seeds that both have; None where there is none.
-
-    Of logarithms it is a log ratio.
-    """
-    shared = sorted(own.keys() & reference.keys())
-    return mean_over_seeds([own[seed] - reference[seed] for seed in shared]) if shared else None
 
 
 def exponential(estimate: Estimate | None) -> Estimate | None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,9 +18,8 @@ from ..experiments.statements import longer_claims
 from ..experiments.store import Record
 from .changes import change_bar, claim_facts, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
-from .norm_cost import PAIR, changes_by_step, long_curves, paired_curves
-from .seeds import name_counts
-from .theme import COLORS, COLUMN, log_axis, new_figure, save
+from .seeds import PAIR, changes_by_step, count_of_seeds, name_counts, paired_curves
+from .theme import COLORS, COLUMN, MARKERS, band, floor_line, log_axis, new_figure, save
 
 BASELINE, OWN = PAIR
 PAPER_EPOCHS = 80  # of the paper's ablations: what stands beside the profile's own length
@@ -57,6 +57,24 @@ def longer_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     return figure
 
 
+def long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
+    """Draw the distance of baseline and paper's setting over training, of ``paired_curves``."""
+    seeds, steps = frame.seed.nunique(), sorted(set(frame.step))
+    shown = [label for label in PAIR if label in set(frame.label)]
+    sns.lineplot(frame, x="step", y="fd", hue="label", hue_order=shown, palette=COLORS, style="label",
+                 style_order=shown, markers=[MARKERS[label] for label in shown], dashes=False,
+                 errorbar=band("fd"), ax=ax)  # fmt: skip
+    ax.set(xlabel="training step", ylabel="Fréchet distance",
+           title=f"{steps[-1]} steps, {count_of_seeds({seeds})}")  # fmt: skip
+    floor_line(ax, floor_of(row.protocol), "real against real", right=False)
+    log_axis(ax.yaxis)
+    # Each step has a tick; of steps that are near each other, the doublings have the label.
+    doublings = [step for step in steps if (step // steps[0]).bit_count() == 1 and step % steps[0] == 0]
+    log_axis(ax.xaxis, doublings)
+    ax.set_xticks(steps, minor=True, labels=[""] * len(steps))
+    ax.legend(ax.get_legend_handles_labels()[0], [paper.name_of(label) for label in shown])
+
+
 def _changes(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
     """Every seed as a thin line, the mean over seeds with its interval, the paper's two lengths."""
     for _, own in changes_of_seeds(frame).groupby("seed"):
@@ -89,32 +107,30 @@ def changes_by_length(frame: pd.DataFrame) -> dict[int, Estimate]:
 
 def longer_markdown(frame: pd.DataFrame, row: Profile, card: str) -> str:
     """Distances and their paired change at each length; then the paper's, as Markdown."""
-    lines = [
-        "| training steps | baseline FD | ℓ2 FD | difference | our Δ (paired, 95%) | verdict | seeds |",
-        "|" + "---|" * 7,
-    ]
+    ours = []
     for step, change in changes_by_length(frame).items():
         fd = frame[frame.step == step].pivot_table(index="seed", columns="label", values="fd")
         values = (fd[BASELINE], fd[OWN], fd[OWN] - fd[BASELINE])
-        means = " | ".join(tables.with_interval(mean_over_seeds(each.tolist())) for each in values)
-        relative = f"{tables.percent_interval(change)} | {compare.verdict(change)}"
-        lines.append(f"| {step} | {means} | {relative} | {change.n} |")
-    lines += [
+        means = (tables.with_interval(mean_over_seeds(each.tolist())) for each in values)
+        ours.append([step, *means, tables.percent_interval(change), compare.verdict(change), change.n])
+    theirs = []
+    for name, (_, _, base_fid, own_fid) in paper.LONGER_FID.items():
+        change_of_fid = paper.relative_change(own_fid.value, base_fid.value)
+        where = "the paper" if own_fid.source == "P" else "one secondary source"
+        theirs.append([name, f"{base_fid.value:.2f}", f"{own_fid.value:.2f}", f"{100 * change_of_fid:+.1f}%",
+                       where])  # fmt: skip
+    columns = ("training steps", "baseline FD", "ℓ2 FD", "difference", "our Δ (paired, 95%)", "verdict",
+               "seeds")  # fmt: skip
+    lines = [
+        tables.markdown_table(columns, ours),
         "",
         "Distances: mean ± half the 95% interval over the seeds that both runs have at that length "
         "(Student's t); lengths are steps of the same runs. Where the number of seeds changes, so do the "
         f"seeds, and rows are no points of one curve. {row.large_model}, {row.batch_size} images a step. "
         f"{card}{floor_sentence(row.protocol)}",
         "",
-        "| paper, SiT-XL/2 | baseline FID | with the term | Δ | read in |",
-        "|---|---|---|---|---|",
+        tables.markdown_table(("paper, SiT-XL/2", "baseline FID", "with the term", "Δ", "read in"), theirs),
     ]
-    for name, (_, _, base_fid, own_fid) in paper.LONGER_FID.items():
-        change_of_fid = paper.relative_change(own_fid.value, base_fid.value)
-        where = "the paper" if own_fid.source == "P" else "one secondary source"
-        lines.append(
-            f"| {name} | {base_fid.value:.2f} | {own_fid.value:.2f} | {100 * change_of_fid:+.1f}% | {where} |"
-        )
     return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from ..evaluation import Estimate, mean_over_seeds
 from ..experiments import compare, paper, tables
 from ..experiments.claims import judge
 from ..experiments.items import Cell
@@ -26,7 +26,7 @@ from .changes import (
     unguided,
 )
 from .facts import floor_of, floor_sentence, plain, run_facts
-from .seeds import name_counts, seeds_shown
+from .seeds import name_counts, paired_ratio, seeds_shown
 from .theme import ACCENT, COLORS, COLUMN, log_axis, new_figure, save
 
 CONTROLS = ("meanflow-long", "meanflow-lr-half")
@@ -150,28 +150,25 @@ def against_controls(pool: list[Record], cells: list[Cell], row: Profile) -> dic
     """Control → paired log ratio of the distance with the term to the control's; < 0: the term is better."""
     fd = compare.distances(pool, cells, row)
     own = fd.get(TERM, {})
-    return {label: log_ratio(own, fd[label]) for label in CONTROLS if own.keys() & fd.get(label, {}).keys()}
+    found = {label: paired_ratio(own, fd.get(label, {})) for label in CONTROLS}
+    return {label: each for label, each in found.items() if each}
 
 
 def controls_markdown(rows: list[compare.Row], against: dict[str, Estimate]) -> str:
     """The controls: what they change by themselves, and whether the term does more."""
-    lines = [
-        "| control, without the term | Δ against the baseline (paired, 95%) | verdict | "
-        "the term against it | verdict | seeds |",
-        "|" + "---|" * 6,
-    ]
+    columns = ("control, without the term", "Δ against the baseline (paired, 95%)", "verdict",
+               "the term against it", "verdict", "seeds")  # fmt: skip
+    cells = []
     for entry in rows:
         if entry.label in CONTROLS:
             beside, name = against.get(entry.label), paper.name_of(entry.label)
             count = len(entry.seeds)
-            lines.append(
-                f"| {name} | {tables.percent_interval(entry.change, seeds=count)} | {entry.verdict} | "
-                f"{tables.percent_interval(beside, seeds=count)} | "
-                f"{compare.verdict(beside) if beside else ''} | {count} |"
-            )
-    if len(lines) == 2:
-        return "The controls aren't there yet.\n"
-    return "\n".join(lines) + "\n"
+            cells.append([
+                name, tables.percent_interval(entry.change, seeds=count), entry.verdict,
+                tables.percent_interval(beside, seeds=count), compare.verdict(beside) if beside else "",
+                count,
+            ])  # fmt: skip
+    return (tables.markdown_table(columns, cells) if cells else "The controls aren't there yet.") + "\n"
 
 
 def features(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, dict[str, Estimate]]:
@@ -195,10 +192,8 @@ def features(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, d
 
 def features_markdown(measured: dict[str, dict[str, Estimate]], split: str) -> str:
     """Length, rank and how much later blocks add, of every run; and how hard the term pulls early."""
-    lines = [
-        "| run | feature rms | effective rank | later blocks add | gradient ratio, early | seeds |",
-        "|" + "---|" * 6,
-    ]
+    columns = ("run", "feature rms", "effective rank", "later blocks add", "gradient ratio, early", "seeds")
+    rows = []
     digits = {"rms": 2, "effective_rank": 1, "update_ratio": 2, "gradient_ratio": 4}
     for label, means in measured.items():
         count = means["rms"].n  # early evaluations may be of more seeds
@@ -206,8 +201,9 @@ def features_markdown(measured: dict[str, dict[str, Estimate]], split: str) -> s
             tables.with_interval(means[key], places, seeds=count) if key in means else ""
             for key, places in digits.items()
         ]
-        lines.append(f"| {paper.name_of(label)} | " + " | ".join(cells) + f" | {count} |")
-    lines += [
+        rows.append([paper.name_of(label), *cells, count])
+    lines = [
+        tables.markdown_table(columns, rows),
         "",
         f"At a quarter of the depth, {split} images at noise level 0.5, at the end. Later blocks add: length "
         "of what a later block adds to the stream over the stream's length there. Gradient ratio: "

@@ -18,8 +18,8 @@ from ..experiments.store import ANALYSED
 from ..sampling import sample
 from ..training import load_model
 from .facts import plain
-from .levels import TERMS
 from .samples import tile
+from .seeds import PAIR
 from .theme import ACCENT, COLORS, COLUMN, new_figure, save
 
 REAL = "held-out images"
@@ -143,7 +143,7 @@ def draw_nearest(row: Profile, folder: Path, *, seed: int = 0, num: int = 10) ->
             "label": cell.label, "seed": seed, "fingerprint": spec.fingerprint, "step": spec.num_steps,
             "sample_seeds": found[cell.label].order[:num].tolist(),
         })  # fmt: skip
-    shown = {label: found[label] for label in (REAL, *TERMS)}
+    shown = {label: found[label] for label in (REAL, *PAIR)}
     facts = {
         "item": "pair, nearest images of training",
         "sampler": row.protocol.sampler.describe(),

@@ -1,25 +1,22 @@
 """Why the paper's setting slows small models at first, and what becomes of it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio
+from ..evaluation import Estimate
 from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
-from .theme import COLORS, COLUMN, MARKERS, band, floor_line, log_axis, new_figure, save
+from .longer import long_curves
+from .seeds import PAIR, Changes, changes_by_step, paired_curves, step_changes
+from .theme import COLORS, COLUMN, MARKERS, log_axis, new_figure, save
 
-PAIR = ("baseline", "infonce-l2")
-Changes = dict[str, dict[int, Estimate]]  # label → step → estimate
 # Measures of the first step, and decimal places.
 EARLY = {"rms": 2, "off_diagonal_weight": 3, "gradient_ratio": 3}
 OF_L2 = ("l2-lam0.05", "l2-tau0.05", "l2-group-whole")  # the ℓ2 run with one thing changed
@@ -32,22 +29,6 @@ SIDEWAYS = (
     "blocks normalise what they read, so little would shorten it again. That may be why its rms is above the "
     "baseline's: an explanation, not a measurement, as steps are taken in the weights and not in z."
 )
-
-
-def paired_curves(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of baseline and paper's setting, of the seeds that both have at every step up to the last.
-
-    A mean over other seeds at every step would bend the curve. Where no seed goes all the way, the steps
-    that none reaches are left out.
-    """
-    pair = frame[frame.label.isin(PAIR)]
-    for last in sorted(set(pair.step), reverse=True):
-        rows = pair[pair.step <= last]
-        counts = rows.groupby("seed").size()
-        complete = counts[counts == len(set(rows.step)) * len(PAIR)].index
-        if len(complete):
-            return rows[rows.seed.isin(complete)]
-    return pair[pair.label == PAIR[0]]  # no seed has both
 
 
 def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
@@ -79,48 +60,10 @@ def norm_cost_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     return figure
 
 
-def long_curves(ax: Axes, frame: pd.DataFrame, row: Profile) -> None:
-    """Draw the distance of baseline and paper's setting over training, of ``paired_curves``."""
-    seeds, steps = frame.seed.nunique(), sorted(set(frame.step))
-    shown = [label for label in PAIR if label in set(frame.label)]
-    sns.lineplot(frame, x="step", y="fd", hue="label", hue_order=shown, palette=COLORS, style="label",
-                 style_order=shown, markers=[MARKERS[label] for label in shown], dashes=False,
-                 errorbar=band("fd"), ax=ax)  # fmt: skip
-    ax.set(xlabel="training step", ylabel="Fréchet distance",
-           title=f"{steps[-1]} steps, {seeds} seed{'s' * (seeds != 1)}")  # fmt: skip
-    floor_line(ax, floor_of(row.protocol), "real against real", right=False)
-    log_axis(ax.yaxis)
-    # Each step has a tick; of steps that are near each other, the doublings have the label.
-    doublings = [step for step in steps if (step // steps[0]).bit_count() == 1 and step % steps[0] == 0]
-    log_axis(ax.xaxis, doublings)
-    ax.set_xticks(steps, minor=True, labels=[""] * len(steps))
-    ax.legend(ax.get_legend_handles_labels()[0], [paper.name_of(label) for label in shown])
-
-
-def changes_by_step(frame: pd.DataFrame) -> Changes:
-    """Paired log ratio of distances to the run that each is compared with, label → step → estimate."""
-    pairs = frame[["label", "against"]].dropna().drop_duplicates()
-    return _changes(frame, dict(pairs.itertuples(index=False)))
-
-
 def changes_against_l2(frame: pd.DataFrame) -> Changes:
     """The same to ℓ2 itself, of the runs that differ from it by one thing and share a seed with it."""
-    found = _changes(frame, dict.fromkeys(OF_L2, PAIR[1]))
+    found = step_changes(frame, dict.fromkeys(OF_L2, PAIR[1]))
     return {label: by_step for label, by_step in found.items() if by_step}
-
-
-def _changes(frame: pd.DataFrame, against: Mapping[str, str]) -> Changes:
-    """Label → step → paired log ratio of its distances to those of the label it is compared with."""
-    fd = {key: group.set_index("seed").fd.to_dict() for key, group in frame.groupby(["label", "step"])}
-    changes: Changes = {}
-    for label, other in against.items():
-        reference = {step: fd.get((other, step), {}) for _, step in fd}
-        changes[label] = {
-            step: log_ratio(values, reference[step])
-            for (name, step), values in fd.items()
-            if name == label and reference[step].keys() & values.keys()
-        }
-    return changes
 
 
 def norm_cost_markdown(frame: pd.DataFrame, card: str) -> str:
@@ -130,17 +73,16 @@ def norm_cost_markdown(frame: pd.DataFrame, card: str) -> str:
     early = first_measures(frame, min(steps))
     columns = ["setting", "feature rms", "off-diagonal weight", "gradient ratio", "n",
                *(f"{step} steps; n" for step in steps)]  # fmt: skip
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    rows = []
     for label, by_step in changes.items():
         own = early.get(label, {})
         cells = [tables.with_interval(own[name], d) if name in own else "" for name, d in EARLY.items()]
-        count = str(own["rms"].n if own else 0)
-        lines.append(
-            "| " + " | ".join([paper.name_of(label), *cells, count, *_with_counts(by_step, steps)]) + " |"
-        )
+        count = own["rms"].n if own else 0
+        rows.append([paper.name_of(label), *cells, count, *_with_counts(by_step, steps)])
     base, cosine = early["baseline"]["rms"], early.get("infonce-cosine", early["baseline"])["rms"]
     of_base = f"{tables.with_interval(base)}, n = {base.n}"
-    lines += [
+    lines = [
+        tables.markdown_table(columns, rows),
         "",
         "Change of the Fréchet distance against the baseline of the same seed (ℓ2 at twice the learning "
         "rate against the baseline at twice the learning rate): mean of the log ratio, 95% interval and "
@@ -176,12 +118,9 @@ def _against_l2_lines(frame: pd.DataFrame) -> list[str]:
     steps = sorted({step for by_step in changes.values() for step in by_step})
     if not steps:
         return []
-    lines = ["| against ℓ2 | " + " | ".join(f"{step} steps; n" for step in steps) + " |"]
-    lines.append("|" + "---|" * (len(steps) + 1))
-    for label, by_step in changes.items():
-        lines.append(f"| {paper.name_of(label)} | " + " | ".join(_with_counts(by_step, steps)) + " |")
+    rows = [[paper.name_of(label), *_with_counts(by_step, steps)] for label, by_step in changes.items()]
     return [
-        *lines,
+        tables.markdown_table(["against ℓ2", *(f"{step} steps; n" for step in steps)], rows),
         "",
         "Change of the Fréchet distance against InfoNCE, ℓ2, of the same seed, from which each differs by "
         "one thing: mean of the log ratio, 95% interval and number of seeds n. Below 0, it costs less.",

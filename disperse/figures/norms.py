@@ -1,5 +1,6 @@
 """Does regularising one block change the norms of all? Norm, rank and direction, block by block."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio
+from ..evaluation import Estimate
 from ..experiments import compare, tables
 from ..experiments.claims import judge
 from ..experiments.items import Cell
@@ -23,8 +24,7 @@ from .ablations import regularised_blocks
 from .changes import claim_facts, shown_bounds
 from .facts import plain, run_facts
 from .heat import ratio_map
-from .levels import difference
-from .seeds import name_counts, seeds_shown, with_count
+from .seeds import by_seed, name_counts, paired_difference, paired_ratio, seeds_shown, with_count
 from .theme import COLORS, COLUMN, log_axis, save, theme
 
 LEVEL = 0.5  # noise level that everything here is measured at
@@ -37,6 +37,8 @@ DIFFERENCES = {"effective_rank": ("rank", 1), "mean_cosine": ("cosine", 3)}  # s
 ALL = "#117733"  # of the run with all blocks: neither the baseline's grey nor the blue of ℓ2
 MARKERS = "ov^<>p"  # of the single blocks; diamonds are the paper's everywhere
 Paired = dict[tuple[str, int], Estimate]  # label, block → estimate
+Values = dict[int, float]  # seed → value
+Compared = Callable[[Values, Values], Estimate | None]
 
 
 def block_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.DataFrame:
@@ -53,12 +55,7 @@ def block_frame(pool: list[Record], cells: list[Cell], row: Profile) -> pd.DataF
 
 def norm_ratios(frame: pd.DataFrame) -> Paired:
     """Paired log ratio of each block's rms to that of the baseline of the same seed."""
-    rms = _by_seed(frame, "rms")
-    return {
-        (label, block): log_ratio(values, rms["baseline", block])
-        for (label, block), values in rms.items()
-        if label != "baseline" and values.keys() & rms.get(("baseline", block), {}).keys()
-    }
+    return _against_baseline(by_seed(frame, ["label", "block"], "rms"), paired_ratio)
 
 
 def block_differences(frame: pd.DataFrame, measure: str) -> Paired:
@@ -68,20 +65,17 @@ def block_differences(frame: pd.DataFrame, measure: str) -> Paired:
         frame: of ``block_frame``.
         measure: of ``DIFFERENCES``, in its own unit: directions, or a cosine.
     """
-    values = _by_seed(frame, measure)
+    return _against_baseline(by_seed(frame, ["label", "block"], measure), paired_difference)
+
+
+def _against_baseline(values: dict[tuple[str, int], Values], compared: Compared) -> Paired:
+    """Each block but the baseline's own with the baseline's, as far as they share a seed."""
     found = {
-        (label, block): difference(own, values.get(("baseline", block), {}))
+        (label, block): compared(own, values.get(("baseline", block), {}))
         for (label, block), own in values.items()
         if label != "baseline"
     }
     return {key: estimate for key, estimate in found.items() if estimate is not None}
-
-
-def _by_seed(frame: pd.DataFrame, measure: str) -> dict[tuple[str, int], dict[int, float]]:
-    return {
-        (str(label), int(block)): group.set_index("seed")[measure].to_dict()
-        for (label, block), group in frame.groupby(["label", "block"], sort=False)
-    }
 
 
 def place_names(cells: list[Cell]) -> dict[str, str]:
@@ -107,7 +101,8 @@ def norms_figure(frame: pd.DataFrame, cells: list[Cell]) -> Figure:
     places = [pair[0, column] for pair in pairs for column in (0, 1)]
     norm, ratio, rank, fewer, direction, turned = (figure.add_subplot(place) for place in places)
     for ax, measure in ((norm, "rms"), (rank, "effective_rank"), (direction, "mean_cosine")):
-        means = {key: compare.mean_of(measure, v.values()) for key, v in _by_seed(frame, measure).items()}
+        values = by_seed(frame, ["label", "block"], measure)
+        means = {key: compare.mean_of(measure, own.values()) for key, own in values.items()}
         ylabel, title = MEASURES[measure]
         _lines(ax, means, cells)
         ax.set(ylabel=ylabel, title=title)
@@ -186,30 +181,33 @@ def norms_markdown(frame: pd.DataFrame, cells: list[Cell], card: str) -> str:
     blocks = range(preset(cells[0].spec.model).config.depth)
     head = ["regularised", "measured", "feature rms, ratio", "effective rank, difference",
             "mean cosine, difference", "by the intervals", "n"]  # fmt: skip
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    changes = []
     for place, ratio in sorted(ratios.items(), key=lambda entry: list(names).index(entry[0][0])):
         own = {measure: found[place] for measure, found in differences.items()}
         text = [_signed(own[measure], digits) for measure, (_, digits) in DIFFERENCES.items()]
         so = clear_of_none({"norm": ratio} | {DIFFERENCES[m][0]: value for m, value in own.items()})
-        cells_of_row = [names[place[0]], f"block {place[1]}", tables.times_interval(ratio), *text, so]
-        lines.append("| " + " | ".join([*cells_of_row, str(ratio.n)]) + " |")
-    by_block = " | ".join(f"block {block}" for block in blocks)
-    lines += [
+        label, block = place
+        changes.append([names[label], f"block {block}", tables.times_interval(ratio), *text, so, ratio.n])
+    means = []
+    for label, name in names.items():
+        measured = frame[frame.label == label]
+        if len(measured):
+            by_block = [_measures(measured[measured.block == block]) for block in blocks]
+            means.append([name, *by_block, measured.seed.nunique()])
+    columns = ["regularised: rms; effective rank; mean cosine", *(f"block {block}" for block in blocks),
+               "seeds"]  # fmt: skip
+    lines = [
+        tables.markdown_table(head, changes),
         "",
         "Each block against the same block of the baseline of the same seed: mean and 95% interval over n "
         "seeds (Student's t), of the log ratio for the rms. *By the intervals*: what lies on one side of no "
         "change with its whole interval; of intervals at 95%, one in twenty does by chance. The paper says "
         "that every norm rises, by about an order of magnitude (read in one secondary source).",
         "",
-        f"| regularised: rms; effective rank; mean cosine | {by_block} | seeds |",
-        "|" + "---|" * (2 + len(blocks)),
+        tables.markdown_table(columns, means),
+        "",
+        f"Mean ± half the 95% interval over seeds{tables.OR_BOUNDS}. {card}",
     ]
-    for label, name in names.items():
-        measured = frame[frame.label == label]
-        if len(measured):
-            cells_of_blocks = [_measures(measured[measured.block == block]) for block in blocks]
-            lines.append(f"| {name} | {' | '.join(cells_of_blocks)} | {measured.seed.nunique()} |")
-    lines += ["", f"Mean ± half the 95% interval over seeds{tables.OR_BOUNDS}. {card}"]
     return "\n".join(lines) + "\n"
 
 

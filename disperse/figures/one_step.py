@@ -14,13 +14,12 @@ from ..experiments.looks import few_steps
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import ONE_STEP, SOURCES
 from ..experiments.store import Record
-from ..experiments.tables import OR_BOUNDS, percent_interval
+from ..experiments.tables import OR_BOUNDS, markdown_table, percent_interval
 from ..sampling import SamplerConfig
 from .by_system import (
     METRICS,
     as_frame,
     changes,
-    markdown,
     means,
     run_row,
     shift,
@@ -29,8 +28,8 @@ from .by_system import (
 )
 from .changes import join, paper_diamond
 from .facts import floor_of, floor_sentence, plain
-from .seeds import name_counts, seeds_shown
-from .systems import SYSTEM_MARKERS, TERMS
+from .seeds import PAIR_NAMES, name_counts, seeds_shown
+from .systems import SYSTEM_MARKERS
 from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save, say_not_measured
 
 JUMP = "MeanFlow"  # learns to go all the way in one step
@@ -85,7 +84,7 @@ def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
         ours.plot(
             [], [], lines[system], marker=SYSTEM_MARKERS[system], color="black", label=f"{system}, {how}"
         )
-    for term, name in TERMS.items():
+    for term, name in PAIR_NAMES.items():
         if term in set(frame.term):
             ours.plot([], [], color=COLORS[term], linewidth=5, label=name)
     floor_line(ours, floor, "real against real", right=False)
@@ -133,7 +132,7 @@ def one_step_markdown(frame: pd.DataFrame, card: str) -> str:
         "term gains more (or costs less) in one step; each comparison alone, uncorrected. The published "
         f"systems other than MeanFlow aren't built here, and FID and our distance can't be compared. {card}"
     )
-    tables = [markdown(columns, rows), systems_table(frame, "NFE"), *_shifts_table(frame)]
+    tables = [markdown_table(columns, rows), systems_table(frame, "NFE"), *_shifts_table(frame)]
     return "\n\n".join([*tables, text]) + "\n"
 
 
@@ -150,7 +149,7 @@ def _shifts_table(frame: pd.DataFrame) -> list[str]:
         ]
         for (_, several), each in shifts(frame).items()
     ]
-    return [markdown(columns, rows)] if rows else []
+    return [markdown_table(columns, rows)] if rows else []
 
 
 def draw_one_step(looked: list[Record], cells: list[Cell], row: Profile, folder: Path) -> tuple[Path, Path]:

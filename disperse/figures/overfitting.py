@@ -2,20 +2,21 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from ..evaluation import Estimate
-from ..experiments import compare, paper
+from ..experiments import compare, paper, tables
 from ..experiments.copying import copying_bounds
 from ..experiments.profiles import Profile
 from ..models import preset
 from ..models.flops import num_parameters
 from .changes import percent, shown_bounds
-from .levels import GROUPS, TERMS, by_seed, change_text, difference, mean_or_none, mean_text, points_text
-from .seeds import name_counts, pair_counts
+from .levels import GROUPS, change_text, mean_text, points_text, seed_means
+from .seeds import PAIR, mean_or_none, name_counts, pair_counts, paired_difference
 from .theme import ACCENT, COLORS, MARKERS, log_axis, say_not_measured
 
 Place = dict[str, Any]  # model, data, images, and estimates: by term, and of the difference
@@ -40,8 +41,8 @@ def overfitting(frame: pd.DataFrame, row: Profile) -> list[Place]:
         place: Place = {"model": model, "data": data, "images": int(at.images.iloc[0])}
         place |= _pair(at, "near") | _pair(at, "gap")
         for name in ("seen", "unseen"):
-            own, base = (by_seed(at[at.term == term], f"{name}_loss", log=True) for term in TERMS[::-1])
-            place[f"{name}_change"] = difference(own, base)
+            own, base = (seed_means(at[at.term == term], f"{name}_loss", log=True) for term in PAIR[::-1])
+            place[f"{name}_change"] = paired_difference(own, base)
         place["gap_by_group"] = {group: _pair(at[at.group == group], "gap") for group in GROUPS}
         if place["near"]:
             place["real"], place["copies"] = copying_bounds(str(data), row.reference)
@@ -52,9 +53,9 @@ def overfitting(frame: pd.DataFrame, row: Profile) -> list[Place]:
 
 def _pair(at: pd.DataFrame, name: str) -> dict[str, Any]:
     """``name``: term → mean over seeds; ``<name>_difference``: ℓ2 minus baseline."""
-    values = {term: by_seed(at[at.term == term], name) for term in TERMS}
+    values = {term: seed_means(at[at.term == term], name) for term in PAIR}
     means = {term: mean_or_none(name, found.values()) for term, found in values.items() if found}
-    return {name: means, f"{name}_difference": difference(values[TERMS[1]], values[TERMS[0]])}
+    return {name: means, f"{name}_difference": paired_difference(values[PAIR[1]], values[PAIR[0]])}
 
 
 def conclusion(gap: Estimate | None, unseen: Estimate | None) -> str:
@@ -78,7 +79,7 @@ def conclusion(gap: Estimate | None, unseen: Estimate | None) -> str:
 def panel_by_images(ax: Axes, places: list[Place], name: str, row: Profile) -> None:
     """A measure of both terms against the number of training images; of the profile's own network."""
     own = [place for place in places if place["model"] == row.model]
-    lines = {term: [(p["images"], p[name][term]) for p in own if term in p[name]] for term in TERMS}
+    lines = {term: [(p["images"], p[name][term]) for p in own if term in p[name]] for term in PAIR}
     for number, (term, shown) in enumerate(lines.items()):
         _line(ax, shown, number, color=COLORS[term], marker=MARKERS[term], markersize=6)
     finish_axis(ax, {paper.name_of(term): line for term, line in lines.items()})
@@ -118,12 +119,12 @@ def panel_of_changes(ax: Axes, places: list[Place], row: Profile) -> None:
     }
     for number, (model, shown) in enumerate(lines.items()):
         # Points may stand alone, so that networks differ in size and not in their lines only.
-        style = {"color": COLORS[TERMS[1]], "marker": MARKERS[TERMS[1]], "linestyle": styles.get(model, "-"),
+        style = {"color": COLORS[PAIR[1]], "marker": MARKERS[PAIR[1]], "linestyle": styles.get(model, "-"),
                  "alpha": 0.6 if model in styles else 1, "markersize": 6 + min(2 * number, 8)}  # fmt: skip
         _line(ax, shown, number, as_percent=True, **style)
         if shown:
             ax.plot([], [], label=model.partition("/")[0], **style)
-    ax.axhline(0, color=COLORS[TERMS[0]], linewidth=1)
+    ax.axhline(0, color=COLORS[PAIR[0]], linewidth=1)
     finish_axis(ax, {model.partition("/")[0]: line for model, line in lines.items()})
 
 
@@ -163,57 +164,60 @@ def finish_axis(ax: Axes, lines: dict[str, Line]) -> None:
 
 def copying_markdown(places: list[Place]) -> str:
     """Table: the share of samples whose nearest image is one of training."""
-    lines = _header("network", "images", "real images", "only copies", "baseline", "InfoNCE, ℓ2",
-                    "ℓ2 − baseline, points (paired, 95%)", "verdict", "n")  # fmt: skip
+    columns = ("network", "images", "real images", "only copies", "baseline", "InfoNCE, ℓ2",
+               "ℓ2 − baseline, points (paired, 95%)", "verdict", "n")  # fmt: skip
+    rows = []
     for place in places:
         if place["near"]:
             real, change = place["real"], place["near_difference"]
-            lines.append(_cells(
+            rows.append([
                 _network(place), place["images"], f"{real.value:.2f} [{real.low:.2f}, {real.high:.2f}]",
-                f"{place['copies']:.2f}", *(mean_text(place["near"].get(term)) for term in TERMS),
+                f"{place['copies']:.2f}", *(mean_text(place["near"].get(term)) for term in PAIR),
                 points_text(change), compare.verdict(change) if change else "", counts(place["near"], change),
-            ))  # fmt: skip
-    return table(lines)
+            ])  # fmt: skip
+    return table(columns, rows)
 
 
 def gap_markdown(places: list[Place]) -> str:
     """Table: the loss on unseen images minus that on seen ones, and what the term does to either."""
-    lines = _header("network", "images", "gap, baseline", "gap, ℓ2", "ℓ2 − baseline (paired, 95%)",
-                    "change of the seen loss", "change of the unseen loss", "so", "n")  # fmt: skip
+    columns = ("network", "images", "gap, baseline", "gap, ℓ2", "ℓ2 − baseline (paired, 95%)",
+               "change of the seen loss", "change of the unseen loss", "so", "n")  # fmt: skip
+    rows = []
     for place in places:
         if place["gap"]:
             gap, unseen = place["gap_difference"], place["unseen_change"]
-            lines.append(_cells(
-                _network(place), place["images"], *(mean_text(place["gap"].get(term), 3) for term in TERMS),
+            rows.append([
+                _network(place), place["images"], *(mean_text(place["gap"].get(term), 3) for term in PAIR),
                 _signed(gap), change_text(place["seen_change"]), change_text(unseen),
                 f"**{place['so']}**" if place["so"] else "", counts(place["gap"], gap),
-            ))  # fmt: skip
-    return table(lines)
+            ])  # fmt: skip
+    return table(columns, rows)
 
 
 def gap_by_level_markdown(places: list[Place], row: Profile) -> str:
     """Table: the gap of the profile's own network at low, middle and high noise."""
-    lines = _header("images", "noise", "gap, baseline", "gap, ℓ2", "ℓ2 − baseline (paired, 95%)", "verdict",
-                    "n")  # fmt: skip
+    columns = ("images", "noise", "gap, baseline", "gap, ℓ2", "ℓ2 − baseline (paired, 95%)", "verdict",
+               "n")  # fmt: skip
+    rows = []
     for place in places:
         for group, found in place["gap_by_group"].items():
             if place["model"] == row.model and found["gap"]:
                 change = found["gap_difference"]
-                lines.append(_cells(
-                    place["images"], group, *(mean_text(found["gap"].get(term), 3) for term in TERMS),
+                rows.append([
+                    place["images"], group, *(mean_text(found["gap"].get(term), 3) for term in PAIR),
                     _signed(change), compare.verdict(change) if change else "", counts(found["gap"], change),
-                ))  # fmt: skip
-    return table(lines)
+                ])  # fmt: skip
+    return table(columns, rows)
 
 
-def table(lines: list[str]) -> str:
-    """Lines of a table, or that nothing was measured where there are but its two first."""
-    return "\n".join(lines if len(lines) > 2 else ["Not measured."]) + "\n"
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table, or that nothing was measured where it has no rows."""
+    return (tables.markdown_table(columns, rows) if rows else "Not measured.") + "\n"
 
 
 def counts(means: dict[str, Estimate], change: Estimate | None) -> str:
     """Seeds of baseline and ℓ2, and of their difference."""
-    base, own = (means[term].n if term in means else 0 for term in TERMS)
+    base, own = (means[term].n if term in means else 0 for term in PAIR)
     return pair_counts(base, own, change.n if change else 0)
 
 
@@ -226,11 +230,3 @@ def _signed(estimate: Estimate | None) -> str:
         return ""
     interval = f" [{estimate.low:+.4f}, {estimate.high:+.4f}]" if estimate.n > 1 else " (one seed)"
     return f"{estimate.value:+.4f}{interval}"
-
-
-def _header(*columns: str) -> list[str]:
-    return ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-
-
-def _cells(*cells: object) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"

@@ -20,23 +20,25 @@ from .facts import plain
 from .levels import (
     AGAINST_TRAINING,
     GROUPS,
-    TERMS,
-    by_seed,
     change_text,
-    difference,
     exponential,
     facts_of,
     level_frame,
     looked_at,
     looked_facts,
-    mean_or_none,
     mean_text,
     points_text,
+    seed_means,
 )
-from .seeds import count_of_seeds
+from .seeds import PAIR, count_of_seeds, mean_or_none, paired_difference
 from .theme import ACCENT, COLORS, COLUMN, MARKERS, floor_line, log_axis, save, say_not_measured, theme
 
 RATIO = r"$\|\lambda\,g_\mathrm{disp}\| \,/\, \|g_\mathrm{diff}\|$"
+# Columns of the two tables.
+FEATURES = ("noise", "run", "feature rms", "effective rank", "mean cosine", "loss on unseen images",
+            "its change (paired, 95%)", "verdict", "share of the loss", "its difference, points",
+            "n")  # fmt: skip
+GRADIENTS = ("noise", "run", "gradient ratio", "gradient cosine", "do the gradients pull together?", "n")
 Summary = dict[str, Any]  # term, level or group, and estimates by name
 
 
@@ -53,20 +55,20 @@ def summarise(frame: pd.DataFrame, by: str) -> list[Summary]:
     """
     found = []
     for place, at in frame.groupby(by, sort=by == "level"):
-        base = at[at.term == TERMS[0]]
+        base = at[at.term == PAIR[0]]
         for term, own in at.groupby("term", sort=False):
             entry: Summary = {"term": term, by: place}
             for name in ("seen_loss", "unseen_loss", "rms", "effective_rank", "mean_cosine",
                          "gradient_cosine"):  # fmt: skip
-                entry[name] = mean_or_none(name, by_seed(own, name).values())
+                entry[name] = mean_or_none(name, seed_means(own, name).values())
             shares = _shares(own)
             entry["share"] = mean_or_none("share", shares.values())
-            logs = by_seed(own, "gradient_ratio", log=True)
+            logs = seed_means(own, "gradient_ratio", log=True)
             entry["gradient_ratio"] = exponential(mean_or_none("log of the ratio", logs.values()))
-            if term != TERMS[0]:
-                losses = (by_seed(part, "unseen_loss", log=True) for part in (own, base))
-                entry["change"] = difference(*losses)
-                entry["share_difference"] = difference(shares, _shares(base))
+            if term != PAIR[0]:
+                losses = (seed_means(part, "unseen_loss", log=True) for part in (own, base))
+                entry["change"] = paired_difference(*losses)
+                entry["share_difference"] = paired_difference(shares, _shares(base))
             found.append(entry)
     return found
 
@@ -138,7 +140,7 @@ def _panel(ax: Axes, levels: list[Summary], name: str, ylabel: str, title: str) 
     """One measure against the noise level, a line for each term with its interval."""
     # Bands that change sign from level to level, or coincide, hide each other.
     bars = name in ("gradient_cosine", "share")
-    for number, term in enumerate(TERMS):
+    for number, term in enumerate(PAIR):
         points = [(e["level"], e[name]) for e in levels if e["term"] == term and e.get(name) is not None]
         if not points:
             continue
@@ -170,29 +172,25 @@ def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Pro
         groups, levels: of ``summarise`` by group and by level.
         row: the profile.
     """
-    features = _header("noise", "run", "feature rms", "effective rank", "mean cosine",
-                       "loss on unseen images", "its change (paired, 95%)", "verdict", "share of the loss",
-                       "its difference, points", "n")  # fmt: skip
-    gradients = _header("noise", "run", "gradient ratio", "gradient cosine",
-                        "do the gradients pull together?", "n")  # fmt: skip
+    features, gradients = [], []
     for entry in groups:
         change, term, count = entry.get("change"), entry["term"], entry["rms"].n
-        place = [entry["group"] if term == TERMS[0] else "", paper.name_of(term)]
-        features.append(_cells(
+        place = [entry["group"] if term == PAIR[0] else "", paper.name_of(term)]
+        features.append([
             *place, mean_text(entry["rms"]), mean_text(entry["effective_rank"], 0),
             mean_text(entry["mean_cosine"]), mean_text(entry["unseen_loss"], 3),
             change_text(change, seeds=count), compare.verdict(change) if change else "",
-            _share(entry["share"]), points_text(entry.get("share_difference"), seeds=count), str(count),
-        ))  # fmt: skip
-        gradients.append(_cells(
+            _share(entry["share"]), points_text(entry.get("share_difference"), seeds=count), count,
+        ])  # fmt: skip
+        gradients.append([
             *place, _ratio(entry["gradient_ratio"]), mean_text(entry["gradient_cosine"]),
-            _pulls(entry, levels), str(count),
-        ))  # fmt: skip
+            _pulls(entry, levels), count,
+        ])  # fmt: skip
     bounds = "; ".join(f"{name} {low:.2g} to {high:.2g}" for name, (low, high) in GROUPS.items())
     lines = [
-        *features,
+        tables.markdown_table(FEATURES, features),
         "",
-        *gradients,
+        tables.markdown_table(GRADIENTS, gradients),
         "",
         f"{row.model}, last step; features, losses and gradients at {weights_of(row)}, those that samples "
         f"are drawn with. Noise levels: {bounds}; the mean over the levels of a group within each run, then "
@@ -205,14 +203,6 @@ def per_timestep_markdown(groups: list[Summary], levels: list[Summary], row: Pro
         "one in twenty is clear of 0 by chance.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _header(*columns: str) -> list[str]:
-    return [_cells(*columns), "|" + "---|" * len(columns)]
-
-
-def _cells(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _share(share: Estimate | None) -> str:

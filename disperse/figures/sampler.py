@@ -12,15 +12,14 @@ from .. import atomic
 from ..evaluation import Estimate, log_ratio, mean_over_seeds
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
-from ..experiments.tables import percent_interval, with_interval
+from ..experiments.tables import markdown_table, percent_interval, with_interval
 from ..sampling import SamplerConfig
 from .changes import change_bar, in_percent, join, mark
 from .facts import floor_of, floor_sentence, plain
-from .seeds import Mark, name_counts, pair_counts, seeds_shown
-from .systems import TERMS
+from .seeds import PAIR, PAIR_NAMES, Mark, name_counts, pair_counts, paired_ratio, seeds_shown
 from .theme import ACCENT, COLORS, COLUMN, floor_line, log_axis, new_figure, save
 
-BASELINE, TERM = TERMS
+BASELINE, TERM = PAIR
 # Colour says the term; the solver has a line and a mark.
 SOLVERS = {"heun": ("-", "o"), "euler": ("--", "s")}
 # Marks of one number of evaluations stand beside each other.
@@ -62,7 +61,7 @@ def relative_to_finest(frame: pd.DataFrame) -> pd.DataFrame:
 
 def distances(frame: pd.DataFrame) -> dict[str, dict[Grid, dict[int, float]]]:
     """Term → grid → training seed → distance; grids by solver, coarse to fine."""
-    found: dict[str, dict[Grid, dict[int, float]]] = {term: {} for term in TERMS}
+    found: dict[str, dict[Grid, dict[int, float]]] = {term: {} for term in PAIR}
     for solver in SOLVERS:
         for nfe in sorted(set(frame[frame.solver == solver].nfe)):
             for term, runs in frame[(frame.solver == solver) & (frame.nfe == nfe)].groupby("term"):
@@ -122,10 +121,10 @@ def convergence_figure(frame: pd.DataFrame, row: Profile) -> Figure:
         right.set(yticks=[], ylabel="")
     for term, by_grid in fd.items():
         if by_grid:
-            left.plot([], [], color=COLORS[term], linewidth=5, label=TERMS[term])
+            left.plot([], [], color=COLORS[term], linewidth=5, label=PAIR_NAMES[term])
     for solver, (line, shape) in SOLVERS.items():
         left.plot([], [], line, marker=shape, color="black", label=solver.capitalize())
-    marks = [(nfe, TERMS[term], len(own)) for term, by in fd.items() for (_, nfe), own in by.items()]
+    marks = [(nfe, PAIR_NAMES[term], len(own)) for term, by in fd.items() for (_, nfe), own in by.items()]
     changed = [(nfe, solver.capitalize(), change.n) for (solver, nfe), change in changes.items()]
     seeds = {n for _, _, n in marks + changed}
     for ax, own_marks in ((left, marks), (right, changed)):
@@ -163,29 +162,28 @@ def convergence_markdown(frame: pd.DataFrame, row: Profile) -> str:
     """Every grid: distances, how far from the finest, the term's change, and how far that still moves."""
     fd, changes, moved = distances(frame), changes_by_term(frame), drifts(frame)
     finest = finest_grid(frame)
-    lines = [
-        "| solver | NFE | baseline FD | over the finest grid's | ℓ2 FD | over the finest grid's | "
-        "change by the term (paired, 95%) | that change over the finest grid's | seeds |",
-        "|" + "---|" * 9,
-    ]
+    columns = ("solver", "NFE", "baseline FD", "over the finest grid's", "ℓ2 FD", "over the finest grid's",
+               "change by the term (paired, 95%)", "that change over the finest grid's",
+               "seeds")  # fmt: skip
+    rows = []
     for solver, nfe in dict.fromkeys(grid for by_grid in fd.values() for grid in by_grid):
         grid = (solver, nfe)
         cells = [solver.capitalize(), f"**{nfe}**" if _chosen(grid, row) else str(nfe)]
         for by_grid in fd.values():
             own, end = by_grid.get(grid, {}), by_grid.get(finest, {})
             cells.append(with_interval(mean_over_seeds(list(own.values()))) if own else "not evaluated")
-            over = log_ratio(own, end) if own.keys() & end.keys() else None
-            cells.append(percent_interval(over, seeds=len(own)))
+            cells.append(percent_interval(paired_ratio(own, end), seeds=len(own)))
         pairs = changes[grid].n if grid in changes else None
         cells += [percent_interval(changes.get(grid)), percent_interval(moved.get(grid), seeds=pairs)]
-        lines.append("| " + " | ".join([*cells, _seeds(fd, grid)]) + " |")
+        rows.append([*cells, _seeds(fd, grid)])
     chosen = next((moved[grid] for grid in moved if _chosen(grid, row)), None)
     by = percent_interval(chosen, seeds=0)
     said = f"At the profile's choice (bold) by {by}. " if by else ""
     missing = (
         "" if changes else f"{' '.join(NOT_YET.split())}: whether its change has converged isn't known. "
     )
-    lines += [
+    lines = [
+        markdown_table(columns, rows),
         "",
         "Same weights and starting noise on every grid; NFE: velocity evaluations per image, one a step of "
         "Euler's method and two of Heun's. Mean ± half the 95% interval over training seeds (Student's t); "

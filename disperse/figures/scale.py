@@ -245,26 +245,25 @@ def _percent_ticks(axis: Axis) -> None:
 def scale_markdown(found: list[Change], row: Profile) -> str:
     """Every cell of the maps: change, interval and number of seeds; bold where the interval excludes none."""
     steps = _steps(row)
-    lines = [
-        "| training images | model | parameters | " + " | ".join(f"{step} steps" for step in steps)
-        + " | baseline at the end |",
-        "|" + "---|" * (4 + len(steps)),
-    ]  # fmt: skip
+    columns = ["training images", "model", "parameters", *(f"{step} steps" for step in steps),
+               "baseline at the end"]  # fmt: skip
+    rows = []
     for images in _data_sets(row):
         for size in row.sizes:
             own = {c.step: c for c in found if (c.images, c.size) == (images, size)}
             if own:
                 first, last = next(iter(own.values())), own.get(row.num_steps)
-                cells = [_cell(own.get(step)) for step in steps]
-                lines.append(
-                    f"| {_name(images, row)} | {size} | {short(first.parameters)} | " + " | ".join(cells)
-                    + f" | {'' if last is None else f'{last.baseline:.2f}'} |"
-                )  # fmt: skip
+                rows.append([
+                    _name(images, row), size, short(first.parameters),
+                    *(_cell(own.get(step)) for step in steps),
+                    "" if last is None else f"{last.baseline:.2f}",
+                ])  # fmt: skip
     epochs = []
     for images in _data_sets(row):
         times = (step * row.batch_size / images for step in steps)
         epochs.append(f"{_name(images, row)}: " + ", ".join(f"{n:.{0 if n > 9.5 else 1}f}" for n in times))
-    return "\n".join([*lines, "", f"Epochs at these steps, by training images: {'; '.join(epochs)}."]) + "\n"
+    note = f"Epochs at these steps, by training images: {'; '.join(epochs)}."
+    return f"{tables.markdown_table(columns, rows)}\n\n{note}\n"
 
 
 def _cell(change: Change | None) -> str:
@@ -278,10 +277,9 @@ def trends_markdown(fitted: dict[str, Part]) -> str:
     """The fitted trends, or that they can't be fitted yet."""
     if not fitted:
         return "Trends: not yet; a fit takes a seed with every cell of the table.\n"
-    lines = ["| doubling of | changes the ratio of distances by | seeds with every cell |", "|---|---|---|"]
-    for name, part in fitted.items():
-        lines.append(f"| {name} | {tables.percent_interval(part.estimate)} | {part.estimate.n} |")
-    return "\n".join(lines) + "\n"
+    columns = ("doubling of", "changes the ratio of distances by", "seeds with every cell")
+    rows = [[name, tables.percent_interval(part.estimate), part.estimate.n] for name, part in fitted.items()]
+    return tables.markdown_table(columns, rows) + "\n"
 
 
 def clear_cells(found: list[Change]) -> str:

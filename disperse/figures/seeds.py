@@ -1,10 +1,86 @@
-"""How many seeds a number stands on: in words, in legends, and at the ticks of an axis."""
+"""Numbers by seed: what is paired with what, and how many seeds a number stands on, in words and at ticks."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 
+from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from ..experiments.compare import mean_of
+from .facts import plain
+
+PAIR = ("baseline", "infonce-l2")  # labels of the two runs that most pictures compare
+PAIR_NAMES = {"baseline": "baseline", "infonce-l2": "with InfoNCE ℓ2"}  # beside the name of a system
 Mark = tuple[float, str, int]  # of a mean: where it stands, of which series it is, how many seeds
+Changes = dict[str, dict[int, Estimate]]  # label → step → estimate
+
+
+def by_seed(frame: pd.DataFrame, keys: list[str], column: str) -> dict[Any, dict[int, float]]:
+    """Values of these columns, as they come → seed → value.
+
+    Args:
+        frame: one row for each of them and seed.
+        keys: columns, two or more.
+        column: of the value.
+    """
+    return {
+        tuple(plain(list(key))): group.set_index("seed")[column].to_dict()
+        for key, group in frame.groupby(keys, sort=False)
+    }
+
+
+def mean_or_none(name: str, values: Iterable[float]) -> Estimate | None:
+    """Mean of a measure over seeds with its 95% interval; None of no values."""
+    found = list(values)
+    return mean_of(name, found) if found else None
+
+
+def paired_difference(own: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
+    """Paired difference over the seeds that both have; None where there is none.
+
+    Of logarithms it is a log ratio.
+    """
+    shared = sorted(own.keys() & reference.keys())
+    return mean_over_seeds([own[seed] - reference[seed] for seed in shared]) if shared else None
+
+
+def paired_ratio(own: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
+    """Paired log ratio over the seeds that both have; None where there is none."""
+    return log_ratio(dict(own), dict(reference)) if own.keys() & reference.keys() else None
+
+
+def paired_curves(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of baseline and paper's setting, of the seeds that both have at every step up to the last.
+
+    A mean over other seeds at every step would bend the curve. Where no seed goes all the way, the steps
+    that none reaches are left out.
+    """
+    pair = frame[frame.label.isin(PAIR)]
+    for last in sorted(set(pair.step), reverse=True):
+        rows = pair[pair.step <= last]
+        counts = rows.groupby("seed").size()
+        complete = counts[counts == len(set(rows.step)) * len(PAIR)].index
+        if len(complete):
+            return rows[rows.seed.isin(complete)]
+    return pair[pair.label == PAIR[0]]  # no seed has both
+
+
+def changes_by_step(frame: pd.DataFrame) -> Changes:
+    """Paired log ratio of distances to the run that each is compared with, label → step → estimate."""
+    pairs = frame[["label", "against"]].dropna().drop_duplicates()
+    return step_changes(frame, dict(pairs.itertuples(index=False)))
+
+
+def step_changes(frame: pd.DataFrame, against: Mapping[str, str]) -> Changes:
+    """Label → step → paired log ratio of its distances to those of the label it is compared with."""
+    fd = by_seed(frame.sort_values("step", kind="stable"), ["label", "step"], "fd")
+    found: Changes = {label: {} for label in against}
+    for (label, step), own in fd.items():
+        change = paired_ratio(own, fd.get((against.get(label), step), {}))
+        if change:
+            found[label][step] = change
+    return found
 
 
 def count_of_seeds(counts: set[int]) -> str:
@@ -88,7 +164,7 @@ def name_counts(
     axis, places = ax.yaxis if across else ax.xaxis, list(names)
     axis.set_ticks(places, labels=labels)
     notes = ["under the ticks: number of seeds"] if short and found else []
-    notes += [f"n of {', '.join(order)}"] if order else []
+    notes += [f"n of {' and '.join(order)}"] if order else []
     if notes:
         axis.set_label_text("\n".join(filter(None, [axis.get_label_text(), f"({'; '.join(notes)})"])))
 

@@ -30,14 +30,13 @@ from .changes import (
     paper_diamond,
 )
 from .facts import floor_of, floor_sentence, plain, run_facts
-from .seeds import Mark, name_counts, pair_counts, seeds_shown
-from .systems import SYSTEM_NAMES
+from .seeds import PAIR, Mark, name_counts, pair_counts, seeds_shown
+from .systems import SYSTEM_MARKERS, SYSTEM_NAMES
 from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save
 
-MARKERS = {"sit": "o", "dit": "s"}
+MARKERS = {kind: SYSTEM_MARKERS[SYSTEM_NAMES[kind]] for kind in ("sit", "dit")}
 LINES = {"sit": "-", "dit": "--"}
 ASIDE = {"sit": 1.0, "dit": 1.11}  # DiT's networks are as large as SiT's: drawn to the right, both are seen
-TERMS = ("baseline", "infonce-l2")
 Rates = dict[str, dict[float, Estimate]]  # size → learning rate → distance
 
 
@@ -55,7 +54,7 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
     specs = {cell.label: cell.spec for cell in cells}
     by_label = {entry.label: entry for entry in rows}
     for kind in MARKERS:
-        for term in TERMS:
+        for term in PAIR:
             own = sorted(
                 (s for s in specs if _is_of(specs[s], kind, term)), key=lambda s: parameters(specs[s])
             )
@@ -112,7 +111,7 @@ def _line(ax: Axes, x: list[float], means: list[Estimate | None], kind: str, ter
 def _legend(figure: Figure, rows: list[compare.Row], specs: list[RunSpec]) -> None:
     """Of what is drawn: colours say the term, marks and lines the system; hollow is one seed."""
     ax = figure.axes[0]
-    for term in TERMS:
+    for term in PAIR:
         if any(_is_of(spec, kind, term) for spec in specs for kind in MARKERS):
             ax.plot([], [], color=COLORS[term], linewidth=5, label=paper.NAMES[term])
     for kind in MARKERS:
@@ -201,27 +200,25 @@ def paper_per_doubling() -> float:
 
 def size_markdown(rows: list[compare.Row], cells: list[Cell]) -> str:
     """A line for each size of each system, and for the paper's: parameters, distances, paired change."""
-    lines = [
-        "| model | parameters | baseline | InfoNCE, ℓ2 | Δ (paired, 95%) | verdict | seeds |",
-        "|" + "---|" * 7,
-    ]
+    columns = ("model", "parameters", "baseline", "InfoNCE, ℓ2", "Δ (paired, 95%)", "verdict", "seeds")
+    lines: list[list[str]] = []
     by_label = {entry.label: entry for entry in rows}
     for cell in {cell.label: cell for cell in cells if cell.against}.values():
         own, base = by_label.get(cell.label), by_label.get(cell.against or "")
         if own and base and own.change:
-            lines.append(
-                f"| {cell.spec.model} | {short(parameters(cell.spec))} | "
-                f"{tables.with_interval(base.metrics['fd'])} | {tables.with_interval(own.metrics['fd'])} | "
-                f"{tables.percent_interval(own.change)} | {own.verdict} | {_seeds(base, own)} |"
-            )
+            lines.append([
+                cell.spec.model, short(parameters(cell.spec)), tables.with_interval(base.metrics["fd"]),
+                tables.with_interval(own.metrics["fd"]), tables.percent_interval(own.change), own.verdict,
+                _seeds(base, own),
+            ])  # fmt: skip
     for name, (base_fid, fid) in paper.SIZES_FID.items():
         change = 100 * paper.relative_change(fid.value, base_fid.value)
         aside = "; read in one secondary source" if "S" in (fid.source, base_fid.source) else ""
-        lines.append(
-            f"| *paper (FID, ImageNet{aside}):* {name} | {short(num_parameters(preset(name).config))} | "
-            f"{base_fid.value:.2f} | {fid.value:.2f} | {change:+.1f}% | | |"
-        )
-    return "\n".join(lines) + "\n"
+        lines.append([
+            f"*paper (FID, ImageNet{aside}):* {name}", short(num_parameters(preset(name).config)),
+            f"{base_fid.value:.2f}", f"{fid.value:.2f}", f"{change:+.1f}%", "", "",
+        ])  # fmt: skip
+    return tables.markdown_table(columns, lines) + "\n"
 
 
 def _seeds(base: compare.Row, own: compare.Row) -> str:
@@ -231,28 +228,26 @@ def _seeds(base: compare.Row, own: compare.Row) -> str:
 
 def slopes_markdown(slopes: dict[str, Part]) -> str:
     """How the change moves with each doubling of the parameters; below zero, the gain grows."""
-    lines = ["| system | change per doubling of the parameters | seeds with every size |", "|---|---|---|"]
+    lines: list[list[object]] = []
     for kind, part in slopes.items():
         step = per_doubling(part)
         text = tables.percent_interval(step) or "not yet"
-        lines.append(f"| {SYSTEM_NAMES[kind]} | {text} | {step.n if step else 0} |")
-    lines.append(f"| *paper:* SiT, two points | {100 * math.expm1(paper_per_doubling()):+.1f}% | |")
-    return "\n".join(lines) + "\n"
+        lines.append([SYSTEM_NAMES[kind], text, step.n if step else 0])
+    lines.append(["*paper:* SiT, two points", f"{100 * math.expm1(paper_per_doubling()):+.1f}%", ""])
+    columns = ("system", "change per doubling of the parameters", "seeds with every size")
+    return tables.markdown_table(columns, lines) + "\n"
 
 
 def rates_markdown(scan: Rates, row: Profile) -> str:
     """Distance of each size's baseline at half, once and twice the profile's learning rate."""
     every = [factor * row.lr for factor in (0.5, 1, 2)]
-    lines = [
-        "| baseline of size | " + " | ".join(f"rate {rate:g}" for rate in every) + " | seeds |",
-        "|" + "---|" * 5,
-    ]
+    cells = []
     for size, by_rate in scan.items():
         best = min(by_rate, key=lambda rate: by_rate[rate].value) if len(by_rate) == len(every) else None
-        cells = [_rate_cell(by_rate.get(rate), best == rate) for rate in every]
         count = next(iter(by_rate.values())).n if by_rate else 0
-        lines.append(f"| {size} | " + " | ".join(cells) + f" | {count} |")
-    lines += [
+        cells.append([size, *(_rate_cell(by_rate.get(rate), best == rate) for rate in every), count])
+    lines = [
+        tables.markdown_table(["baseline of size", *(f"rate {rate:g}" for rate in every), "seeds"], cells),
         "",
         "Does one learning rate suit every size? SiT without the term, at half, once and twice the rate of "
         f"all runs above ({row.lr:g}); bold: the best of three. One seed has no interval.",

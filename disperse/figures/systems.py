@@ -18,7 +18,7 @@ from ..objectives import PATHS
 from ..sampling.sde import diffusion_coefficient
 from .changes import hollow_curves, unguided
 from .facts import floor_of, plain
-from .seeds import seeds_shown, with_count
+from .seeds import PAIR, PAIR_NAMES, seeds_shown, with_count
 from .theme import ACCENT, COLORS, COLUMN, band, floor_line, log_axis, new_figure, save, say_not_measured
 
 # Neither the baseline's hue nor the term's is a solver's: colour, and line and mark, of ODE and SDE.
@@ -97,7 +97,6 @@ def draw_solver_order(folder: Path, row: Profile) -> Path:
 
 SYSTEM_NAMES = {"sit": "SiT", "dit": "DiT", "meanflow": "MeanFlow"}
 SYSTEM_MARKERS = {"SiT": "o", "DiT": "s", "MeanFlow": "^"}
-TERMS = {"baseline": "baseline", "infonce-l2": "with InfoNCE ℓ2"}
 
 
 def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
@@ -110,7 +109,7 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     figure, (left, right) = new_figure(COLUMN, 4.8, columns=2)
     styles = [name for name in SYSTEM_NAMES.values() if name in set(frame.system)]
     for ax, column, ylabel in ((left, "fd", "Fréchet distance"), (right, "agreement", "class agreement")):
-        sns.lineplot(frame, x="step", y=column, hue="term", hue_order=["baseline", "infonce-l2"],
+        sns.lineplot(frame, x="step", y=column, hue="term", hue_order=PAIR,
                      palette=COLORS, style="system", style_order=styles, markers=SYSTEM_MARKERS,
                      errorbar=band(column), err_kws={"alpha": 0.12}, ax=ax, legend=ax is left)  # fmt: skip
         ax.set(xlabel="training step", ylabel=ylabel)
@@ -125,8 +124,8 @@ def systems_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     seeds = {name: int(frame[frame.system == name].seed.nunique()) for name in styles}
     for ax in (left, right):
         single = [SYSTEM_MARKERS[name] for name, n in seeds.items() if n == 1]
-        hollow_curves(ax, [(COLORS[term], shape) for shape in single for term in TERMS])
-    named = TERMS | {name: with_count(name, n, seeds.values()) for name, n in seeds.items()}
+        hollow_curves(ax, [(COLORS[term], shape) for shape in single for term in PAIR])
+    named = PAIR_NAMES | {name: with_count(name, n, seeds.values()) for name, n in seeds.items()}
     handles, labels = left.get_legend_handles_labels()
     left.get_legend().remove()
     shown = {named.get(name, name): h for h, name in zip(handles, labels, strict=True)

@@ -33,7 +33,8 @@ COLORS = {
     "baseline-lr-double": "#bdbdbd",
     "baseline-long": "#8c2d04",
 }
-# One marker per family: squares have no dispersive term, circles have the ℓ2 loss, triangles another.
+# One marker per family: squares have no dispersive term, circles have the ℓ2 loss, triangles another. Where
+# colour alone says the term, the mark is that of a system or solver: see ``systems`` and ``sampler``.
 MARKERS = {label: "s" if label.startswith("baseline") else "o" if "l2" in label else "^" for label in COLORS}
 ACCENT = "#d55e00"
 COLUMN = 8.5  # inches: the widest picture, so that its text of 10 points or more is read at that size

@@ -15,10 +15,11 @@ from disperse.experiments import PROFILES, Cell, item, run_folder
 from disperse.experiments.store import Record, seal
 from disperse.figures import draw_beyond_fid, draw_nearest, nearest_figure, read_sidecar
 from disperse.figures.beyond_fid import beyond_fid_figure, quality_frame
-from disperse.figures.levels import TERMS, level_frame, looked_at
+from disperse.figures.levels import level_frame, looked_at
 from disperse.figures.nearest import REAL, find_nearest
 from disperse.figures.overfitting import conclusion, overfitting
 from disperse.figures.sections import SECTIONS
+from disperse.figures.seeds import PAIR
 from disperse.training import train
 
 from ..experiments.cases import TOY, record, toy  # noqa: F401  (a fixture)
@@ -180,7 +181,7 @@ def panels(made: list[Record]) -> list[Axes]:
 
 
 def test_no_line_goes_from_one_seed_to_three() -> None:
-    few = [r for r in against() if r["name"] in TERMS or ("nano" in r["name"] and r["seed"] == 0)]
+    few = [r for r in against() if r["name"] in PAIR or ("nano" in r["name"] and r["seed"] == 0)]
     *_, near, gap, unseen = panels(few)
     for ax, terms in ((near, 2), (gap, 2), (unseen, 1)):
         assert [len(bars.lines[0].get_xdata()) for bars in ax.containers] == [1, 1] * terms

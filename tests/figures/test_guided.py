@@ -134,7 +134,7 @@ def test_numbers_of_seeds_stand_where_they_differ() -> None:
     for ax in (distance, agreement):
         ticks = [label.get_text() for label in ax.get_xticklabels()]
         assert ticks == ["none\nSiT\nn = 3", "1.5\nSiT\nn = 3", "none\nDiT\n1, 3", "1.5\nDiT\n1, 3"]
-        assert ax.get_xlabel() == "guidance\n(n of baseline, with InfoNCE ℓ2)"
+        assert ax.get_xlabel() == "guidance\n(n of baseline and with InfoNCE ℓ2)"
     assert figure.legends[0].get_title().get_text() == "95% where n > 1; hollow: one seed"
     whole = guided_frame(pool, looked, cells, ROW)
     axes = guided_figure(whole, effects(whole), 0.1).axes

@@ -155,7 +155,7 @@ def test_numbers_of_seeds_stand_where_they_differ() -> None:
     names = {name: label.get_text() for name, label in zip(PLACES, left.get_yticklabels(), strict=True)}
     assert names["larger"] == "larger\n2, 1"
     assert names["patch4"] == "patch 4\nn = 2"
-    assert left.get_ylabel() == "(n of baseline, InfoNCE, ℓ2)"
+    assert left.get_ylabel() == "(n of baseline and InfoNCE, ℓ2)"
     counts = {name: label.get_text() for name, label in zip(PLACES, right.get_yticklabels(), strict=True)}
     assert counts == {name: "n = 1" if name == "larger" else "n = 2" for name in PLACES}
     whole = meanflow_figure(compare(evaluated(cells, GOOD), cells, TOY)).axes

@@ -130,7 +130,7 @@ def test_what_stands_on_fewer_seeds_than_its_row_says_so(tmp_path: Path) -> None
     assert "n = " not in finest
     for ax, order in zip(
         convergence_figure(convergence_frame(pool), ROW).axes,
-        ("baseline, with InfoNCE ℓ2", "Heun, Euler"),
+        ("baseline and with InfoNCE ℓ2", "Heun and Euler"),
         strict=True,
     ):
         assert [label.get_text() for label in ax.get_xticklabels()] == [

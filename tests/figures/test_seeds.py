@@ -1,11 +1,37 @@
-"""Numbers of seeds in words, and at the ticks of an axis."""
+"""Numbers by seed and what is paired; numbers of seeds in words, and at the ticks of an axis."""
 
+import math
+
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from disperse.figures.seeds import count_of_seeds, name_counts, pair_counts, seeds_shown, with_count
+from disperse.figures.seeds import (
+    by_seed,
+    count_of_seeds,
+    mean_or_none,
+    name_counts,
+    pair_counts,
+    paired_difference,
+    paired_ratio,
+    seeds_shown,
+    with_count,
+)
 from disperse.figures.theme import log_axis
+
+
+def test_values_are_kept_by_seed_and_paired() -> None:
+    frame = pd.DataFrame(
+        {"label": ["b", "b", "a"], "step": [2, 2, 1], "seed": [1, 0, 1], "fd": [4.0, 2.0, 3.0]}
+    )
+    found = by_seed(frame, ["label", "step"], "fd")
+    assert list(found.items()) == [(("b", 2), {1: 4.0, 0: 2.0}), (("a", 1), {1: 3.0})]
+    assert all(type(step) is int for _, step in found)  # so that a sidecar can hold it
+    own, other = found["b", 2], found["a", 1]
+    assert paired_difference(own, other).value == 1
+    assert paired_ratio(own, other).value == pytest.approx(math.log(4 / 3))
+    assert {paired_difference(own, {}), paired_ratio({}, other), mean_or_none("fd", [])} == {None}
 
 
 @pytest.mark.parametrize(("counts", "text"), [({1}, "1 seed"), ({3}, "3 seeds"), ({1, 2, 6}, "1 to 6 seeds")])
@@ -72,7 +98,7 @@ def test_several_series_at_a_tick_have_their_order_in_the_label() -> None:
         ],
     )
     assert labels(ax) == ["one\n\n6, 3", "two\nlines\nn = 3", "four\n\n2, 1–3"]
-    assert ax.get_xlabel() == "(n of SiT, DiT)"
+    assert ax.get_xlabel() == "(n of SiT and DiT)"
 
 
 def test_names_of_rows_have_theirs_below_them() -> None:

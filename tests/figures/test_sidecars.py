@@ -13,13 +13,12 @@ from disperse.experiments.store import Record
 from disperse.figures import draw_from_weights, draw_published, draw_samples, points_facts, read_sidecar
 from disperse.figures.norm_cost import (
     changes_against_l2,
-    changes_by_step,
     first_measures,
     norm_cost_figure,
     norm_cost_markdown,
-    paired_curves,
 )
 from disperse.figures.sections import SECTIONS
+from disperse.figures.seeds import changes_by_step, paired_curves
 from disperse.figures.variants import learning_curves_figure
 from disperse.losses import DispersiveLoss
 from disperse.training import train

@@ -72,8 +72,8 @@ def test_the_papers_sizes_stand_beside_ours_and_say_how_surely(tmp_path: Path) -
     cells = cells_of(0)
     table, _ = draw_model_size(evaluated(cells), cells, TOY, tmp_path)
     small, large = [line for line in table.read_text(encoding="utf-8").splitlines() if "*paper (" in line]
-    assert small.endswith("SiT-B/2 | 131M | 36.49 | 32.35 | -11.3% | | |")
-    assert large.endswith("SiT-XL/2 | 675M | 18.46 | 15.95 | -13.6% | | |")
+    assert small.endswith("SiT-B/2 | 131M | 36.49 | 32.35 | -11.3% |  |  |")
+    assert large.endswith("SiT-XL/2 | 675M | 18.46 | 15.95 | -13.6% |  |  |")
     assert "secondary" in large
     assert "secondary" not in small
     assert paper_per_doubling() == pytest.approx(math.log((15.95 / 18.46) / (32.35 / 36.49)) / 2.37, rel=1e-3)
@@ -120,7 +120,7 @@ def test_systems_of_other_numbers_of_seeds_have_theirs_at_the_tick() -> None:
     rows = compare([r for r in evaluated(cells) if r["fingerprint"] not in few], cells, TOY)
     for ax in size_figure(rows, cells).axes[:2]:
         assert [tick.get_text() for tick in ax.get_xticklabels()] == ["Pico\n88k\n3, 1", "Nano\n330k\n3, 1"]
-        assert ax.get_xlabel() == "parameters\n(n of SiT, DiT)"
+        assert ax.get_xlabel() == "parameters\n(n of SiT and DiT)"
         assert not any("n =" in text.get_text() for text in ax.texts)
 
 
