@@ -72,7 +72,7 @@ def ratio_map(
 
 def legible(ax: Axes) -> None:
     """Give each number of a heat map the ink that is read best on its cell."""
-    for text, face in zip(ax.texts, ax.collections[0].get_facecolor(), strict=True):
+    for text, face in zip(ax.texts, np.asarray(ax.collections[0].get_facecolor()), strict=True):
         text.set_color(ink(face))
 
 
