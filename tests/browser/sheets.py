@@ -14,7 +14,6 @@ LEFT, RIGHT, DIFFERENCE, TWINS = range(4)
 # Of each control: what is pressed or chosen, and what the line above the sheets says then.
 SLIDERS = [
     ("training step", "ArrowLeft", "step (?!40)"),
-    ("samples", "ArrowLeft", r"seeds 0–(9|19)\b"),
     ("steps", "ArrowLeft", "heun ODE, 20 steps"),
     ("guidance", "ArrowRight", "guidance 1.25"),
 ]

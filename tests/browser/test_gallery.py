@@ -114,7 +114,7 @@ def test_the_right_run_is_compared_or_gone(page: "Page") -> None:
     wait_until(page, lambda: drawn(sheet(page, DIFFERENCE)) is not None)
 
 
-@pytest.mark.parametrize(("label", "key", "says"), SLIDERS)
+@pytest.mark.parametrize(("label", "key", "says"), [*SLIDERS, ("samples", "ArrowRight", "seeds 0–39")])
 def test_a_slider_moves(page: "Page", label: str, key: str, says: str) -> None:
     moved(page, lambda: slider(page, label).press(key), says)
 

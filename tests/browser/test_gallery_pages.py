@@ -89,7 +89,7 @@ def test_the_page_of_voila(chromium: "Browser", served: str, store: Path) -> Non
         sheet(page, 0).locator("img").wait_for(timeout=RUN_MS)
         wait_until(page, lambda: drawn(sheet(page, 2)) is not None)
         screenshot(page, "voila_gallery")
-        for label, key, says in SLIDERS:
+        for label, key, says in [*SLIDERS, ("samples", "ArrowLeft", "seeds 0–19")]:
             moved(page, lambda label=label, key=key: slider(page, label).press(key), says)
         moved(page, lambda: slider(page, "guided levels", 1).press("PageDown"), r"levels 0 to 0\.\d")
         for label, option, says in DROP_DOWNS:
