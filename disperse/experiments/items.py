@@ -136,7 +136,7 @@ def norm_cost(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
         "l2-tau0.05": {"tau": 0.05},
         "l2-group-whole": {"local_batch": None},
     }
-    double = OptimizerSpec(lr=2 * row.lr, warmup_steps=row.warmup_steps)
+    double = OptimizerSpec(lr=2 * row.lr, beta2=row.beta2, warmup_steps=row.warmup_steps)
     return [
         cell
         for seed in seeds
