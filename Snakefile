@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from disperse.errors import DisperseError
-from disperse.reproduce import jobs, summary
+from disperse.reproduce import cluster, jobs, summary
 from disperse.reproduce.worker import end_group_with
 from snakemake.exceptions import WorkflowError
 
@@ -59,7 +59,7 @@ for job in PLAN.runs:
         params:
             command=command,
         resources:
-            **jobs.resources(job, PLAN.row),
+            **cluster.asked(job, PLAN.row),
         shell:
             "{params.command}"
 
@@ -82,7 +82,7 @@ for job in PLAN.notebooks:
         # Pictures before runs, the first notebook before all.
         priority: 2**40 - PLAN.notebooks.index(job)
         resources:
-            **jobs.resources(job, PLAN.row),
+            **cluster.asked(job, PLAN.row),
         shell:
             "{params.command}"
 

@@ -83,15 +83,20 @@ class Judgement:
     @property
     def said(self) -> str:
         """The verdict; where nothing can be told, also whether runs are missing."""
-        if self.deciding or (self.counts and min(self.counts)):
-            return self.verdict
-        return "not all trained yet" if any(self.counts) else "not trained yet"
+        return said(self.verdict, self.counts)
 
     @property
     def seeds(self) -> str:
         """Fewest and most seeds of the comparisons that have any: ``"3"``, ``"1–6"``, or empty."""
         there = sorted({count for count in self.counts if count})
         return "–".join(str(count) for count in dict.fromkeys((there[0], there[-1]))) if there else ""
+
+
+def said(verdict: str, counts: list[int]) -> str:
+    """A verdict by the seeds of each comparison: where nothing can be told, also whether runs are missing."""
+    if verdict != "can't tell" or (counts and min(counts)):
+        return verdict
+    return "not all trained yet" if any(counts) else "not trained yet"
 
 
 def difference(values: Values, better: str, worse: str) -> Part:

@@ -17,10 +17,22 @@ CORE_RATE = 40e9
 START_S = 4.0
 
 
-def remaining_core_hours(runs: list[tuple[RunSpec, Protocol]]) -> float:
-    """Estimated core-hours of what isn't trained and evaluated yet."""
+def remaining_core_hours(runs: list[tuple[RunSpec, Protocol]]) -> list[float]:
+    """Estimated core-hours of what isn't trained and evaluated yet, of each run."""
     each = [_training_s(spec, _trained(spec)) + _evaluation_s(spec, how) for spec, how in runs]
-    return (sum(each) * _slowness() + START_S * sum(seconds > 0 for seconds in each)) / 3600
+    slowness = _slowness()
+    return [(seconds * slowness + START_S * (seconds > 0)) / 3600 for seconds in each]
+
+
+def core_hours(spec: RunSpec, protocol: Protocol) -> float:
+    """Estimated core-hours of a whole run, whatever is there."""
+    each = evaluation_operations(spec, protocol) * spec.num_evaluations
+    return (training_operations(spec, spec.num_steps) + each) / CORE_RATE / 3600
+
+
+def evaluation_core_hours(spec: RunSpec, protocol: Protocol) -> float:
+    """Estimated core-hours of one evaluation."""
+    return evaluation_operations(spec, protocol) / CORE_RATE / 3600
 
 
 def _training_s(spec: RunSpec, done: int) -> float:

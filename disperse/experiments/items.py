@@ -11,6 +11,7 @@ from .profiles import Profile, profile
 View = Literal["independent", "restricted"]
 DISPERSIVE: tuple[Variant, ...] = ("infonce-l2", "infonce-cosine", "hinge", "covariance")
 VIEWS: tuple[View, ...] = ("independent", "restricted")
+LENGTHS = (1, 2, 3, 4, 8)  # times the profile's, at which longer runs are evaluated on the way
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def norm_cost(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
         "l2-tau0.05": {"tau": 0.05},
         "l2-group-whole": {"local_batch": None},
     }
-    double = OptimizerSpec(lr=2 * row.lr, warmup_steps=row.warmup_steps)
+    double = OptimizerSpec(lr=2 * row.lr, beta2=row.beta2, warmup_steps=row.warmup_steps)
     return [
         cell
         for seed in seeds
@@ -165,8 +166,8 @@ def pair_longer(profile_name: str, seeds: tuple[int, ...]) -> list[Cell]:
 
 
 def _longer(row: Profile, times: int) -> dict[str, Any]:
-    """Fields of a run so many times as long as the profile's, with a milestone at each of its lengths."""
-    lengths = (k * row.num_steps for k in range(1, times))
+    """Fields of a run so many times as long as the profile's, with a milestone at some of its lengths."""
+    lengths = (k * row.num_steps for k in LENGTHS if k < times)
     return {"num_steps": times * row.num_steps, "milestones": (*row.milestones, *lengths)}
 
 

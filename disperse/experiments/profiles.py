@@ -40,7 +40,8 @@ class Profile:
         evaluator, reference: whose features are compared, and with what.
         gpus: accelerators that one run is trained on; with several, ``torchrun`` starts a process on each.
             0: none is asked for, and one that is there is used.
-        cores, memory_gb, hours: what one run asks of a cluster; hours bounds it.
+        cores, memory_gb, hours: what a job asks of a cluster; of hours so many at least, and more where it is
+            computed to take longer.
     """
 
     name: str
@@ -202,7 +203,7 @@ PROFILES = {row.name: row for row in (
         weights="constant-0.9999",
         data="imagenet256-latents", flip=True, ema=("constant-0.9999",),
         precision="bf16", evaluator=FID_EVALUATOR, reference="VIRTUAL_imagenet256_labeled",
-        gpus=8, cores=32, memory_gb=128, hours=24),
+        gpus=8, cores=32, memory_gb=128, hours=2),
 )}
 # fmt: on
 

@@ -5,6 +5,7 @@ An estimate to plan with, no measurement: operations of the network over an assu
 
 from dataclasses import dataclass
 
+from ..evaluation import Protocol
 from ..models import config_of
 from ..models.flops import num_parameters
 from ..spec import RunSpec
@@ -32,11 +33,19 @@ class Resources:
     evaluation_hours: tuple[float, float]
     memory_gib: float
 
+    @property
+    def hours(self) -> tuple[float, float]:
+        """(least, most), wall time of training and evaluation, one after the other."""
+        return (
+            self.train_hours[0] + self.evaluation_hours[0],
+            self.train_hours[1] + self.evaluation_hours[1],
+        )
+
     def describe(self) -> str:
         """One line."""
         return (
-            f"{self.gpus} × H100 for {_span(self.train_hours)} of training, one for "
-            f"{_span(self.evaluation_hours)} of evaluation, {self.memory_gib:.0f} GiB each "
+            f"{self.gpus} × H100 for {span(self.train_hours)} of training, one for "
+            f"{span(self.evaluation_hours)} of evaluation, {self.memory_gib:.0f} GiB each "
             f"(computed at {SHARES[1]:.0%} to {SHARES[0]:.0%} of peak)"
         )
 
@@ -63,7 +72,13 @@ def resources(row: Profile, spec: RunSpec) -> Resources:
     )
 
 
-def _span(hours: tuple[float, float]) -> str:
+def evaluation_hours(spec: RunSpec, protocol: Protocol) -> tuple[float, float]:
+    """(least, most), wall time of one evaluation on one GPU."""
+    return _hours(evaluation_operations(spec, protocol))
+
+
+def span(hours: tuple[float, float]) -> str:
+    """From the least to the most, in hours or minutes."""
     unit, factor = ("h", 1) if hours[1] >= 1 else ("min", 60)
     return f"{hours[0] * factor:.1f} to {hours[1] * factor:.1f} {unit}"
 

@@ -13,8 +13,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ..atomic import sha256_file
 from ..errors import ConfigError, unknown
 from ..evaluation import Protocol
@@ -34,11 +32,13 @@ class Draws:
     Attributes:
         own: the item it shows: retrained with it, the notebook shows this machine's runs.
         beside: items whose runs stand beside, or go on in the notebook.
+        look: that it takes at those of these runs which the look is of.
         asked: item → the notebook's parameter that asks for it; nothing of it is needed otherwise.
     """
 
     own: str | None = None
     beside: tuple[str, ...] = ()
+    look: str = ""
     asked: tuple[tuple[str, str], ...] = ()
 
 
@@ -54,17 +54,17 @@ NOTEBOOKS = {
     "norms": Draws("blocks", beside=("pair",)),
     "model_size": Draws("model_size", asked=(("rate_scan", "scan_seeds"),)),
     "longer_training": Draws("longer"),
-    "systems": Draws("systems_tour", beside=("large_pair",)),
+    "systems": Draws("systems_tour", beside=("large_pair",), look="systems"),
     "meanflow": Draws("meanflow"),
-    "one_step": Draws("systems_tour", beside=("large_pair",)),
+    "one_step": Draws("systems_tour", beside=("large_pair",), look="one_step"),
     "samples": Draws(beside=("large_pair",)),
-    "beyond_fid": Draws("scale_of_effect", beside=("pair",)),
-    "per_timestep": Draws(beside=("pair",)),
+    "beyond_fid": Draws("scale_of_effect", beside=("pair",), look="against_training"),
+    "per_timestep": Draws(beside=("pair",), look="against_training"),
     "contrastive_to_dispersive": Draws("contrastive_to_dispersive", beside=("pair",)),
     "local_batch": Draws("local_batch", beside=("pair",)),
     "scale_of_effect": Draws("scale_of_effect", beside=("model_size",)),
     "norm_cost": Draws("norm_cost", beside=("variants", "pair_longer")),
-    "sampler": Draws(beside=("pair",)),
+    "sampler": Draws(beside=("pair",), look="sampler"),
     "systems_tour": Draws("systems_tour", beside=("large_pair",)),
 }
 
@@ -313,14 +313,3 @@ def shell_command(job: Job, row: Profile) -> str:
         ranks = ["torchrun", "--standalone", "--nproc-per-node", str(row.gpus), "-m", "disperse", *own]
         return f"{shlex.join(ranks)} && {command}"
     return command
-
-
-def resources(job: Job, row: Profile) -> dict[str, int | str]:
-    """What a job asks of a cluster, in Snakemake's names.
-
-    An accelerator of this machine is asked for as well, so that jobs take turns on it.
-    """
-    here = int(torch.cuda.is_available() or torch.backends.mps.is_available())
-    gpus = row.gpus if isinstance(job, RunJob) else min(row.gpus, 1)
-    asked: dict[str, int | str] = {"mem_mb": 1024 * row.memory_gb, "runtime": max(round(60 * row.hours), 1)}
-    return {**asked, "gpu": gpus or here} if gpus or here else asked

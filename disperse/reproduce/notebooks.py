@@ -30,6 +30,7 @@ from ..experiments.store import commit, device_name
 from ..training import home
 
 TOKEN, OUTPUT = "DISPERSE_NOTEBOOK_TOKEN", "DISPERSE_OUTPUT"
+TIMEOUT_S = 7200  # longest time for one cell
 
 
 def notebook_names() -> list[str]:
@@ -139,7 +140,7 @@ def check_parameters(path: Path, parameters: dict[str, Any]) -> None:
             )
 
 
-def execute(name: str, parameters: dict[str, Any], *, timeout_s: int = 7200) -> float:
+def execute(name: str, parameters: dict[str, Any], *, timeout_s: int = TIMEOUT_S) -> float:
     """Run a notebook into ``papermill_runs/<profile>/<name>.ipynb``; returns seconds.
 
     The output replaces an earlier one only after success; a failed one stays beside it as

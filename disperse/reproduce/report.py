@@ -16,6 +16,7 @@ import nbformat
 from .. import atomic
 from ..errors import StorageError
 from ..experiments import home, paper, profile
+from ..experiments.claims import said
 from ..experiments.store import commit
 from . import pages
 from .notebooks import output_folder
@@ -208,17 +209,24 @@ def _duration(seconds: float) -> str:
 
 
 def verdicts(entry: Entry, folder: Path) -> list[tuple[str, str]]:
-    """(what, verdict) of a notebook, from its receipt or else from the sidecars of its pictures."""
+    """(what, verdict) of a notebook, from its receipt, or else from the sidecars of its pictures.
+
+    Of these the paper's claims that they judge, by number; where they judge none, rows with a verdict.
+    """
     outputs = entry.receipt.get("outputs", {})
     named = outputs.get("verdicts", outputs.get("verdict"))
     if named:
         return list(map(_pair, named.items())) if isinstance(named, dict) else [("", str(named))]
     pictures = [Path(str(value)).name for value in outputs.values() if str(value).endswith(".png")]
-    for name in [entry.name, *(Path(picture).stem for picture in pictures)]:
-        rows = _json(folder / f"{name}.json").get("rows", [])
-        found = [(paper.name_of(row["label"]), row["verdict"]) for row in rows if row.get("verdict")]
+    stems = dict.fromkeys([entry.name, *(Path(picture).stem for picture in pictures)])
+    sidecars = [_json(folder / f"{stem}.json") for stem in stems]
+    claims = {each["number"]: each for facts in sidecars for each in facts.get("claims", [])}
+    if claims:
+        return [(f"claim {k}", said(claims[k]["verdict"], claims[k]["seeds"])) for k in sorted(claims)]
+    for facts in sidecars:
+        found = [(row["label"], row["verdict"]) for row in facts.get("rows", []) if row.get("verdict")]
         if found:
-            return found
+            return list(map(_pair, found))
     return []
 
 
@@ -256,7 +264,7 @@ def _card(entry: Entry, folder: Path) -> str:
 
 
 def _verdict(what: str, text: str) -> str:
-    kind = text if text in ("improves", "worse") else "other"
+    kind = text if text in ("improves", "worse", "agrees", "disagrees") else "other"
     return f'<li class="{kind}">{html.escape(f"{what}: {text}" if what else text)}</li>'
 
 

@@ -23,6 +23,7 @@ from ..training import train
 # 600 steps of the baseline ended 0.5% away in fd and 0.003 in the shares. Longer runs and other devices
 # were not measured, so these leave much room; seeds differ by as much.
 FD_TOLERANCE = 0.15  # relative
+LOSS_TOLERANCE = 0.15  # of the losses of each noise level, relative
 SHARE_TOLERANCE = 0.05  # of precision, recall and agreement, absolute
 SAME, NEAR, FAR = "bit-equal", "within tolerance", "differs"
 
@@ -74,9 +75,15 @@ def compare(published: Record, here: Record) -> Comparison:
     Bits are expected with the same device and version of PyTorch, on the same kind of processor (which no
     entry names), so other bits within the tolerance are said, not condemned.
     """
-    parts = ("metrics", "blocks", "terms")
-    if all(atomic.canonical_json(published[part]) == atomic.canonical_json(here[part]) for part in parts):
-        return Comparison(SAME, "every metric and every measure of the features")
+    parts = [part for part in ("metrics", "blocks", "terms", "levels") if part in published or part in here]
+    changed = [
+        part
+        for part in parts
+        if atomic.canonical_json(published.get(part)) != atomic.canonical_json(here.get(part))
+    ]
+    if not changed:
+        noise = ", and every noise level" if "levels" in parts else ""
+        return Comparison(SAME, f"every metric and every measure of the features{noise}")
     worst, beyond = "", []
     for name, entry in published["metrics"].items():
         value, other = entry["value"], here["metrics"].get(name, {}).get("value", math.nan)
@@ -85,11 +92,28 @@ def compare(published: Record, here: Record) -> Comparison:
         worst += f"; {text}" if worst else text
         if not abs(other - value) <= allowed:
             beyond.append(name)
-    bounds = f"tolerance {FD_TOLERANCE:.0%} of fd, {SHARE_TOLERANCE} of shares"
-    where = _difference_of_machines(published, here)
+    if "levels" in changed and not _losses_agree(published.get("levels", []), here.get("levels", [])):
+        beyond.append("losses by noise level")
+    bounds = f"tolerance {FD_TOLERANCE:.0%} of fd and losses, {SHARE_TOLERANCE} of shares"
+    where = f"other bits in {', '.join(changed)}; {_difference_of_machines(published, here)}"
     if beyond:
         return Comparison(FAR, f"{', '.join(beyond)} beyond the tolerance: {worst} ({bounds}; {where})")
     return Comparison(NEAR, f"{worst} ({bounds}; {where})")
+
+
+def _losses_agree(published: list[dict[str, Any]], here: list[dict[str, Any]]) -> bool:
+    """Whether the same noise levels were measured, with the same losses to the tolerance."""
+    if [each["level"] for each in published] != [each["level"] for each in here]:
+        return False
+    pairs = [
+        (old[name], new[name])
+        for old, new in zip(published, here, strict=True)
+        for name in ("seen_loss", "unseen_loss")
+    ]
+    return all(
+        old == new if old is None or new is None else math.isclose(old, new, rel_tol=LOSS_TOLERANCE)
+        for old, new in pairs
+    )
 
 
 def _difference_of_machines(published: Record, here: Record) -> str:

@@ -1,7 +1,9 @@
 """What was done, what failed, and what remains."""
 
-from ..experiments import resources
+from ..experiments import Profile, resources
 from ..experiments.cost import remaining_core_hours
+from ..experiments.resources import span
+from .cluster import asked_gpus, asked_hours, notebook_hours, run_hours
 from .jobs import Job, NotebookJob, Plan, RunJob, alone, missing
 from .notebooks import output_folder
 
@@ -58,25 +60,57 @@ def plan_text(plan: Plan) -> str:
     lines = [f"profile {row.name}: {row.model}, {row.num_steps} steps of {row.batch_size}"]
     if row.gpus:
         lines.append(f"  the baseline: {resources(row, row.spec('baseline', 0)).describe()}")
+    costs = _costs(plan)
     for run in plan.runs:
         left = len(missing(run))
-        state = "finished" if not left else f"{left} of {len(run.outputs)} evaluations to do"
-        lines.append(f"  {run.title}: {state} ({run.spec.run_id}, {run.spec.num_steps} steps)")
+        state = f"{left} of {len(run.outputs)} evaluations to do" if left else "finished"
+        told = f"; {costs[run.spec.fingerprint]}" if left else ""
+        lines.append(f"  {run.title}: {state} ({run.spec.run_id}, {run.spec.num_steps} steps){told}")
     for job in plan.notebooks:
         remaining = sum(bool(missing(run)) for run in job.needs)
         state = f"waits for {remaining} runs" if remaining else "not executed" if missing(job) else "executed"
-        lines.append(f"  notebook {job.title}: {state}")
+        told = f"; {_asked(job, row)}" if row.gpus and missing(job) else ""
+        lines.append(f"  notebook {job.title}: {state}{told}")
     lines.append(
         f"to do: {sum(bool(missing(run)) for run in plan.runs)} of {len(plan.runs)} runs, {cost(plan)}"
     )
     return "\n".join(lines)
 
 
+def _costs(plan: Plan) -> dict[str, str]:
+    """Fingerprint of a run that isn't finished → what it costs, in words."""
+    runs = [run for run in plan.runs if missing(run)]
+    if plan.row.gpus:
+        return {
+            run.spec.fingerprint: f"{span(run_hours(run, plan.row))}, {_asked(run, plan.row)}" for run in runs
+        }
+    hours = remaining_core_hours([(run.spec, run.protocol) for run in runs])
+    return {run.spec.fingerprint: _core_time(own) for run, own in zip(runs, hours, strict=True)}
+
+
+def _asked(job: Job, row: Profile) -> str:
+    gpus = asked_gpus(job, row)
+    return f"asks for {asked_hours(job, row):.1f} h of {gpus} GPU{'s' * (gpus > 1)}"
+
+
+def _core_time(hours: float) -> str:
+    return f"about {hours:.1f} core-hours" if hours >= 1 else f"about {60 * hours:.0f} core-minutes"
+
+
 def cost(plan: Plan) -> str:
     """What remains to be trained and evaluated, in words."""
     runs = [run for run in plan.runs if missing(run)]
-    if plan.row.gpus:  # how fast they are isn't known before one has run
-        return f"at most {len(runs) * plan.row.gpus * plan.row.hours:.0f} GPU-hours (the profile's bound)"
-    hours = remaining_core_hours([(run.spec, run.protocol) for run in runs])
-    told = f"{hours:.1f} core-hours" if hours >= 1 else f"{60 * hours:.0f} core-minutes"
-    return f"about {told} (an estimate, without the notebooks)"
+    row = plan.row
+    if row.gpus:  # how fast they are isn't known before one has run
+        each = [run_hours(run, row) for run in runs]
+        low, high = (row.gpus * sum(hours[end] for hours in each) for end in (0, 1))
+        bound = row.gpus * sum(asked_hours(run, row) for run in runs)
+        looks = sum(
+            notebook_hours(job.title, job.parameters, row)[1] for job in plan.notebooks if missing(job)
+        )
+        return (
+            f"{low:.0f} to {high:.0f} GPU-hours (computed; the jobs ask for {bound:.0f}), "
+            f"the notebooks' own evaluations up to {looks:.1f} more"
+        )
+    hours = sum(remaining_core_hours([(run.spec, run.protocol) for run in runs]))
+    return f"{_core_time(hours)} (an estimate, without the notebooks)"

@@ -1,7 +1,8 @@
 """Are the published figures what their results make of them? Everything is computed again and compared.
 
-Tables byte for byte; sidecars by their seal, then value by value up to ``TOLERANCE`` (but for date and
-commit); pictures by the SHA-256 in their sidecar, since another version of matplotlib draws other bytes.
+Tables byte for byte, also that of the claims in the project's README; sidecars by their seal, then value
+by value up to ``TOLERANCE`` (but for date and commit); pictures by the SHA-256 in their sidecar, since
+another version of matplotlib draws other bytes.
 """
 
 import json
@@ -18,7 +19,9 @@ from .. import atomic
 from ..errors import StorageError
 from ..experiments import home, profile
 from ..experiments.store import Record, check_seal, published_path, seal
+from ..experiments.verdicts import verdicts
 from ..figures import draw_published
+from ..figures.published import BEGIN, END, with_claims
 from ..figures.sections import SECTIONS
 from ..spec import NUMERICS
 from . import retrain
@@ -82,6 +85,7 @@ def _steps(profile_name: str, pool: list[Record], retrain_count: int, seed: int 
     with tempfile.TemporaryDirectory(prefix="disperse-verify-") as folder:
         draw_published(profile_name, Path(folder))
         yield from compare_folders(home() / "figures", Path(folder), profile_name, pool)
+    yield from check_readme(profile_name, pool)
     if retrain_count:
         yield from _retrained(pool, retrain_count, secrets.randbelow(10**6) if seed is None else seed)
 
@@ -147,8 +151,32 @@ def compare_folders(kept: Path, fresh: Path, profile_name: str, pool: list[Recor
         if path.name not in known and not path.name.startswith(atomic.TEMPORARY_PREFIX):
             yield Finding(STRAY, f"{name}/{path.name}", "nothing draws it")
     index = kept / "README.md"
-    if not index.exists() or f"({profile_name}/results.jsonl)" in index.read_text(encoding="utf-8"):
+    if _is_index_of(index, profile_name):
         yield _text(index, fresh / "README.md", "figures/README.md", any(stale.values()))
+
+
+def check_readme(profile_name: str, pool: list[Record]) -> Iterator[Finding]:
+    """The table of claims in the project's README, where that is of this profile as the index is."""
+    path, index = home() / "README.md", home() / "figures" / "README.md"
+    if not path.exists() or not _is_index_of(index, profile_name):
+        return
+    text = path.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        yield Finding(MISSING, path.name, "no table of claims: its marks are gone; `git checkout README.md`")
+        return
+    old, new = text.splitlines(), with_claims(text, verdicts(pool, profile(profile_name))).splitlines()
+    if old == new:
+        yield Finding(OK, path.name, "its table of claims")
+        return
+    pairs = enumerate(zip(old, new, strict=False), start=1)
+    line = next((number for number, (a, b) in pairs if a != b), len(old))
+    detail = f"its table of claims, first in line {line}; `disperse figures` writes it"
+    yield Finding(DIFFERS, path.name, detail)
+
+
+def _is_index_of(index: Path, profile_name: str) -> bool:
+    """Whether the published index is drawn from the results of this profile; a lost one may be."""
+    return not index.exists() or f"({profile_name}/results.jsonl)" in index.read_text(encoding="utf-8")
 
 
 def first_difference(kept: Any, fresh: Any, path: str = "") -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from .. import distributed
 from ..errors import Interrupted
+from ..experiments import profile
 from ..experiments.runner import end_gently
 from ..experiments.store import complete, run_folder
 from ..spec import RunSpec
-from .notebooks import execute, output_folder
+from .cluster import cell_seconds
+from .notebooks import TIMEOUT_S, check_parameters, execute, notebook_path, output_folder
 
 Say = Callable[[str], None]
 
@@ -27,8 +29,6 @@ def complete_run(spec: RunSpec, profile_name: str, *, job: Path | None = None) -
         profile_name: how it is evaluated.
         job: the log, for a job of the workflow; see ``_reporting``.
     """
-    from ..experiments import profile
-
     protocol = profile(profile_name).protocol_of(spec.objective.kind)
     with _reporting(f"{spec.name}, seed {spec.seed}", job) as say:
         started = time.monotonic()
@@ -49,7 +49,10 @@ def execute_notebook(name: str, parameters: dict[str, object], *, job: Path | No
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _reporting(name, job) as say:
-            elapsed = execute(name, parameters)
+            check_parameters(notebook_path(name), parameters)  # before they are counted with
+            row = profile(str(parameters["profile"]))
+            timeout_s = cell_seconds(name, parameters, row, least=TIMEOUT_S)
+            elapsed = execute(name, parameters, timeout_s=timeout_s)
             folder = output_folder(str(parameters["profile"]))
             say(f"{name}: executed in {elapsed:.0f} s ({folder / name}.ipynb)")
     finally:

@@ -1,5 +1,6 @@
 """The runs of an item, and its table by hand."""
 
+import dataclasses
 import math
 
 import pytest
@@ -85,7 +86,7 @@ def test_the_papers_longer_training_systems_and_samples_are_of_its_largest_netwo
     for cell in item("longer", "paper", (0,)):
         assert cell.spec.model == "SiT-XL/2"
         assert [round(step / epoch) for step in (400_000, cell.spec.num_steps)] == [80, 799]
-        assert 400_000 in cell.spec.milestones
+        assert [step / 400_000 for step in cell.spec.milestones] == [0.5, 1, 2, 3, 4, 8]
     row = PROFILES["paper"]
     large = {cell.label: cell.spec for cell in item("large_pair", "paper", (0,))}
     sizes = {cell.label: cell.spec for cell in item("model_size", "paper", (0,))}
@@ -133,6 +134,16 @@ def test_every_run_of_the_ladder_is_a_valid_spec(name: str) -> None:
     protocol = PROFILES[name].protocol
     assert protocol.weights in RunSpec().ema
     assert len({p.hash for p in convergence(PROFILES[name], "sit")}) == 10
+
+
+def test_every_run_has_the_optimiser_of_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "toy", dataclasses.replace(TOY, beta2=0.9, warmup_steps=3))
+    for name in ITEMS:
+        for cell in item(name, "toy", (0,)):
+            assert (cell.spec.optimizer.beta2, cell.spec.optimizer.warmup_steps) == (0.9, 3), (
+                name,
+                cell.label,
+            )
 
 
 def test_published_numbers() -> None:

@@ -1,5 +1,6 @@
 """Snakemake over the store: what is done stays, what fails stops nothing else, what changed is done again."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -7,11 +8,13 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 import yaml
 
 from disperse import atomic
-from disperse.reproduce import make_plan
-from disperse.reproduce.jobs import log_folder
+from disperse.experiments import PROFILES
+from disperse.reproduce import cluster, make_plan
+from disperse.reproduce.jobs import RunJob, log_folder
 
 from ..experiments.cases import record
 
@@ -109,14 +112,21 @@ SBATCH = '#!/bin/sh\nprintf "%s\\n" "$@" ---- >> "$ASKED"\necho "sbatch: error: 
 ON_GPUS = """
 import dataclasses, sys
 from disperse.experiments import PROFILES
+from disperse.reproduce import cluster
 from snakemake.cli import main
-PROFILES["smoke"] = dataclasses.replace(PROFILES["smoke"], gpus=8, memory_gb=64, hours=12)
+PROFILES["smoke"] = dataclasses.replace(PROFILES["smoke"], gpus=8, memory_gb=64, hours=1)
+cluster.MARGIN = 1e8
 main(sys.argv[1:])
 """
 
 
-def test_slurm_is_asked_for_what_the_profile_says(store: Path, tmp_path: Path) -> None:
+def test_slurm_is_asked_for_what_each_job_needs(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(store, "good")
+    row = dataclasses.replace(PROFILES["smoke"], gpus=8, memory_gb=64, hours=1)
+    monkeypatch.setitem(PROFILES, "smoke", row)
+    monkeypatch.setattr(cluster, "MARGIN", 1e8)  # so that toys ask for hours
     found = make_plan("smoke")
     for name, text in {"sbatch": SBATCH, "sinfo": "#!/bin/sh\n", "sacct": "#!/bin/sh\n"}.items():
         atomic.write_text(tmp_path / "bin" / name, text)
@@ -134,10 +144,15 @@ def test_slurm_is_asked_for_what_the_profile_says(store: Path, tmp_path: Path) -
     assert done.returncode == 1, done
     submitted = {job.splitlines()[-1]: job.splitlines() for job in asked.read_text().split("----\n")[:-1]}
     assert len(submitted) == len(found.runs) + len(found.notebooks), done
-    for script, options in submitted.items():
-        one = " ".join(options)
-        assert "-t 720 --mem 65536" in one, options
-        assert ("--gpus=8" if "run_" in script else "--gpus=1") in options, options
+    minutes = set()
+    for job in found.jobs:
+        name = f"run_{job.spec.fingerprint}" if isinstance(job, RunJob) else f"notebook_{job.title}"
+        (options,) = [options for script, options in submitted.items() if name in script]
+        asked_for = cluster.asked(job, row)
+        assert f"-t {asked_for['runtime']} --mem 65536" in " ".join(options), options
+        assert f"--gpus={8 if isinstance(job, RunJob) else 1}" in options, options
+        minutes.add(asked_for["runtime"])
+    assert len(minutes) == 2  # of a run, and of a notebook that evaluates nothing
     # What each job runs is printed, here as in a dry run.
     for run in found.runs:
         told = f"torchrun --standalone --nproc-per-node 8 -m disperse {' '.join(run.arguments)} --job"

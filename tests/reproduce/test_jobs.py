@@ -1,6 +1,7 @@
 """What there is to do: each run once, at its longest; notebooks wait for what they draw on."""
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 from disperse import atomic
 from disperse.arguments import parser
 from disperse.errors import ConfigError
-from disperse.experiments import ITEMS, Profile, item, publish, run_folder
-from disperse.experiments.cost import remaining_core_hours
-from disperse.reproduce import check_parameters, find_spec, jobs, make_plan, plan
+from disperse.experiments import ITEMS, PROFILES, Profile, item, publish, resources, run_folder
+from disperse.experiments.cost import core_hours, remaining_core_hours
+from disperse.experiments.resources import span
+from disperse.reproduce import check_parameters, cluster, find_spec, jobs, make_plan, plan, worker
 from disperse.reproduce.notebooks import notebook_path
 from disperse.reproduce.summary import failed, forget_failures, summary, waiting
 
@@ -122,9 +124,11 @@ def test_notebooks_take_their_parameters(items: str) -> None:
 
 def test_the_table_names_every_notebook_that_draws_on_runs() -> None:
     for path in NOTEBOOKS.glob("*.ipynb"):
-        if re.search(r"\b(results|look)\(", path.read_text(encoding="utf-8")):
-            draws = jobs.NOTEBOOKS[path.stem]
+        text = path.read_text(encoding="utf-8")
+        draws = jobs.NOTEBOOKS.get(path.stem, jobs.Draws())
+        if re.search(r"\b(results|look)\(", text):
             assert draws.own in ITEMS or draws.beside
+        assert set(re.findall(r'\blook\(\\"(\w+)', text)) == {draws.look} - {""}
 
 
 def test_only_what_a_notebook_depends_on_makes_it_stale(store: Path) -> None:
@@ -143,17 +147,78 @@ def test_only_what_a_notebook_depends_on_makes_it_stale(store: Path) -> None:
 
 
 def test_several_accelerators_are_a_torchrun(toy: Profile) -> None:
-    big = dataclasses.replace(toy, gpus=8, cores=4, memory_gb=64, hours=12)
+    big = dataclasses.replace(toy, gpus=8, cores=4, memory_gb=64, hours=12)  # hours: far more than it takes
     found = make_plan("toy")
     run, notebook = found.runs[0], found.notebooks[1]
     assert jobs.shell_command(run, big).startswith(
         "torchrun --standalone --nproc-per-node 8 -m disperse run --profile toy --item "
     )
     assert jobs.shell_command(run, big).endswith(f"&& {jobs.shell_command(run, toy)}")  # one evaluates
-    assert jobs.resources(run, big) == {"gpu": 8, "mem_mb": 65536, "runtime": 720}
+    assert cluster.asked(run, big) == {"gpu": 8, "mem_mb": 65536, "runtime": 720}
     assert "torchrun" not in jobs.shell_command(run, toy)
     assert "torchrun" not in jobs.shell_command(notebook, big)
-    assert jobs.resources(notebook, big)["gpu"] == 1
+    assert cluster.asked(notebook, big)["gpu"] == 1
+
+
+def test_a_job_asks_for_the_hours_that_it_is_computed_to_take() -> None:
+    row = PROFILES["paper"]
+    asked, computed = {}, {}
+    for run in make_plan("paper", "all").runs:
+        (asked[run.title],) = {cluster.asked(run, row)["runtime"]}
+        computed[run.title] = resources(row, run.spec).hours[1]
+        assert cluster.asked(run, row)["gpu"] == 8
+    # Half as much again, and no less than the profile's two hours: small runs wait for no large gap.
+    for title, hours in computed.items():
+        assert asked[title] == math.ceil(60 * max(2, 0.25 + 1.5 * hours))
+    assert asked["sit-S-baseline, seed 0"] < 3 * 60
+    assert asked["meanflow-larger-infonce-l2, seed 0"] > 60 * 58
+    # A look is taken by one process: 10 protocols, NFE 7720 together, of two runs of 23 GMAC.
+    (sampler,) = [job for job in make_plan("paper").notebooks if job.title == "sampler"]
+    most = 2 * 50_000 * 2 * 23.01e9 * 7720 / (0.25 * 989e12) / 3600
+    assert cluster.asked(sampler, row)["runtime"] == pytest.approx(60 * (0.25 + 1.5 * most), rel=1e-3)
+    assert cluster.cell_seconds("sampler", {}, row, least=7200) == pytest.approx(1.5 * 3600 * most, rel=1e-3)
+    assert cluster.cell_seconds("norms", {}, row, least=7200) == 7200
+    # Rows without GPUs: what a core takes.
+    cpu = PROFILES["cpu"]
+    for run in make_plan("cpu", "longer").runs:
+        least = cluster.asked(run, dataclasses.replace(cpu, hours=0))["runtime"]
+        assert least == math.ceil(60 * (0.25 + 1.5 * core_hours(run.spec, run.protocol)))
+        assert cluster.asked(run, cpu)["runtime"] == max(least, 240)
+
+
+def test_a_notebook_may_take_as_long_as_its_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, int] = {}
+
+    def execute(name: str, parameters: dict[str, object], *, timeout_s: int) -> float:
+        given[name] = timeout_s
+        return 0.0
+
+    monkeypatch.setattr(worker, "execute", execute)
+    for name in ("sampler", "norms"):
+        worker.execute_notebook(name, {"profile": "paper"})
+    assert given["norms"] == 7200 < given["sampler"]
+
+
+def test_the_plan_prices_each_run_and_sums_them() -> None:
+    row = PROFILES["paper"]
+    found, text = make_plan("paper", "model_size"), plan("paper", "model_size", 1)
+    total = 0.0
+    for run in found.runs:
+        (line,) = [line for line in text.splitlines() if run.spec.run_id in line]
+        hours = cluster.asked_hours(run, row)
+        assert line.endswith(f"{span(resources(row, run.spec).hours)}, asks for {hours:.1f} h of 8 GPUs")
+        total += 8 * hours
+    assert f"the jobs ask for {total:.0f})" in text.splitlines()[-1]
+    low, high = (8 * sum(resources(row, run.spec).hours[end] for run in found.runs) for end in (0, 1))
+    assert f"runs, {low:.0f} to {high:.0f} GPU-hours (computed; " in text.splitlines()[-1]
+    store_run(found.runs[0])
+    assert f"the jobs ask for {total - 8 * cluster.asked_hours(found.runs[0], row):.0f})" in plan(
+        "paper", "model_size", 1
+    )
+    (line,) = [line for line in text.splitlines() if "notebook sampler" in line]
+    assert line.endswith("h of 1 GPU")
+    on_cores = [line for line in plan("toy", "headline", 1).splitlines() if "evaluations to do" in line]
+    assert all(line.endswith("core-minutes") for line in on_cores)
 
 
 @pytest.mark.parametrize(
@@ -197,14 +262,14 @@ def test_the_estimate_counts_what_remains() -> None:
     found = make_plan("toy")
     pairs = [(run.spec, run.protocol) for run in found.runs]
     whole = remaining_core_hours(pairs)
-    assert whole > remaining_core_hours(pairs[1:]) > 0
+    assert min(whole) > 0
     store_run(found.runs[0])
     atomic.write_json(
         run_folder(found.runs[0].spec) / "spec.json", found.runs[0].spec.model_dump(mode="json")
     )
     steps = run_folder(found.runs[0].spec) / "checkpoints" / f"step_{found.runs[0].spec.num_steps:08d}"
     atomic.write_json(steps / "manifest.json", {})
-    assert remaining_core_hours(pairs) == pytest.approx(remaining_core_hours(pairs[1:]))
+    assert remaining_core_hours(pairs) == pytest.approx([0, *whole[1:]])
 
 
 def test_the_summary_says_what_failed_and_how_to_run_it_alone() -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from disperse.reproduce import output_folder
 from disperse.reproduce.pages import WIDGET, formula_html, markdown_html, title_and_claim
 from disperse.reproduce.report import build_report, site_path
 
+PUBLISHED = Path(__file__).parents[2] / "figures" / "cpu"
 FIRST, SECOND = b"\x89PNG one", b"\x89PNG two"
 HOSTILE = '<img src="https://example.org/x.png"><script src="//example.org/x.js"></script>'
 TEXT = """# Which variant?
@@ -204,6 +206,37 @@ def test_verdicts_of_a_receipt_come_first(site: Path) -> None:
     receipt("which", verdict="improves")
     build_report("smoke")
     assert '<li class="improves">improves</li>' in (site / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "shown"),
+    [
+        ("lambda_tau", "lambda_tau", ["claim 7: can&#x27;t tell"]),
+        ("norms", "norms", ["claim 10: agrees"]),
+        ("longer_training", "longer_training", ["claim 9: can&#x27;t tell"]),
+        ("variants", "variants_grid", [f"claim {number}: " for number in range(1, 6)]),
+        ("local_batch", "local_batch", ["ℓ2, groups of 4: ", "ℓ2, whole batch: "]),
+        ("sampler", "sampler", []),
+    ],
+)
+def test_a_card_says_what_the_claims_of_its_notebook_come_to(
+    store: Path, name: str, picture: str, shown: list[str]
+) -> None:
+    """By sidecars as they are published."""
+    write(name)
+    receipt(name, picture=f"/some/where/{name}.png", grid=f"/some/where/{picture}.png")
+    for stem in {name, picture}:
+        shutil.copy(PUBLISHED / f"{stem}.json", output_folder("smoke"))
+    build_report("smoke")
+    text = (store / "build" / "report" / "smoke" / "index.html").read_text()
+    chips = re.findall(r'<li class="(\w+)">(.*?)</li>', text)
+    assert all(any(chip.startswith(start) for _, chip in chips) for start in shown)
+    if shown and shown[0].startswith("claim"):
+        assert len(chips) == len(shown)  # and no row beside them
+    kinds = {kind for kind, _ in chips}
+    assert kinds <= {"agrees", "disagrees", "improves", "worse", "other"}
+    assert (kinds == {"agrees"}) == (name == "norms")
+    assert bool(chips) == bool(shown)
 
 
 def test_nothing_executed_and_a_damaged_notebook(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

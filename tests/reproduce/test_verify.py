@@ -10,15 +10,18 @@ from matplotlib.figure import Figure
 from disperse import atomic
 from disperse.cli import main
 from disperse.errors import ConfigError, StorageError
-from disperse.experiments import item, publish, published, records, run_folder
+from disperse.experiments import PROFILES, item, publish, published, records, run_folder
 from disperse.experiments.store import Record, complete, seal
+from disperse.experiments.verdicts import verdicts
 from disperse.figures import draw_published
+from disperse.figures.published import BEGIN, END, with_claims
 from disperse.reproduce import verify as module
 from disperse.reproduce.retrain import FAR, NEAR, SAME, choose, compare, retrain, spec_of
 from disperse.reproduce.verify import first_difference, verify
 
 from ..experiments.cases import TOY, record
 from ..experiments.test_store import toy
+from ..figures.looked import looked
 from ..figures.test_published import convergence, evaluations
 
 __all__ = ["toy"]
@@ -111,6 +114,25 @@ def test_edits_and_losses_are_named(folder: Path, capsys: pytest.CaptureFixture[
         "smoke/learning_curves.png": "EDITED not the picture that its sidecar was written with",
         "smoke/best.md": "STRAY nothing draws it",
     }
+
+
+def test_a_table_of_claims_that_was_edited_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readme = folder.parents[1] / "README.md"
+    claims = verdicts(published("smoke"), PROFILES["smoke"])
+    good = with_claims(f"# disperse\n\n{BEGIN}{END}\nmore\n", claims)
+    assert "10. Regularising one block" in good
+    readme.write_text(good)
+    assert verify("smoke").startswith("verified")
+    assert "README.md: its table of claims" in capsys.readouterr().out
+    readme.write_text(good.replace("**not trained yet**", "**agrees**", 1))
+    (number,) = [n for n, line in enumerate(readme.read_text().splitlines(), 1) if "**agrees**" in line]
+    found = findings(capsys)
+    assert list(found) == ["README.md"]
+    assert found["README.md"].startswith(f"DIFFERS its table of claims, first in line {number}; ")
+    readme.write_text(good.replace(BEGIN, ""))
+    assert findings(capsys)["README.md"].startswith("MISSING no table of claims")
+    (folder.parent / "README.md").write_text("[`cpu/results.jsonl`](cpu/results.jsonl)")
+    assert main(["verify", "--profile", "smoke"]) == 0  # the claims are of the profile of the index
 
 
 def test_rounding_of_another_machine_is_no_edit(folder: Path) -> None:
@@ -255,6 +277,32 @@ def test_other_bits_are_judged_by_the_tolerance(changes: dict[str, float], state
     result = compare(entry, here)
     assert result.state == state
     assert (state == SAME) or "torch 3 here, 2 published" in result.detail
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "told"),
+    [
+        ({}, SAME, "every noise level"),
+        ({"gradient_cosine": 0.3}, NEAR, "other bits in levels"),
+        ({"seen_loss": 1.1}, NEAR, "other bits in levels"),
+        ({"seen_loss": 1.3}, FAR, "losses by noise level beyond"),
+        ({"unseen_loss": None}, FAR, "losses by noise level beyond"),
+        ({"level": 0.5}, FAR, "losses by noise level beyond"),
+        (None, FAR, "losses by noise level beyond"),
+    ],
+)
+def test_noise_levels_are_compared_where_they_are_published(
+    change: dict[str, float | None] | None, state: str, told: str
+) -> None:
+    entry = looked(item("variants", "smoke", (0,))[0], PROFILES["smoke"])
+    here = json.loads(json.dumps(entry))
+    if change is None:
+        del here["levels"]
+    else:
+        here["levels"][3] |= change
+    result = compare(entry, here)
+    assert result.state == state
+    assert told in result.detail
 
 
 def test_results_of_other_code_are_not_trained(toy: object) -> None:
