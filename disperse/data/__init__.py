@@ -1,6 +1,6 @@
 """Data sets, and the order in which steps read them."""
 
-from .batches import DATASETS, batch_indices, holds_latents, load_data, num_train_images
+from .batches import DATASETS, base_name, batch_indices, holds_latents, load_data, num_train_images
 from .digits import digits
 from .latents import LatentSet
 from .sets import SPLITS, ImageSet
@@ -10,6 +10,7 @@ __all__ = [
     "SPLITS",
     "ImageSet",
     "LatentSet",
+    "base_name",
     "batch_indices",
     "digits",
     "holds_latents",

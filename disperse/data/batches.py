@@ -35,16 +35,20 @@ def num_train_images(name: str) -> int:
     Raises:
         ConfigError: unknown name.
     """
-    base, _, count = name.partition(":")
-    base = base.partition("@")[0]
+    base, count = base_name(name), name.partition(":")[2]
     if base not in _TRAIN_IMAGES:
         raise unknown("data", name, _TRAIN_IMAGES)
     return int(count or _TRAIN_IMAGES[base])
 
 
+def base_name(name: str) -> str:
+    """Of a data set named as for ``load_data``, without the part or content that is asked for."""
+    return name.partition(":")[0].partition("@")[0]
+
+
 def holds_latents(name: str) -> bool:
     """Whether a data set, named as for ``load_data``, holds latents of images."""
-    return name.partition(":")[0].partition("@")[0] in LATENT_SETS
+    return base_name(name) in LATENT_SETS
 
 
 def load_data(name: str, split: str = "train") -> ImageSet | LatentSet:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..atomic import sha256_file
-from ..data import ImageSet
+from ..data import ImageSet, base_name
 from ..errors import CheckpointError, ConfigError, unknown
 from .networks import Cifar10Classifier, DigitsClassifier
 
@@ -64,7 +64,7 @@ def evaluator_for(data: str) -> str:
     Raises:
         ConfigError: none does.
     """
-    base = data.partition(":")[0].partition("@")[0]
+    base = base_name(data)
     for name, row in EVALUATORS.items():
         if row.data == base:
             return name

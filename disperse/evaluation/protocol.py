@@ -9,7 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from ..atomic import digest
-from ..data import SPLITS, ImageSet, load_data
+from ..data import SPLITS, ImageSet, base_name, load_data
 from ..errors import ConfigError
 from ..models import DiffusionTransformer
 from ..rng import stream
@@ -110,7 +110,7 @@ def check_evaluator(protocol: Protocol) -> None:
     if protocol.evaluator == fid.EVALUATOR:
         fid.check_available(protocol.reference)
         return
-    row, base = find_evaluator(protocol.evaluator), protocol.data.partition(":")[0].partition("@")[0]
+    row, base = find_evaluator(protocol.evaluator), base_name(protocol.data)
     if base != row.data:
         raise ConfigError(
             f"protocol.data = {protocol.data}: the evaluator {protocol.evaluator} knows {row.data}"

@@ -26,8 +26,7 @@ def remaining_core_hours(runs: list[tuple[RunSpec, Protocol]]) -> list[float]:
 
 def core_hours(spec: RunSpec, protocol: Protocol) -> float:
     """Estimated core-hours of a whole run, whatever is there."""
-    each = evaluation_operations(spec, protocol) * spec.num_evaluations
-    return (training_operations(spec, spec.num_steps) + each) / CORE_RATE / 3600
+    return _training_s(spec, 0) / 3600 + spec.num_evaluations * evaluation_core_hours(spec, protocol)
 
 
 def evaluation_core_hours(spec: RunSpec, protocol: Protocol) -> float:

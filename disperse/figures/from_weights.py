@@ -34,11 +34,15 @@ def draw_from_weights(profile_name: str, *, folder: Path | None = None, seed: in
     classes = config_of(cells[0].spec).num_classes
     num = max(SHOWN, CANDIDATES * classes) if row.classifies else SHOWN
     drawn = [draw_from(cell, row, num) for cell in cells]
-    paths = [draw_grids(drawn, row, folder / "samples", num=SHOWN)]
-    if row.classifies:
-        paths.append(draw_curated(drawn, row, folder, candidates=CANDIDATES))
-    paths.append(draw_pairs(drawn, row, folder, other=other_baseline(row, seed + 1, SHOWN), num=SHOWN))
-    if row.classifies:
-        paths.append(draw_nearest(row, folder, seed=seed))
-        paths += draw_representations(row, folder, seed=seed).values()
-    return paths
+    paths = [
+        draw_grids(drawn, row, folder / "samples", num=SHOWN),
+        draw_pairs(drawn, row, folder, other=other_baseline(row, seed + 1, SHOWN), num=SHOWN),
+    ]
+    if not row.classifies:
+        return paths
+    return [
+        *paths,
+        draw_curated(drawn, row, folder, candidates=CANDIDATES),
+        draw_nearest(row, folder, seed=seed),
+        *draw_representations(row, folder, seed=seed).values(),
+    ]

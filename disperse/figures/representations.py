@@ -19,7 +19,7 @@ from ..experiments import paper
 from ..rng import normal
 from .facts import plain
 from .heat import legible
-from .theme import COLORS, class_colors, new_figure, theme
+from .theme import COLORS, COLUMN, class_colors, new_figure, theme
 
 # Attribute of ``Geometry`` → title and format of its numbers.
 GEOMETRY = {
@@ -55,7 +55,7 @@ def heat_maps_figure(places: Mapping[str, Sequence[Place]], *, group: int | None
     """
     theme()
     shown = {**GEOMETRY, **PROBES}
-    figure = Figure(figsize=(8.5, 2.1 * -(-len(shown) // 2)), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 2.1 * -(-len(shown) // 2)), layout="constrained")
     grid = figure.subfigures(-(-len(shown) // 2), 2, wspace=0.03, hspace=0.02)
     for part, (name, (title, form)) in zip(np.asarray(grid).flat, shown.items(), strict=False):
         maps = {label: _map(own, name) for label, own in places.items()}
@@ -114,7 +114,7 @@ def similarity_figure(found: Mapping[Measure, Mapping[tuple[str, int, float], Si
         found: measure → what ``compare_places`` found; colours go from 0 to 1.
     """
     theme()
-    figure = Figure(figsize=(8.5, 3 * len(found)), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 3 * len(found)), layout="constrained")
     parts = np.asarray(figure.subfigures(len(found), 1, hspace=0.05)).flat
     for part, (measure, alike) in zip(parts, found.items(), strict=True):
         part.suptitle(SIMILARITIES[measure], x=0.01, ha="left", fontsize=12, weight="bold")
@@ -232,7 +232,7 @@ def density_example(n: int = 250, seed: int = 0) -> dict[Method, np.ndarray]:
 
 def density_figure(points: Mapping[Method, np.ndarray]) -> Figure:
     """``density_example`` side by side: UMAP makes both clouds alike."""
-    figure, axes = new_figure(8.5, 3.2, columns=len(points))
+    figure, axes = new_figure(COLUMN, 3.2, columns=len(points))
     for ax, (method, found) in zip(axes, points.items(), strict=True):
         for part, color, name in zip(np.split(found, 2), ("#7a4fa3", "#d98b2b"), ("wide", "a tenth as wide"),
                                      strict=True):  # fmt: skip

@@ -7,6 +7,8 @@ from .cluster import asked_gpus, asked_hours, notebook_hours, run_hours
 from .jobs import Job, NotebookJob, Plan, RunJob, alone, missing
 from .notebooks import output_folder
 
+Hours = dict[str, tuple[float, float]]  # fingerprint of a run → (least, most) hours of what remains
+
 
 def forget_failures(plan: Plan) -> None:
     """Remove the logs of jobs that aren't done: what has one at the end has failed this time."""
@@ -60,32 +62,32 @@ def plan_text(plan: Plan) -> str:
     lines = [f"profile {row.name}: {row.model}, {row.num_steps} steps of {row.batch_size}"]
     if row.gpus:
         lines.append(f"  the baseline: {resources(row, row.spec('baseline', 0)).describe()}")
-    costs = _costs(plan)
+    hours = _hours(plan)
     for run in plan.runs:
         left = len(missing(run))
         state = f"{left} of {len(run.outputs)} evaluations to do" if left else "finished"
-        told = f"; {costs[run.spec.fingerprint]}" if left else ""
+        told = f"; {_price(run, hours[run.spec.fingerprint], row)}" if left else ""
         lines.append(f"  {run.title}: {state} ({run.spec.run_id}, {run.spec.num_steps} steps){told}")
     for job in plan.notebooks:
         remaining = sum(bool(missing(run)) for run in job.needs)
         state = f"waits for {remaining} runs" if remaining else "not executed" if missing(job) else "executed"
         told = f"; {_asked(job, row)}" if row.gpus and missing(job) else ""
         lines.append(f"  notebook {job.title}: {state}{told}")
-    lines.append(
-        f"to do: {sum(bool(missing(run)) for run in plan.runs)} of {len(plan.runs)} runs, {cost(plan)}"
-    )
+    lines.append(f"to do: {len(hours)} of {len(plan.runs)} runs, {_cost(plan, hours)}")
     return "\n".join(lines)
 
 
-def _costs(plan: Plan) -> dict[str, str]:
-    """Fingerprint of a run that isn't finished → what it costs, in words."""
+def _hours(plan: Plan) -> Hours:
+    """Of each run that isn't finished, by fingerprint."""
     runs = [run for run in plan.runs if missing(run)]
     if plan.row.gpus:
-        return {
-            run.spec.fingerprint: f"{span(run_hours(run, plan.row))}, {_asked(run, plan.row)}" for run in runs
-        }
-    hours = remaining_core_hours([(run.spec, run.protocol) for run in runs])
-    return {run.spec.fingerprint: _core_time(own) for run, own in zip(runs, hours, strict=True)}
+        return {run.spec.fingerprint: run_hours(run, plan.row) for run in runs}
+    remaining = remaining_core_hours([(run.spec, run.protocol) for run in runs])
+    return {run.spec.fingerprint: (own, own) for run, own in zip(runs, remaining, strict=True)}
+
+
+def _price(run: RunJob, hours: tuple[float, float], row: Profile) -> str:
+    return f"{span(hours)}, {_asked(run, row)}" if row.gpus else _core_time(hours[1])
 
 
 def _asked(job: Job, row: Profile) -> str:
@@ -99,18 +101,18 @@ def _core_time(hours: float) -> str:
 
 def cost(plan: Plan) -> str:
     """What remains to be trained and evaluated, in words."""
-    runs = [run for run in plan.runs if missing(run)]
+    return _cost(plan, _hours(plan))
+
+
+def _cost(plan: Plan, hours: Hours) -> str:
     row = plan.row
-    if row.gpus:  # how fast they are isn't known before one has run
-        each = [run_hours(run, row) for run in runs]
-        low, high = (row.gpus * sum(hours[end] for hours in each) for end in (0, 1))
-        bound = row.gpus * sum(asked_hours(run, row) for run in runs)
-        looks = sum(
-            notebook_hours(job.title, job.parameters, row)[1] for job in plan.notebooks if missing(job)
-        )
-        return (
-            f"{low:.0f} to {high:.0f} GPU-hours (computed; the jobs ask for {bound:.0f}), "
-            f"the notebooks' own evaluations up to {looks:.1f} more"
-        )
-    hours = sum(remaining_core_hours([(run.spec, run.protocol) for run in runs]))
-    return f"{_core_time(hours)} (an estimate, without the notebooks)"
+    low, high = (sum(own[end] for own in hours.values()) for end in (0, 1))
+    if not row.gpus:
+        return f"{_core_time(high)} (an estimate, without the notebooks)"
+    # How fast they are isn't known before one has run.
+    bound = row.gpus * sum(asked_hours(run, row) for run in plan.runs if run.spec.fingerprint in hours)
+    looks = sum(notebook_hours(job.title, job.parameters, row)[1] for job in plan.notebooks if missing(job))
+    return (
+        f"{row.gpus * low:.0f} to {row.gpus * high:.0f} GPU-hours (computed; the jobs ask for {bound:.0f}), "
+        f"the notebooks' own evaluations up to {looks:.1f} more"
+    )

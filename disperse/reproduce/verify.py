@@ -10,7 +10,7 @@ import math
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,8 +168,7 @@ def check_readme(profile_name: str, pool: list[Record]) -> Iterator[Finding]:
     if old == new:
         yield Finding(OK, path.name, "its table of claims")
         return
-    pairs = enumerate(zip(old, new, strict=False), start=1)
-    line = next((number for number, (a, b) in pairs if a != b), len(old))
+    line = _first_line(old, new) or len(old)
     detail = f"its table of claims, first in line {line}; `disperse figures` writes it"
     yield Finding(DIFFERS, path.name, detail)
 
@@ -211,14 +210,19 @@ def _sidecar(path: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def _first_line(old: Sequence[str | bytes], new: Sequence[str | bytes]) -> int | None:
+    """Number of the first line that both have and that differs."""
+    pairs = enumerate(zip(old, new, strict=False), start=1)
+    return next((number for number, (a, b) in pairs if a != b), None)
+
+
 def _text(kept: Path, fresh: Path, item: str, stale: bool) -> Finding:
     if not kept.exists():
         return Finding(MISSING, item)
     old, new = (path.read_bytes() for path in (kept, fresh))
     if old == new:
         return Finding(OK, item)
-    pairs = enumerate(zip(old.splitlines(), new.splitlines(), strict=False), start=1)
-    line = next((number for number, (a, b) in pairs if a != b), None)
+    line = _first_line(old.splitlines(), new.splitlines())
     where = f"first in line {line}" if line else "in length"
     return Finding(STALE if stale else DIFFERS, item, f"{where}; {_cause(stale)}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from .. import atomic
+from ..data import base_name
 from ..errors import CheckpointError, ConfigError, DataError, StorageError
 from ..models import DiffusionTransformer, config_of, from_config
 from ..spec import RunSpec
@@ -71,7 +72,7 @@ def check_content(folder: Path, spec: RunSpec, content: str) -> None:
             f"{path}: cannot be read ({error}); delete the run's folder to train it again"
         ) from None
     if known != content:
-        base = spec.data.partition(":")[0].partition("@")[0]
+        base = base_name(spec.data)
         raise DataError(
             f"{folder}: trained on {base}@{str(known)[:12]}, the images found are others; bring those "
             f"back, or train another run with data = {base}@{content[:12]}"

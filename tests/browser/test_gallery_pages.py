@@ -19,9 +19,13 @@ from disperse.widgets.picture import HERE
 
 from .notebook import RUN_MS, SCREENSHOTS, drop_down, labelled, screenshot, slider, watch
 from .sheets import (
+    DIFFERENCE,
     DROP_DOWNS,
+    LEFT,
+    RIGHT,
     SLIDERS,
     TIMEOUT_S,
+    TWINS,
     drawn,
     moved,
     said,
@@ -86,8 +90,8 @@ def served(store: Path, runs: list[Path], tmp_path: Path) -> Iterator[str]:
 def test_the_page_of_voila(chromium: "Browser", served: str, store: Path) -> None:
     """Every control of it, one after the other."""
     with opened(chromium, served) as page:
-        sheet(page, 0).locator("img").wait_for(timeout=RUN_MS)
-        wait_until(page, lambda: drawn(sheet(page, 2)) is not None)
+        sheet(page, LEFT).locator("img").wait_for(timeout=RUN_MS)
+        wait_until(page, lambda: drawn(sheet(page, DIFFERENCE)) is not None)
         screenshot(page, "voila_gallery")
         for label, key, says in [*SLIDERS, ("samples", "ArrowLeft", "seeds 0–19")]:
             moved(page, lambda label=label, key=key: slider(page, label).press(key), says)
@@ -97,11 +101,11 @@ def test_the_page_of_voila(chromium: "Browser", served: str, store: Path) -> Non
         field = labelled(page, "text", "first seed").locator("input")
         field.fill("5")
         moved(page, lambda: field.press("Enter"), "seeds 5–24")
-        end = drawn(sheet(page, 0))
+        end = drawn(sheet(page, LEFT))
         slider(page, "noise → image").press("Home")
-        noise = wait_for_other(page, 0, end)
+        noise = wait_for_other(page, LEFT, end)
         page.get_by_role("button", name="predicted end").click()
-        wait_for_other(page, 0, noise)
+        wait_for_other(page, LEFT, noise)
         slider(page, "steps").press("End")
         page.get_by_role("button", name="Cancel").click(timeout=1000 * TIMEOUT_S)
         wait_until(page, lambda: said(page).startswith("cancelled"))
@@ -112,9 +116,9 @@ def test_the_page_of_voila(chromium: "Browser", served: str, store: Path) -> Non
         written.first.wait_for(timeout=1000 * TIMEOUT_S)
         assert (store / "build" / "gallery" / written.first.inner_text()).exists()
         assert (store / "build" / "gallery" / "02_gallery.receipt.json").exists()  # not among a batch's
-        sheet(page, 1).locator("img").click(position={"x": 5, "y": 5})
+        sheet(page, RIGHT).locator("img").click(position={"x": 5, "y": 5})
         page.get_by_text("Training images nearest to sample seed 5 of InfoNCE").wait_for(timeout=RUN_MS)
-        wait_until(page, lambda: drawn(sheet(page, 3)) is not None)
+        wait_until(page, lambda: drawn(sheet(page, TWINS)) is not None)
         assert "$" not in page.locator("#rendered_cells").inner_text()  # no formula waits for MathJax
         screenshot(page, "voila_gallery_clicked")
 

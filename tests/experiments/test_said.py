@@ -12,7 +12,9 @@ import pytest
 from disperse import atomic
 from disperse.evaluation import Estimate, mean_over_seeds
 from disperse.experiments import ITEMS, PROFILES, item
+from disperse.experiments.claims import slope
 from disperse.experiments.compare import Row, compare
+from disperse.figures.sizes import per_doubling
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROW = PROFILES["cpu"]
@@ -300,9 +302,11 @@ def longer_meanflow(term: str, seed: int) -> tuple[float, float]:
 
 def slope_of_groups() -> list[int]:
     """Change per doubling of the group in percent, fitted within each seed that has every group."""
-    sizes = np.log2([4, 8, 16, 32, 64, 128])
-    fitted = [float(np.polyfit(sizes, [change(g, seed).value for g in GROUPS], 1)[0]) for seed in range(3)]
-    found = mean_over_seeds(fitted)
+    sizes = dict(zip(GROUPS, (4.0, 8.0, 16.0, 32.0, 64.0, 128.0), strict=True))
+    found = per_doubling(
+        slope(sizes, {g: {s: change(g, s).value for s in range(3)} for g in GROUPS}, "groups")
+    )
+    assert found is not None
     return [round(100 * float(np.expm1(value))) for value in (found.value, found.low, found.high)]
 
 
