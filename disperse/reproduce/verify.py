@@ -127,8 +127,8 @@ def compare_folders(kept: Path, fresh: Path, profile_name: str, pool: list[Recor
         pool: the results.
     """
     folder, drawn, name = kept / profile_name, fresh / profile_name, f"figures/{profile_name}"
-    sidecars = {path.stem: _sidecar(path) for path in sorted(folder.glob("*.json"))}
-    new = {path.stem: _sidecar(path) for path in sorted(drawn.glob("*.json"))}
+    sidecars = {path.stem: sidecar(path) for path in sorted(folder.glob("*.json"))}
+    new = {path.stem: sidecar(path) for path in sorted(drawn.glob("*.json"))}
     stale = {
         stem: bool(sidecars.get(stem))
         and bool(first_difference(sidecars[stem].get("runs"), facts.get("runs")))
@@ -201,7 +201,7 @@ def first_difference(kept: Any, fresh: Any, path: str = "") -> str:
     return "" if same else f"{path}: {kept!r}, the results make {fresh!r}"
 
 
-def _sidecar(path: Path) -> dict[str, Any]:
+def sidecar(path: Path) -> dict[str, Any]:
     """Facts of a sidecar; none if it can't be read, which no seal fits."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
