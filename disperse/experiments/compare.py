@@ -1,6 +1,7 @@
 """From evaluations to numbers: means over seeds, paired changes, verdicts; no text, no picture."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,14 @@ from .profiles import Profile
 from .store import Record, select
 
 METRICS = ("fd", "precision", "recall", "agreement", "guided_agreement")
-# Where a measure ends, and its interval with it: shares, and cosines.
+# Where a measure ends, and its interval with it: shares, cosines, lengths and distances.
 SHARES = (*METRICS[1:], "off_diagonal_weight", "near", "share")
-RANGES = dict.fromkeys(SHARES, (0.0, 1.0)) | dict.fromkeys(("mean_cosine", "gradient_cosine"), (-1.0, 1.0))
+RANGES = (
+    dict.fromkeys(SHARES, (0.0, 1.0))
+    | dict.fromkeys(("mean_cosine", "gradient_cosine"), (-1.0, 1.0))
+    | dict.fromkeys(("fd", "rms", "spread", "update_ratio", "gradient_ratio"), (0.0, math.inf))
+    | {"effective_rank": (1.0, math.inf)}
+)
 
 
 def measured(record: Record) -> dict[str, float]:

@@ -11,7 +11,7 @@ from .claims import Judgement
 from .compare import Row
 from .profiles import Profile
 
-# After "mean ± half the 95% interval": what ``with_interval`` writes of shares and cosines near an end.
+# After "mean ± half the 95% interval": what ``with_interval`` writes of a measure near an end of its range.
 OR_BOUNDS = ", or [low, high] where the range of the measure cuts it"
 
 

@@ -143,11 +143,10 @@ def lambda_tau_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
     top.set(xlabel="temperature τ", ylabel="weight λ")
     top.set_title("Change (bold: clear of zero; framed: the paper's setting)")
     length = {place[entry.label]: entry.block["rms"] for entry in rows if entry.label in place}
-    drawn: list[tuple[float, float, int]] = []
     for number, (lam, (color, shape)) in enumerate(zip(lams, LAMBDAS, strict=False)):
         # Side by side, so that intervals don't hide each other.
         x = {tau: tau * 1.03 ** (number - 1) for tau in taus}
-        line = [(x[tau], length[lam, tau].value, length[lam, tau].n) if (lam, tau) in length else None
+        line = [(x[tau], length[lam, tau].value) if (lam, tau) in length else None
                 for tau in taus]  # fmt: skip
         join(bottom, line, color=color, linewidth=1.4)
         for tau in taus:
@@ -157,12 +156,11 @@ def lambda_tau_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
             elif (lam, tau) in length:
                 mark(bottom, x[tau], length[own], COLORS["infonce-l2"], shape=shape)
                 bottom.plot([], [], shape, color=COLORS["infonce-l2"], label="the paper's setting")
-        drawn += filter(None, line)
     baseline = [entry for entry in rows if entry.label == "baseline"]
     if baseline:
         floor_line(bottom, baseline[0].block["rms"].value, "baseline", color=COLORS["baseline"])
     bottom.set(xlabel="temperature τ", ylabel="feature rms at ¼ depth")
-    hollow = any(n == 1 for _, _, n in drawn)
+    hollow = any(mean.n == 1 for mean in length.values())
     bottom.set_title("How far the features go (n as above" + ("; hollow: one seed)" if hollow else ")"))
     if length:
         bottom.set_xticks(taus)

@@ -96,17 +96,17 @@ def change_bar(
     mark(ax, place, in_percent(change), color, shape=shape, across=across)
 
 
-def join(ax: Axes, points: Sequence[tuple[float, float, int] | None], **line: Any) -> None:
-    """Lines through neighbouring means over as many seeds; means over other runs are no points of one curve.
+def join(ax: Axes, points: Sequence[tuple[float, float] | None], **line: Any) -> None:
+    """Lines through neighbouring means, for the eye: how many seeds each stands on is told beside them.
 
     Args:
         ax: where to.
-        points: (x, y, n) in their order; None: nothing is there, and no line goes across.
+        points: (x, y) in their order; None: nothing is there, and no line goes across.
         line: its colour, style...
     """
-    for n, run in itertools.groupby(points, key=lambda point: point and point[2]):
-        near = [point[:2] for point in run if point]
-        if n and len(near) > 1:
+    for there, run in itertools.groupby(points, key=bool):
+        near = [point for point in run if point]
+        if there and len(near) > 1:
             ax.plot(*zip(*near, strict=True), **line)
 
 

@@ -110,9 +110,10 @@ def longer_markdown(frame: pd.DataFrame, row: Profile, card: str) -> str:
     ours = []
     for step, change in changes_by_length(frame).items():
         fd = frame[frame.step == step].pivot_table(index="seed", columns="label", values="fd")
-        values = (fd[BASELINE], fd[OWN], fd[OWN] - fd[BASELINE])
-        means = (tables.with_interval(mean_over_seeds(each.tolist())) for each in values)
-        ours.append([step, *means, tables.percent_interval(change), compare.verdict(change), change.n])
+        means = [compare.mean_of("fd", fd[label]) for label in (BASELINE, OWN)]
+        means.append(mean_over_seeds((fd[OWN] - fd[BASELINE]).tolist()))
+        numbers = [*map(tables.with_interval, means), tables.percent_interval(change)]
+        ours.append([step, *numbers, compare.verdict(change), change.n])
     theirs = []
     for name, (_, _, base_fid, own_fid) in paper.LONGER_FID.items():
         change_of_fid = paper.relative_change(own_fid.value, base_fid.value)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, mean_over_seeds
+from ..evaluation import Estimate
 from ..experiments import compare, paper, tables
 from ..experiments.claims import judge
 from ..experiments.items import Cell
@@ -186,7 +186,7 @@ def features(pool: list[Record], cells: list[Cell], row: Profile) -> dict[str, d
         end, first = runs[runs.step == num_steps], runs[runs.step == runs.step.min()]
         values = {name: end[name] for name in ("rms", "effective_rank", "update_ratio")}
         values["gradient_ratio"] = first.gradient_ratio.dropna()
-        found[label] = {name: mean_over_seeds(v.tolist()) for name, v in values.items() if len(v)}
+        found[label] = {name: compare.mean_of(name, v) for name, v in values.items() if len(v)}
     return found
 
 

@@ -75,7 +75,7 @@ def one_step_figure(frame: pd.DataFrame, floor: float | None) -> Figure:
     counts = {mean.n for mean in found.values()}
     for system, term in dict.fromkeys((system, term) for system, term, _ in found):
         own = sorted((nfe, mean) for (s, t, nfe), mean in found.items() if (s, t) == (system, term))
-        points = [(nfe * SIDE[term], mean.value, mean.n) for nfe, mean in own]
+        points = [(nfe * SIDE[term], mean.value) for nfe, mean in own]
         join(ours, points, color=COLORS[term], linestyle=lines[system], linewidth=1.4)
         for nfe, mean in own:
             system_dot(ours, nfe * SIDE[term], mean, system, term)

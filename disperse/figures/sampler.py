@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, log_ratio, mean_over_seeds
+from ..evaluation import Estimate, log_ratio
+from ..experiments.compare import mean_of
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from ..experiments.tables import markdown_table, percent_interval, with_interval
@@ -102,10 +103,10 @@ def convergence_figure(frame: pd.DataFrame, row: Profile) -> Figure:
     figure, (left, right) = new_figure(COLUMN, 4.6, columns=2)
     fd, changes = distances(frame), changes_by_term(frame)
     for term, by_grid in fd.items():
-        _lines(left, {grid: mean_over_seeds(list(own.values())) for grid, own in by_grid.items()}, term)
+        _lines(left, {grid: mean_of("fd", own.values()) for grid, own in by_grid.items()}, term)
     for solver, (line, shape) in SOLVERS.items():
         own = {nfe: change for (how, nfe), change in changes.items() if how == solver}
-        points = [(nfe * ASIDE[solver], in_percent(change).value, change.n) for nfe, change in own.items()]
+        points = [(nfe * ASIDE[solver], in_percent(change).value) for nfe, change in own.items()]
         join(right, points, color=COLORS[TERM], linestyle=line, linewidth=1.4)
         for nfe, change in own.items():
             change_bar(right, nfe * ASIDE[solver], change, COLORS[TERM], shape=shape)
@@ -140,7 +141,7 @@ def _lines(ax: Axes, means: dict[Grid, Estimate], term: str) -> None:
     for solver, (line, shape) in SOLVERS.items():
         own = {nfe: mean for (how, nfe), mean in means.items() if how == solver}
         aside = ASIDE[solver] * ASIDE[term]
-        points = [(nfe * aside, mean.value, mean.n) for nfe, mean in own.items()]
+        points = [(nfe * aside, mean.value) for nfe, mean in own.items()]
         join(ax, points, color=COLORS[term], linestyle=line, linewidth=1.4)
         for nfe, mean in own.items():
             mark(ax, nfe * aside, mean, COLORS[term], shape=shape)
@@ -171,7 +172,7 @@ def convergence_markdown(frame: pd.DataFrame, row: Profile) -> str:
         cells = [solver.capitalize(), f"**{nfe}**" if _chosen(grid, row) else str(nfe)]
         for by_grid in fd.values():
             own, end = by_grid.get(grid, {}), by_grid.get(finest, {})
-            cells.append(with_interval(mean_over_seeds(list(own.values()))) if own else "not evaluated")
+            cells.append(with_interval(mean_of("fd", own.values())) if own else "not evaluated")
             cells.append(percent_interval(paired_ratio(own, end), seeds=len(own)))
         pairs = changes[grid].n if grid in changes else None
         cells += [percent_interval(changes.get(grid)), percent_interval(moved.get(grid), seeds=pairs)]

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 from .. import atomic
 from ..data import num_train_images
+from ..evaluation import Estimate
 from ..experiments import compare, tables
 from ..experiments.claims import Part, paired
 from ..experiments.items import Cell
@@ -47,7 +48,7 @@ class Change:
         step: of training.
         epochs: how often each image was seen.
         part: log ratio of the distances, with the term over without, by seed.
-        baseline: mean distance without the term, over its seeds.
+        baseline: mean distance without the term, over the same seeds.
     """
 
     size: str
@@ -56,7 +57,7 @@ class Change:
     step: int
     epochs: float
     part: Part
-    baseline: float
+    baseline: Estimate
 
     @property
     def clear(self) -> bool:
@@ -87,7 +88,7 @@ def changes(pool: list[Record], cells: list[Cell], row: Profile) -> list[Change]
                 epochs = step * cell.spec.batch_size / images
                 found.append(
                     Change(size_of(cell.spec), parameters(cell.spec), images, step, epochs, part,
-                           float(np.mean(list(base.values()))))
+                           compare.mean_of("fd", (base[seed] for seed in part.values)))
                 )  # fmt: skip
     return found
 
@@ -217,11 +218,12 @@ def _lines(ax: Axes, found: list[Change], row: Profile, axis: str) -> None:
     for size, color in palette.items():
         for images, marker in markers.items():
             own = [c for c in found if (c.size, c.images) == (size, images)]
-            points = [(getattr(c, axis), c.part.estimate.value, c.part.estimate.n) for c in own]
+            points = [(getattr(c, axis), c.part.estimate.value) for c in own]
             join(ax, points, color=color, linewidth=1.3)
-            for (x, y, n), c in zip(points, own, strict=True):
+            for (x, y), c in zip(points, own, strict=True):
                 ax.vlines(x, *shown_bounds(c.part.estimate), color=color, linewidth=1, alpha=0.45)
-                ax.plot(x, y, marker, color=color, markersize=7, mew=1.6, mfc="white" if n == 1 else color)
+                inner = "white" if c.part.estimate.n == 1 else color
+                ax.plot(x, y, marker, color=color, markersize=7, mew=1.6, mfc=inner)
     for size, color in palette.items():
         if any(c.size == size for c in found):
             ax.plot([], [], color=color, linewidth=5, label=size)
@@ -256,7 +258,7 @@ def scale_markdown(found: list[Change], row: Profile) -> str:
                 rows.append([
                     _name(images, row), size, short(first.parameters),
                     *(_cell(own.get(step)) for step in steps),
-                    "" if last is None else f"{last.baseline:.2f}",
+                    "" if last is None else tables.with_interval(last.baseline),
                 ])  # fmt: skip
     epochs = []
     for images in _data_sets(row):
@@ -317,8 +319,9 @@ def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
     fitted, floor = trends(found, row), floor_of(row.protocol)
     note = (
         "Change of the Fréchet distance against the baseline of the same seed: mean of the log ratio and its "
-        "95% interval over n seeds (Student's t); one seed has no interval. Bold: the interval excludes no "
-        f"change, {clear_cells(found)} The doublings are fitted to all cells together, within each seed, and "
+        "95% interval over n seeds (Student's t); one seed has no interval. The baseline: mean ± half the "
+        "95% interval over as many seeds as the last change. Bold: the interval excludes no change, "
+        f"{clear_cells(found)} The doublings are fitted to all cells together, within each seed, and "
         f"averaged over seeds. Batches of {row.batch_size}. {row.protocol.card()}."
         f"{floor_sentence(row.protocol)}"
     )
@@ -332,7 +335,7 @@ def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
         "training_images": num_train_images(row.data),
         "cells": [
             {"size": c.size, "parameters": c.parameters, "images": c.images, "step": c.step,
-             "epochs": c.epochs, "baseline": c.baseline, "clear": c.clear, **plain(c.part.estimate)}
+             "epochs": c.epochs, "baseline": plain(c.baseline), "clear": c.clear, **plain(c.part.estimate)}
             for c in found
         ],
         "trends": plain({name: part.estimate for name, part in fitted.items()}),

@@ -100,8 +100,8 @@ def _is_of(spec: RunSpec, kind: str, term: str) -> bool:
 
 
 def _line(ax: Axes, x: list[float], means: list[Estimate | None], kind: str, term: str) -> None:
-    """Means of one system and term, joined where neighbours are there and have as many seeds."""
-    points = [(place, mean.value, mean.n) if mean else None for place, mean in zip(x, means, strict=True)]
+    """Means of one system and term, joined where neighbours are there."""
+    points = [(place, mean.value) if mean else None for place, mean in zip(x, means, strict=True)]
     join(ax, points, color=COLORS[term], linestyle=LINES[kind], linewidth=1.4)
     for place, mean in zip(x, means, strict=True):
         if mean:
@@ -180,7 +180,7 @@ def rates(pool: list[Record], row: Profile) -> Rates:
     for size, by_rate in found.items():
         shared = sorted(set.intersection(*map(set, by_rate.values()))) if by_rate else []
         means[size] = {
-            rate: mean_over_seeds([fd[s] for s in shared]) for rate, fd in by_rate.items() if shared
+            rate: compare.mean_of("fd", (fd[s] for s in shared)) for rate, fd in by_rate.items() if shared
         }
     return means
 

@@ -138,9 +138,9 @@ def _panels(
 
 
 def _draw(ax: Axes, values: Mapping[str, Estimate], sweep: Sweep) -> None:
-    """Means with their intervals, joined where they have as many seeds; "not trained" where there is none."""
+    """Means with their intervals, joined; "not trained" where there is none."""
     places = {x: values.get(label) for label, x in sorted(sweep.x.items(), key=lambda entry: entry[1])}
-    line = [(x, mean.value, mean.n) if mean else None for x, mean in places.items()]
+    line = [(x, mean.value) if mean else None for x, mean in places.items()]
     join(ax, line, color=sweep.color, linewidth=1)
     for x, mean in places.items():
         if mean is None:

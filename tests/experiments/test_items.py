@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from disperse.evaluation import Estimate
+from disperse.evaluation import Estimate, mean_over_seeds
 from disperse.experiments import ITEMS, LOOKS, PROFILES, Cell, compare, item, paper, tables
 from disperse.experiments.looks import convergence, guided
 from disperse.experiments.verdicts import SHOWN_BY
@@ -305,7 +305,7 @@ def test_the_markdown_says_how_and_how_many() -> None:
     text = tables.variants_markdown(rows, TOY)
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
-    assert "| InfoNCE, ℓ2 | 32.35 | -11.35% | 1.50 ± 6.35 | -50% [-50%, -50%] | improves |" in table[3]
+    assert "| InfoNCE, ℓ2 | 32.35 | -11.35% | 1.50 [0.00, 7.85] | -50% [-50%, -50%] | improves |" in table[3]
     for part in (PROTOCOL.card(), "n = 30", "Noise floor", "Student's t", "only the sign"):
         assert part in text
 
@@ -337,8 +337,13 @@ def test_the_interval_of_a_share_stays_within_its_range() -> None:
     assert f"| 0.99 [{low:.2f}, {high:.2f}] |" in tables.comparison_markdown([row], "")
 
 
-def test_every_share_and_cosine_has_its_range() -> None:
-    assert set(compare.METRICS) - compare.RANGES.keys() == {"fd"}
-    ends = {name: compare.mean_of(name, [-0.9, 0.95]) for name in compare.RANGES}
-    assert {(mean.low, mean.high) for mean in ends.values()} == {(0.0, 1.0), (-1.0, 1.0)}
-    assert compare.mean_of("rms", [-0.9, 0.95]).high > 1
+def test_every_measure_has_its_range() -> None:
+    wide = [-0.9, 2.95]
+    whole = mean_over_seeds(wide)
+    ends = {name: compare.mean_of(name, wide) for name in compare.RANGES}
+    assert set(compare.METRICS) <= ends.keys()
+    assert {(mean.low, mean.high) for mean in ends.values()} == {
+        (0.0, 1.0), (-1.0, 1.0), (0.0, whole.high), (1.0, whole.high),
+    }  # fmt: skip
+    assert (ends["rms"].low, ends["effective_rank"].low) == (0.0, 1.0)
+    assert compare.mean_of("lies beyond", wide) == whole

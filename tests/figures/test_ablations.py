@@ -217,7 +217,7 @@ def test_a_cell_of_the_grid_tells_its_seeds() -> None:
     assert [text.get_text() for text in top.texts if "n = 3" in text.get_text()]
     assert bottom.get_title(loc="left").endswith("; hollow: one seed)")
     lines = [line for line in bottom.lines if len(line.get_xdata()) > 1 and line.get_marker() == "None"]
-    assert [len(line.get_xdata()) for line in lines if line.get_linestyle() == "-"] == [4, 2, 4]
+    assert [len(line.get_xdata()) for line in lines if line.get_linestyle() == "-"] == [4, 4, 4]
 
 
 def test_one_seed_is_not_bold_and_has_no_interval() -> None:

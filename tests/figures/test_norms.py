@@ -118,7 +118,7 @@ def test_the_table_has_changes_then_norm_rank_and_cosine(tmp_path: Path) -> None
         assert row[2].startswith("×3.03 [")
         assert row[3:] == ["-5.0 [-7.5, -2.5]", "+0.000 [-0.050, +0.050]", "norm up, rank down", "3"]
     (line,) = (line for line in second.splitlines() if line.startswith("| block 0 |"))
-    assert "; 55 ± 122; 0.40 ± 0.20 | " in line  # effective rank and mean cosine of block 0
+    assert "; 55 [1, 177]; 0.40 ± 0.20 | " in line  # effective rank and mean cosine of block 0
 
 
 def test_the_picture_frames_what_is_regularised() -> None:

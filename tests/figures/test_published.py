@@ -76,7 +76,7 @@ def test_everything_is_drawn_from_the_published_results_alone(store: Path) -> No
     assert len(facts["runs"]) == 10
     table = (folder / "variants.md").read_text()
     value = rows["hinge"]["metrics"]["fd"]["value"]
-    assert f"| hinge | 33.93 | -7.02% | {value:.2f} ±" in table
+    assert f"| hinge | 33.93 | -7.02% | {value:.2f} [0.00, " in table
 
     index = (store / "figures" / "README.md").read_text()
     assert table in index

@@ -60,7 +60,7 @@ def test_every_cell_of_the_grid_is_its_paired_log_ratio() -> None:
     expected = log_ratio(own, dict.fromkeys(own, 1.0))
     assert (one.part.estimate.value, one.part.estimate.low) == pytest.approx((expected.value, expected.low))
     assert one.epochs == 2 * 16 / 50
-    assert one.baseline == 3.0
+    assert (one.baseline.value, one.baseline.n) == (3.0, 3)
     assert one.clear
 
 
@@ -88,7 +88,7 @@ def test_table_and_sidecar_hold_every_cell(tmp_path: Path) -> None:
     table, picture = draw_scale(evaluated(cells), cells, TOY, tmp_path)
     text, facts = table.read_text(encoding="utf-8"), read_sidecar(picture)
     assert (table.name, picture.name) == ("scale_of_effect.md", "scale_of_effect.png")
-    assert "| 50 | Pico | 88k | +1% [-1%, +4%], n = 3 | **-25% [-27%, -23%]**, n = 3 | 3.00 |" in text
+    assert "| 50 | Pico | 88k | +1% [-1%, +4%], n = 3 | **-25% [-27%, -23%]**, n = 3 | 3.00 ± 0.00 |" in text
     assert text.count(", n = 3 |") == 8
     assert "| all 1297 | Nano | 330k |" in text
     assert "Epochs at these steps, by training images: 50: 0.6, 1.3; all 1297: 0.0, 0.0." in text

@@ -12,7 +12,7 @@ from disperse.experiments.compare import compare
 from disperse.experiments.items import Cell, item
 from disperse.experiments.statements import parameters
 from disperse.experiments.store import Record
-from disperse.figures import draw_model_size, read_sidecar, size_figure
+from disperse.figures import COLORS, draw_model_size, read_sidecar, size_figure
 from disperse.figures.facts import floor_of
 from disperse.figures.sizes import paper_per_doubling, short
 
@@ -124,7 +124,7 @@ def test_systems_of_other_numbers_of_seeds_have_theirs_at_the_tick() -> None:
         assert not any("n =" in text.get_text() for text in ax.texts)
 
 
-def test_what_is_not_trained_says_so_and_no_line_joins_unequal_seeds() -> None:
+def test_what_is_not_trained_says_so_and_no_line_goes_there() -> None:
     cells = [c for c in cells_of(0, 1) if c.spec.objective.kind == "sit"]
     pool = [r for r in evaluated(cells) if r["name"] != "sit-nano-infonce-l2"]
     pool = [r for r in pool if r["name"] != "sit-nano-baseline" or r["seed"] == 0]
@@ -134,7 +134,8 @@ def test_what_is_not_trained_says_so_and_no_line_joins_unequal_seeds() -> None:
     assert [text.get_text() for text in right.texts] == ["no pair yet"]
     assert [tick.get_text() for tick in left.get_xticklabels()] == ["Pico\n88k\nn = 2", "Nano\n330k\nn = 1"]
     assert [tick.get_text() for tick in right.get_xticklabels()] == ["Pico\n88k\nn = 2", "Nano\n330k"]
-    assert not [line for line in left.lines if len(line.get_xdata()) > 1 and line.get_linestyle() == "-"]
+    drawn = [line for line in left.lines if len(line.get_xdata()) > 1 and line.get_linestyle() == "-"]
+    assert [line.get_color() for line in drawn] == [COLORS["baseline"]]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "baseline", "InfoNCE, ℓ2", "SiT", "paper (FID, ImageNet)",
     ]  # fmt: skip
