@@ -1,7 +1,8 @@
 """Command line: what each command of ``disperse`` does; its arguments are in ``arguments``.
 
 Exit codes: 0 done, 2 usage or configuration, 3 data, checkpoint or storage, 4 non-finite numbers, 5 a
-notebook or run failed, 75 locked by another process, 130/143 stopped by a signal.
+notebook or run failed, 75 locked by another process, 130/143 stopped by a signal, 141 the
+reader of the output is gone.
 """
 
 import argparse
@@ -30,8 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
         if "RANK" in os.environ:
             return _run_as_a_rank(options)
         COMMANDS[options.command](options)
+        sys.stdout.flush()
     except DisperseError as error:
         return _say(options, error)
+    except BrokenPipeError:  # `disperse ... | head` has all it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush fails again
+        return 141
     except KeyboardInterrupt:
         print(f"disperse {options.command}: interrupted", file=sys.stderr)
         return 130

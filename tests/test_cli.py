@@ -1,6 +1,8 @@
 """The command line: exit codes, one-line messages, examples."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -269,6 +271,16 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"disperse {__version__}\n"
+
+
+def test_a_reader_that_is_gone(home: Path) -> None:
+    """As ``disperse reproduce --plan | head`` has it: no traceback, though nobody reads on."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "disperse", "reproduce", "--profile", "cpu", "--plan"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_list(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
