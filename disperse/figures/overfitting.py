@@ -14,7 +14,7 @@ from ..experiments.copying import copying_bounds
 from ..experiments.profiles import Profile
 from ..models import preset
 from ..models.flops import num_parameters
-from .changes import percent, shown_bounds
+from .changes import join, percent, shown_bounds
 from .levels import GROUPS, change_text, mean_text, points_text, seed_means
 from .seeds import PAIR, mean_or_none, name_counts, pair_counts, paired_difference
 from .theme import ACCENT, COLORS, MARKERS, log_axis, say_not_measured
@@ -129,10 +129,8 @@ def panel_of_changes(ax: Axes, places: list[Place], row: Profile) -> None:
 
 
 def _line(ax: Axes, shown: Line, number: int, *, as_percent: bool = False, **style: Any) -> None:
-    """Values with their intervals, the lines a little apart on the logarithmic axis; single seeds are hollow.
-
-    Joined are neighbours of as many seeds: from one seed to three, a line would show seeds, not images.
-    """
+    """Values with their intervals, lines a little apart on the logarithmic axis; single seeds are hollow."""
+    points: list[tuple[float, float]] = []
     for seeds, part in itertools.groupby(shown, key=lambda entry: entry[1].n):
         places = list(part)
         drawn = [percent(e) if as_percent else (e.value, *shown_bounds(e)) for _, e in places]
@@ -141,7 +139,11 @@ def _line(ax: Axes, shown: Line, number: int, *, as_percent: bool = False, **sty
         above = [bound - v for v, bound in zip(value, high, strict=True)]
         x = [images * 1.07**number for images, _ in places]
         face = "white" if seeds == 1 else style["color"]
-        ax.errorbar(x, value, [below, above], capsize=3, markerfacecolor=face, **style)
+        points += zip(x, value, strict=True)
+        ax.errorbar(
+            x, value, [below, above], capsize=3, markerfacecolor=face, **style | {"linestyle": "none"}
+        )
+    join(ax, points, color=style["color"], linestyle=style.get("linestyle", "-"), alpha=style.get("alpha"))
 
 
 def finish_axis(ax: Axes, lines: dict[str, Line]) -> None:

@@ -232,7 +232,7 @@ def density_example(n: int = 250, seed: int = 0) -> dict[Method, np.ndarray]:
 
 def density_figure(points: Mapping[Method, np.ndarray]) -> Figure:
     """``density_example`` side by side: UMAP makes both clouds alike."""
-    figure, axes = new_figure(COLUMN, 3.2, columns=len(points))
+    figure, axes = new_figure(COLUMN, 2.5, columns=len(points))
     for ax, (method, found) in zip(axes, points.items(), strict=True):
         for part, color, name in zip(np.split(found, 2), ("#7a4fa3", "#d98b2b"), ("wide", "a tenth as wide"),
                                      strict=True):  # fmt: skip
