@@ -74,7 +74,7 @@ def evaluate_fid(
     """
     statistics = read_statistics(reference)
     device = next(model.parameters()).device
-    decode, inception = autoencoder(device).decode, inception_features(device)
+    read = _reader(device)
     rows = []
     for start in range(0, len(labels), BATCH):
         part = labels[start : start + BATCH]
@@ -82,8 +82,24 @@ def evaluate_fid(
             model, range(start, start + len(part)), part, solver=sampler.solver, num_steps=sampler.num_steps,
             guidance=sampler.guidance, precision=sampler.precision, batch_size=BATCH,
         )  # fmt: skip
-        rows.append(inception(pixels(decode(latents.to(device) / SCALE))).double().cpu())
+        rows.append(read(latents.to(device)).double().cpu())
     return frechet_with_interval(torch.cat(rows).numpy(), statistics)
+
+
+def latent_features(latents: Tensor) -> Tensor:
+    """Inception features (n, 2048) of what latents (n, c, h, w) decode to, on their device.
+
+    Raises:
+        ConfigError, DataError: as ``evaluate_fid``.
+    """
+    read = _reader(latents.device)
+    return torch.cat([read(part) for part in latents.split(BATCH)])
+
+
+def _reader(device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Latents → features of the images they decode to."""
+    decode, inception = autoencoder(device).decode, inception_features(device)
+    return lambda latents: inception(pixels(decode(latents / SCALE)))
 
 
 def pixels(images: Tensor) -> Tensor:

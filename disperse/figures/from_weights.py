@@ -16,8 +16,8 @@ SHOWN = 100  # uncurated, and pairs that are measured
 def draw_from_weights(profile_name: str, *, folder: Path | None = None, seed: int = 0) -> list[Path]:
     """Draw baseline and ℓ2 of one training seed: samples in order and picked, pairs, nearest, features.
 
-    Where the profile's evaluator is no classifier, there are no held-out images either: samples in order and
-    pairs alone.
+    Where the profile's evaluator is no classifier, none are picked, and there are no held-out images to be
+    nearest to.
 
     Args:
         profile_name: row of the ladder.
@@ -38,11 +38,7 @@ def draw_from_weights(profile_name: str, *, folder: Path | None = None, seed: in
         draw_grids(drawn, row, folder / "samples", num=SHOWN),
         draw_pairs(drawn, row, folder, other=other_baseline(row, seed + 1, SHOWN), num=SHOWN),
     ]
-    if not row.classifies:
-        return paths
-    return [
-        *paths,
-        draw_curated(drawn, row, folder, candidates=CANDIDATES),
-        draw_nearest(row, folder, seed=seed),
-        *draw_representations(row, folder, seed=seed).values(),
-    ]
+    if row.classifies:
+        paths.append(draw_curated(drawn, row, folder, candidates=CANDIDATES))
+        paths.append(draw_nearest(row, folder, seed=seed))
+    return [*paths, *draw_representations(row, folder, seed=seed).values()]

@@ -14,7 +14,7 @@ from ..analysis import compare_places, measure_places, neighbour_overlap, projec
 from ..analysis.projection import METHODS
 from ..analysis.representations import unlabelled_features
 from ..data import ImageSet, load_data
-from ..errors import ConfigError
+from ..evaluation import fid
 from ..evaluation.features import classify
 from ..experiments import item, run_folder
 from ..experiments.profiles import Profile
@@ -37,20 +37,39 @@ from .representations import (
 )
 from .theme import save
 
+CLASSES = 10
+
 
 def probed_images(row: Profile) -> tuple[ImageSet, ImageSet]:
     """Images that probes learn from, and others whose features are measured and shown.
 
+    Where there are none but those of training, as of latents, both are of it; and of ``CLASSES`` of its
+    classes, spread evenly, since of each of a thousand a probe would see one image.
+
     Raises:
-        ConfigError: the profile's data have no images but those of training.
+        DataError: the data are not there.
     """
     count, split = min(row.num_samples, ANALYSED), row.protocol.split
-    if split == "train":  # beside statistics, as those of latents are
-        raise ConfigError(
-            f"profile {row.name}: {row.data} has no held-out images to measure representations on; "
-            "take a profile that is compared with a split of its images"
-        )
-    return load_data(row.data, "train").few(2 * count), load_data(row.data, split).few(count)
+    train = load_data(row.data, "train")
+    if split != "train":
+        return train.few(2 * count), load_data(row.data, split).few(count)
+    classes = train.labels.unique()
+    wanted = torch.isin(train.labels, classes[torch.arange(CLASSES) * len(classes) // CLASSES])
+    rows = wanted.nonzero()[:, 0]
+    seen = train.take(rows[train.labels[rows].argsort(stable=True)]).few(3 * count)
+    shown = torch.arange(len(seen)) % 3 == 0  # class by class, so that every class is in both parts
+    return seen.take((~shown).nonzero()[:, 0]), seen.take(shown.nonzero()[:, 0])
+
+
+def encoded(images: ImageSet, row: Profile) -> Tensor:
+    """What the evaluator's frozen network makes of clean images, (n, d): of latents, of what they decode to.
+
+    Raises:
+        ConfigError, DataError: an external evaluator, or the autoencoder, is not there.
+    """
+    if row.classifies:
+        return classify(images, evaluator=row.evaluator)[0]
+    return fid.latent_features(images.images)
 
 
 @dataclass(frozen=True)
@@ -98,7 +117,8 @@ def open_pair(row: Profile, seed: int) -> Pair:
     }  # fmt: skip
     runs = [{"label": cell.label, "seed": seed, "fingerprint": cell.spec.fingerprint,
              "step": cell.spec.num_steps} for cell in cells]  # fmt: skip
-    facts = {"item": "pair", "weights": row.weights, "n": len(test), "runs": runs}
+    facts = {"item": "pair", "weights": row.weights, "split": row.protocol.split, "n": len(test),
+             "runs": runs}  # fmt: skip
     return Pair(row, models, term, train, test, facts)
 
 
@@ -116,7 +136,7 @@ def draw_representations(row: Profile, folder: Path, *, seed: int = 0, level: fl
         ``representations_<name>.png``, each with its sidecar; that of the plane holds the coordinates.
 
     Raises:
-        ConfigError: the profile's data have no images but those of training.
+        ConfigError, DataError: as ``probed_images`` and ``encoded``.
         StorageError, CheckpointError: a run is not trained on this machine; weights are not published.
     """
     pair, stem = open_pair(row, seed), folder / "representations"
@@ -155,7 +175,7 @@ def _draw_cosines(pair: Pair, features: Mapping[str, Tensor], place: dict[str, A
 
 
 def _draw_similarity(pair: Pair, stem: Path) -> Path:
-    encoder = classify(pair.test, evaluator=pair.row.evaluator)[0]
+    encoder = encoded(pair.test, pair.row)
     alike = {
         measure: compare_places(pair.models, pair.test, encoder, measure=measure, levels=(0.1, 0.5, 0.9))
         for measure in SIMILARITIES

@@ -185,13 +185,14 @@ def plane_figure(
     """
     figure, axes = new_figure(11, 7, columns=len(coordinates), rows=len(names))
     grid = axes.reshape(len(names), len(coordinates))
-    palette = class_colors(int(labels.max()) + 1)
+    classes = np.unique(labels).tolist()
+    palette = dict(zip(classes, class_colors(len(classes)), strict=True))
     for column, (method, points) in enumerate(coordinates.items()):
         low, high = plane_limits(points)  # of both models, since they were fitted together
         within = np.clip(points, low, high)
         for line, name in enumerate(names):
             ax = grid[line, column]
-            for label, color in enumerate(palette):
+            for label, color in palette.items():
                 own = within[line][labels == label]
                 ax.scatter(*own.T, s=9, color=color, linewidth=0, alpha=0.7)
                 ax.annotate(str(label), np.median(own, axis=0), ha="center", va="center", weight="bold",

@@ -14,7 +14,7 @@ function render({ model, el }) {
   tip.hidden = true;
   const legend = document.createElement("div");
   legend.className = "disperse-legend";
-  legend.append("class", ...scene.palette.map((color, label) => {
+  legend.append("class", ...Object.entries(scene.palette).map(([label, color]) => {
     const entry = document.createElement("span");
     entry.textContent = label;
     entry.style.setProperty("--color", color);

@@ -10,9 +10,10 @@ from typing import Any
 import anywidget
 import numpy as np
 import traitlets
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from .. import atomic
-from ..data import ImageSet
 from ..experiments import paper
 from ..figures import COLORS, read_sidecar
 from ..figures.representations import TITLES, plane_limits
@@ -20,6 +21,7 @@ from ..figures.theme import class_colors
 from .sheet import columns_of, sheet_png
 
 HERE = Path(__file__).parent
+CELL = 64  # most pixels of an image's side
 
 
 class Points(anywidget.AnyWidget):
@@ -39,12 +41,13 @@ class Points(anywidget.AnyWidget):
     hovered = traitlets.Int(-1).tag(sync=True)
 
 
-def points_scene(plane: Path, images: ImageSet) -> dict[str, Any]:
+def points_scene(plane: Path, images: Tensor) -> dict[str, Any]:
     """What ``Points`` draws of a published picture of planes: its sidecar's coordinates, and the images.
 
     Args:
         plane: the picture.
-        images: that its features are of, in order.
+        images: that its features are of, in order, as pictures (n, c, h, w) in [−1, 1]; large ones are shown
+            at 64 × 64.
     """
     facts = read_sidecar(plane)
     planes = []
@@ -58,17 +61,19 @@ def points_scene(plane: Path, images: ImageSet) -> dict[str, Any]:
                 "low": low,
                 "high": high,
             })  # fmt: skip
-    sheet = base64.b64encode(sheet_png(images.images)).decode()
-    run = facts["runs"][0]
-    what = f"What block {facts['block']} (counted from 0) makes of {facts['n']} held-out images"
+    small = images if images.shape[-1] <= CELL else adaptive_avg_pool2d(images, CELL)
+    sheet = base64.b64encode(sheet_png(small)).decode()
+    run, classes = facts["runs"][0], sorted(set(facts["labels"]))
+    split = "training" if facts["split"] == "train" else facts["split"]
+    what = f"What block {facts['block']} (counted from 0) makes of {facts['n']} {split} images"
     whose = f"training seed {run['seed']}, step {run['step']}, weights {facts['weights']}"
     return {
         "caption": f"{what} at noise level {facts['level']:g}; {whose}. One fit projects all models.",
         "planes": planes,
         "labels": facts["labels"],
-        "palette": class_colors(max(facts["labels"]) + 1),
+        "palette": dict(zip(map(str, classes), class_colors(len(classes)), strict=True)),
         "sprite": f"data:image/png;base64,{sheet}",
-        "cell": images.shape[-1],
+        "cell": small.shape[-1],
         "columns": columns_of(len(images)),
     }
 

@@ -1,19 +1,21 @@
 """Pictures of representations, from a run that takes a second."""
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from disperse.analysis import Geometry, Place, Similarity
 from disperse.analysis.representations import unlabelled_features
-from disperse.data import digits
-from disperse.errors import ConfigError, DisperseError
+from disperse.data import ImageSet, digits
+from disperse.errors import DisperseError
 from disperse.evaluation import Estimate
 from disperse.experiments import item, profile, run_folder
-from disperse.figures import draw_representations, probed_images, read_sidecar
+from disperse.figures import draw_representations, opened, probed_images, read_sidecar
 from disperse.figures.representations import GEOMETRY, PROBES, heat_maps_figure, similarity_figure
 from disperse.losses import DispersiveLoss
 from disperse.training import load_model, train
@@ -55,14 +57,25 @@ def test_both_measures_are_drawn_with_their_nulls_and_the_share_names_its_group(
         assert f"share of the loss that can move, {words}" in {part.get_suptitle() for part in figure.subfigs}
 
 
-def test_latents_have_no_images_to_probe() -> None:
-    with pytest.raises(
-        ConfigError, match="profile paper: imagenet256-latents has no held-out images"
-    ) as told:
-        draw_representations(profile("paper"), Path("nowhere"))
-    assert "\n" not in str(told.value)
+def test_probes_learn_from_other_images_than_they_read() -> None:
     train, test = probed_images(profile("smoke"))
     assert (len(train), len(test)) == (200, 100)
+
+
+def test_where_all_images_are_of_training_few_classes_are_taken_evenly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As of latents: 1000 classes in the order of the set, each of which has more images than are wanted."""
+    images = torch.arange(20_000.0)[:, None, None, None]
+    whole = ImageSet(images, torch.arange(20_000) // 20)
+    monkeypatch.setattr(opened, "load_data", lambda name, split: whole)
+    train, test = probed_images(dataclasses.replace(profile("paper"), num_samples=60))
+    assert (len(train), len(test)) == (120, 60)
+    assert not set(train.images.flatten().tolist()) & set(test.images.flatten().tolist())
+    for part, each in ((train, 12), (test, 6)):
+        labels, counts = part.labels.unique(return_counts=True)
+        assert labels.tolist() == list(range(0, 1000, 100))
+        assert (counts - each).abs().max() <= 1
 
 
 def test_everything_is_measured_drawn_and_kept(toy: object, store: Path) -> None:

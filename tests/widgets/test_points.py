@@ -8,23 +8,21 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from disperse.data import ImageSet
 from disperse.figures import save
 from disperse.widgets import Points, points_html, points_scene
 
 
-def drawn(folder: Path) -> tuple[Path, ImageSet]:
+def drawn(folder: Path) -> tuple[Path, torch.Tensor]:
     rng = np.random.default_rng(0)
     points = rng.normal(size=(2, 40, 2))
     points[1, 7] = 1e6  # far from the rest, as densMAP has them
     facts = {
         "runs": [{"label": label, "seed": 3, "step": 40} for label in ("baseline", "infonce-l2")],
-        "block": 2, "level": 0.5, "n": 40, "weights": "power-0.1",
-        "labels": [k % 4 for k in range(40)],
+        "block": 2, "level": 0.5, "n": 40, "weights": "power-0.1", "split": "held-out",
+        "labels": [100 * (k % 4) for k in range(40)],
         "coordinates": {"umap": points.tolist(), "densmap": points.tolist()},
     }  # fmt: skip
-    images = ImageSet(torch.rand(40, 1, 8, 8) * 2 - 1, torch.arange(40) % 4)
-    return save(Figure(), folder / "plane", facts), images
+    return save(Figure(), folder / "plane", facts), torch.rand(40, 1, 8, 8) * 2 - 1
 
 
 def test_a_scene_holds_every_plane_every_image_and_limits_that_show_most(tmp_path: Path) -> None:
@@ -34,7 +32,8 @@ def test_a_scene_holds_every_plane_every_image_and_limits_that_show_most(tmp_pat
     ]  # fmt: skip
     assert all(len(plane["points"]) == 40 for plane in scene["planes"])
     assert len(scene["labels"]) == 40
-    assert len(scene["palette"]) == 4
+    assert list(scene["palette"]) == ["0", "100", "200", "300"]
+    assert len(set(scene["palette"].values())) == 4
     for plane in scene["planes"]:
         assert max(map(abs, plane["low"] + plane["high"])) < 10
         points = np.array(plane["points"])
@@ -43,6 +42,15 @@ def test_a_scene_holds_every_plane_every_image_and_limits_that_show_most(tmp_pat
     assert "block 2 (counted from 0) makes of 40 held-out images at noise level 0.5" in scene["caption"]
     assert "training seed 3, step 40, weights power-0.1" in scene["caption"]
     assert Points(scene=scene).selected == []
+
+
+def test_large_pictures_are_shown_small(tmp_path: Path) -> None:
+    plane, _ = drawn(tmp_path)
+    pictures = torch.rand(40, 3, 256, 256) * 2 - 1
+    scene = points_scene(plane, pictures)
+    assert scene["cell"] == 64
+    means = pictures.unflatten(3, (64, 4)).unflatten(2, (64, 4)).mean((3, 5))
+    assert scene["sprite"] == points_scene(plane, means)["sprite"]
 
 
 def test_the_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
