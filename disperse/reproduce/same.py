@@ -1,7 +1,7 @@
 """Did the same notebooks come to the same values twice? ``python -m disperse.reproduce.same FIRST SECOND``.
 
-Sidecars of both folders, by name and wherever they lie within, value by value up to the tolerance of
-``verify``; dates, commits and the bytes of pictures aside. What one of them alone has is counted, not judged.
+Sidecars of both folders, by name and wherever they lie within, value by value to the last bit; dates, commits
+and the bytes of pictures aside. What one of them alone has is counted, not judged.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def differences(first: Path, second: Path) -> tuple[list[Finding], int, int]:
         raise StorageError(f"no sidecar is both in {first} and in {second}")
     found = []
     for path, twin in pairs:
-        difference = first_difference(_values(sidecar(path)), _values(sidecar(twin)))
+        difference = first_difference(_values(sidecar(path)), _values(sidecar(twin)), tolerance=0.0)
         if difference:
             found.append(Finding(DIFFERS, path.name, difference))
     return found, len(pairs), len(names ^ other.keys())

@@ -178,26 +178,29 @@ def _is_index_of(index: Path, profile_name: str) -> bool:
     return not index.exists() or f"({profile_name}/results.jsonl)" in index.read_text(encoding="utf-8")
 
 
-def first_difference(kept: Any, fresh: Any, path: str = "") -> str:
-    """Where plain data differ first, and how; empty if they agree up to ``TOLERANCE``."""
+def first_difference(kept: Any, fresh: Any, path: str = "", *, tolerance: float = TOLERANCE) -> str:
+    """Where plain data differ first, and how; empty if they agree up to the relative tolerance."""
     if isinstance(kept, dict) and isinstance(fresh, dict):
         for key in [*fresh, *(key for key in kept if key not in fresh)]:
             inner = f"{path}.{key}" if path else str(key)
             if key not in kept or key not in fresh:
                 return f"{inner}: {'not there' if key not in kept else 'nothing makes it'}"
-            found = first_difference(kept[key], fresh[key], inner)
+            found = first_difference(kept[key], fresh[key], inner, tolerance=tolerance)
             if found:
                 return found
         return ""
     if isinstance(kept, list) and isinstance(fresh, list):
         if len(kept) != len(fresh):
             return f"{path}: {len(kept)} entries, the results make {len(fresh)}"
-        pairs = enumerate(zip(kept, fresh, strict=True))
-        return next(filter(None, (first_difference(a, b, f"{path}.{i}") for i, (a, b) in pairs)), "")
+        each = (
+            first_difference(a, b, f"{path}.{i}", tolerance=tolerance)
+            for i, (a, b) in enumerate(zip(kept, fresh, strict=True))
+        )
+        return next(filter(None, each), "")
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (kept, fresh))
     same = type(kept) is type(fresh) and kept == fresh
     if numbers:
-        same = math.isclose(kept, fresh, rel_tol=TOLERANCE, abs_tol=1e-9)
+        same = kept == fresh or math.isclose(kept, fresh, rel_tol=tolerance, abs_tol=tolerance * 1e-4)
     return "" if same else f"{path}: {kept!r}, the results make {fresh!r}"
 
 

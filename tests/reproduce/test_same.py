@@ -55,7 +55,7 @@ def test_another_value_is_named(folders: tuple[Path, Path], capsys: pytest.Captu
     first, second = folders
 
     def spoil(facts: dict[str, Any]) -> None:
-        facts["rows"][1]["metrics"]["fd"]["value"] *= 1.001
+        facts["rows"][1]["metrics"]["fd"]["value"] *= 1 + 1e-15
 
     change(second / "variants.json", spoil)
     change(first / "norms" / "norms.json", lambda facts: facts["claims"].pop())
