@@ -33,6 +33,7 @@ from .theme import COLORS, COLUMN, log_axis, save, theme
 PERCENT = {
     1.4: (-30, -20, -10, 0, 10, 20, 30),
     4.0: (-75, -50, -25, 0, 25, 50, 100, 200),
+    12.0: (-90, -75, -50, -25, 0, 50, 100, 200, 400, 1000),
     np.inf: (-99, -95, -80, -50, 0, 100, 400, 1900, 9900),
 }
 MARKERS = "os^vP"  # one for each data set, small to large; diamonds are the paper's

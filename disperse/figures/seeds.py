@@ -164,7 +164,8 @@ def name_counts(
     axis, places = ax.yaxis if across else ax.xaxis, list(names)
     axis.set_ticks(places, labels=labels)
     notes = ["under the ticks: number of seeds"] if short and found else []
-    notes += [f"n of {' and '.join(order)}"] if order else []
+    if order:
+        notes.append(f"n of {' and '.join(order)}" if len(order) < 3 else "n in the order of the legend")
     if notes:
         axis.set_label_text("\n".join(filter(None, [axis.get_label_text(), f"({'; '.join(notes)})"])))
 

@@ -101,6 +101,13 @@ def test_several_series_at_a_tick_have_their_order_in_the_label() -> None:
     assert ax.get_xlabel() == "(n of SiT and DiT)"
 
 
+def test_many_series_are_counted_in_the_order_of_the_legend() -> None:
+    ax = Figure().subplots()
+    name_counts(ax, {1: "one"}, [(1, name, n) for n, name in enumerate(("Pico", "Nano", "Mini"), start=1)])
+    assert labels(ax) == ["one\n1, 2, 3"]
+    assert ax.get_xlabel() == "(n in the order of the legend)"
+
+
 def test_names_of_rows_have_theirs_below_them() -> None:
     ax = Figure().subplots()
     name_counts(ax, {0.0: "a", 1.0: "b\nc", 2.0: ""}, [(0, "", 1), (1, "", 2), (2, "", 3)], across=True)
