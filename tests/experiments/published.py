@@ -13,6 +13,7 @@ from disperse.experiments import ITEMS, PROFILES, Cell, compare, item
 from disperse.experiments.claims import slope
 from disperse.experiments.compare import Row
 from disperse.experiments.store import Record
+from disperse.figures.changes import in_percent
 from disperse.figures.sizes import per_doubling
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,6 +67,12 @@ def change(label: str, *seeds: int) -> Estimate:
 
 def percent(label: str) -> float:
     return 100 * float(np.expm1(change(label).value))
+
+
+def percents(ratio: Estimate) -> list[int]:
+    """A log ratio and its bounds in whole percent."""
+    shown = in_percent(ratio)
+    return [round(shown.value), round(shown.low), round(shown.high)]
 
 
 def rank(label: str) -> float:
@@ -131,15 +138,15 @@ def finals() -> dict[str, dict[int, Record]]:
     return compare.finals(pool(), cells(), ROW)
 
 
-def by_seed(label: str, measure: str) -> list[float]:
-    """Of the features at a quarter of the depth of one run after the other, in the order of their seeds."""
-    own = finals()[label]
-    return [compare.regularised_block(own[seed])[measure] for seed in sorted(own)]
+def by_seed(label: str, measure: str) -> dict[int, float]:
+    """Seed → measure of the features at a quarter of the depth."""
+    return {seed: compare.regularised_block(record)[measure] for seed, record in finals()[label].items()}
 
 
 def longer_features(label: str, other: str) -> list[float]:
     """How many times as long the features are as those of another run of the same seed."""
-    return [a / b for a, b in zip(by_seed(label, "rms"), by_seed(other, "rms"), strict=False)]
+    own, others = by_seed(label, "rms"), by_seed(other, "rms")
+    return [own[seed] / others[seed] for seed in own.keys() & others.keys()]
 
 
 def against_no_attraction(alpha: str) -> list[int]:
@@ -149,7 +156,7 @@ def against_no_attraction(alpha: str) -> list[int]:
         for a in (alpha, "0")
     )
     ratio = log_ratio(own, none)
-    return [round(100 * float(np.expm1(v))) for v in (ratio.value, ratio.low, ratio.high)]
+    return percents(ratio)
 
 
 def line_of(step: int) -> str:
@@ -188,7 +195,7 @@ def slope_of_groups() -> list[int]:
         slope(sizes, {g: {s: change(g, s).value for s in range(3)} for g in GROUPS}, "groups")
     )
     assert found is not None
-    return [round(100 * float(np.expm1(value))) for value in (found.value, found.low, found.high)]
+    return percents(found)
 
 
 def by_step(measure: str, label: str, step: int, against: str = "baseline") -> float:
@@ -222,7 +229,7 @@ def one_against_four() -> list[int]:
     fd = {(v["system"], v["term"], v["seed"], v["NFE"]): v["fd"] for v in facts("one_step")["values"]}
     own = [key for key in fd if key[:2] == ("MeanFlow", "infonce-l2") and key[3] == 1]
     found = mean_over_seeds([float(np.log(fd[key] / fd["SiT", "infonce-l2", key[2], 4])) for key in own])
-    return [round(100 * float(np.expm1(value))) for value in (found.value, found.low, found.high)]
+    return percents(found)
 
 
 def guidance(system: str, term: str) -> dict[str, float]:

@@ -20,6 +20,7 @@ from disperse.figures.nearest import REAL, find_nearest
 from disperse.figures.overfitting import conclusion, overfitting
 from disperse.figures.sections import SECTIONS
 from disperse.figures.seeds import PAIR
+from disperse.figures.theme import COLORS
 from disperse.training import train
 
 from ..experiments.cases import TOY, record, toy  # noqa: F401  (a fixture)
@@ -180,7 +181,7 @@ def panels(made: list[Record]) -> list[Axes]:
     return beyond_fid_figure(quality_frame(quality(), cells(), ROW), places, ROW).axes
 
 
-def test_no_line_goes_from_one_seed_to_three() -> None:
+def test_a_single_seed_is_hollow_and_the_line_goes_on() -> None:
     few = [r for r in against() if r["name"] in PAIR or ("nano" in r["name"] and r["seed"] == 0)]
     *_, near, gap, unseen = panels(few)
     for ax, terms in ((near, 2), (gap, 2), (unseen, 1)):
@@ -189,6 +190,11 @@ def test_no_line_goes_from_one_seed_to_three() -> None:
         assert faces[::2] == ["white"] * terms
         assert "white" not in faces[1::2]
         assert [tick.get_text() for tick in ax.get_xticklabels()] == ["100\nn = 1", "1297\nn = 3"]
+        if terms == 2:
+            through = [
+                line for line in ax.lines if line.get_marker() == "None" and len(line.get_xdata()) == 2
+            ]
+            assert {line.get_color() for line in through} >= {COLORS[term] for term in PAIR}
     assert all(len(bars.lines[0].get_xdata()) == 2 for bars in panels(against())[4].containers)
 
 
