@@ -167,7 +167,8 @@ def lambda_tau_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
         bottom.set_xlim(0.8 * taus[0], 1.3 * taus[-1])
         log_axis(bottom.xaxis, taus)
         log_axis(bottom.yaxis)
-        named = dict(zip(*reversed(bottom.get_legend_handles_labels()), strict=True))  # each once
+        handles, labels = bottom.get_legend_handles_labels()
+        named = dict(sorted(zip(labels, handles, strict=True), key=lambda pair: pair[0]))  # each once, λ last
         bottom.legend(named.values(), named.keys())
     return figure
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -129,7 +130,7 @@ def over_noises(distances: list[float]) -> Estimate:
 
 
 def pairs_figure(
-    base: Drawn, term: Drawn, other: Drawn | None, distances: dict[str, list[float]], *, shown: int = 20
+    base: Drawn, term: Drawn, other: Drawn | None, distances: dict[str, list[float]], *, shown: int = 10
 ) -> Figure:
     """Above, column by column, what the same noise becomes; below, how far the images of a pair are apart.
 
@@ -171,7 +172,7 @@ def _distances(ax: Axes, distances: dict[str, list[float]]) -> None:
         mean = over_noises(values)
         bar = [[mean.value - mean.low], [mean.high - mean.value]] if np.isfinite(mean.low) else None
         ax.errorbar(mean.value, y, xerr=bar, fmt="o", color=color, capsize=4, markersize=8, mec="black")
-    names = [f"{name} (n = {len(values)})" for name, values in distances.items()]
+    names = [f"{fill(name, 16)}\n(n = {len(values)})" for name, values in distances.items()]
     ax.set_yticks(range(len(distances)), names)
     ax.set_ylim(len(distances) - 0.5, -0.5)
     ax.set_xlim(left=0)
@@ -202,5 +203,5 @@ def draw_pairs(
         "values": plain(distances),
         **sample_facts(row, everything),
     }
-    figure = pairs_figure(base, term, other, distances, shown=min(20, num))
+    figure = pairs_figure(base, term, other, distances, shown=min(10, num))
     return save(figure, folder / "samples_pairs", facts, stamp=row.stamp)
