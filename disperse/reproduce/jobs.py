@@ -10,7 +10,7 @@ import hashlib
 import json
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..atomic import sha256_file
@@ -116,12 +116,19 @@ Job = RunJob | NotebookJob
 
 @dataclass(frozen=True)
 class Plan:
-    """Every job of a profile."""
+    """Every job of a profile.
+
+    Attributes:
+        row, seeds: profile, and number of training seeds.
+        runs, notebooks: jobs.
+        left_out: notebooks without a job → items that they draw on, of which nothing is published.
+    """
 
     row: Profile
     seeds: int
     runs: tuple[RunJob, ...]
     notebooks: tuple[NotebookJob, ...]
+    left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -169,7 +176,8 @@ def make_plan(profile_name: str, items: str = "headline", seeds: int = 1) -> Pla
     """The jobs of a profile.
 
     Runs: of the chosen items for seeds 0 to ``seeds`` − 1, and those that a notebook would otherwise
-    have to train, since they aren't published.
+    have to train, since they aren't published. Where runs take accelerators, such notebooks are left out
+    instead: what is trained there is what was asked for.
 
     Raises:
         ConfigError: an unknown name, ``seeds`` < 1, or there are no notebooks.
@@ -194,20 +202,35 @@ def make_plan(profile_name: str, items: str = "headline", seeds: int = 1) -> Pla
             for wanted in draws.beside:
                 for cell in item(wanted, profile_name, every):
                     ask(wanted, cell.label, cell.spec)
+    chosen_runs = {key: {step for *_, spec in same for step in _steps(spec)} for key, same in asked.items()}
+    left_out: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        draws = NOTEBOOKS.get(name, Draws())
+        if draws.own in chosen:
+            continue
+        lacking = [
+            (wanted, label, spec)
+            for wanted in filter(None, (draws.own, *draws.beside))
+            for label, spec in unpublished(wanted)
+            if not {*_steps(spec)} <= chosen_runs.get(spec.fingerprint, set())
+        ]
+        if lacking and row.gpus:
+            left_out[name] = tuple(dict.fromkeys(wanted for wanted, *_ in lacking))
         else:
-            for wanted in filter(None, (draws.own, *draws.beside)):
-                for label, spec in unpublished(wanted):
-                    ask(wanted, label, spec)
+            for wanted, label, spec in lacking:
+                ask(wanted, label, spec)
     runs = {key: _run_job(row, same) for key, same in asked.items()}
     notebooks = []
     for name in names:
+        if name in left_out:
+            continue
         draws = NOTEBOOKS.get(name, Draws())
         touched = filter(None, (draws.own, *draws.beside, *(wanted for wanted, _ in draws.asked)))
         # By fingerprint: a notebook goes on with a run whichever item has asked for it, and never at once.
         own = {cell.spec.fingerprint for wanted in touched for cell in item(wanted, profile_name, every)}
         needs = [run for key, run in runs.items() if key in own]
         notebooks.append(_notebook_job(row, name, draws, chosen, seeds, tuple(needs)))
-    return Plan(row, seeds, tuple(runs.values()), tuple(notebooks))
+    return Plan(row, seeds, tuple(runs.values()), tuple(notebooks), left_out)
 
 
 def _unpublished(name: str, row: Profile) -> list[tuple[str, RunSpec]]:

@@ -37,6 +37,7 @@ def summary(plan: Plan) -> str:
     for job in failed(plan):
         lines += [f"FAILED {job.title}: {reason(job)}", f"  log: {job.log}", f"  alone: {alone(job)}"]
     lines += [f"not executed: {job.title} (waits for {run.title})" for job, run in waiting(plan)]
+    lines += left_out(plan)
     runs, notebooks = (sum(not missing(job) for job in kind) for kind in (plan.runs, plan.notebooks))
     notebooks -= sum(not missing(job) for job, _ in waiting(plan))
     folder = output_folder(plan.row.name)
@@ -44,6 +45,14 @@ def summary(plan: Plan) -> str:
         f"done: {runs} of {len(plan.runs)} runs, {notebooks} of {len(plan.notebooks)} notebooks ({folder})"
     )
     return "\n".join(lines)
+
+
+def left_out(plan: Plan) -> list[str]:
+    """A line for each notebook that would show items of which nothing is published nor asked for."""
+    return [
+        f"left out: {name}; nothing is published of {', '.join(items)} (ITEMS={','.join(items)} trains it)"
+        for name, items in plan.left_out.items()
+    ]
 
 
 def reason(job: Job) -> str:
@@ -73,6 +82,7 @@ def plan_text(plan: Plan) -> str:
         state = f"waits for {remaining} runs" if remaining else "not executed" if missing(job) else "executed"
         told = f"; {_asked(job, row)}" if row.gpus and missing(job) else ""
         lines.append(f"  notebook {job.title}: {state}{told}")
+    lines += [f"  {line}" for line in left_out(plan)]
     lines.append(f"to do: {len(hours)} of {len(plan.runs)} runs, {_cost(plan, hours)}")
     return "\n".join(lines)
 

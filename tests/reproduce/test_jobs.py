@@ -82,7 +82,7 @@ def test_what_is_published_is_not_trained_for_a_notebook() -> None:
             publish("toy", [record(cell.spec, step, how) for step in steps])
 
     everything = names("norm_cost")
-    assert {"variants", "norm_cost", "longer", "model_size", "blocks"} <= everything
+    assert {"variants", "norm_cost", "pair_longer", "model_size", "blocks"} <= everything
     for name in ITEMS:
         if name != "blocks":
             make_public(name)
@@ -96,6 +96,33 @@ def test_what_is_published_is_not_trained_for_a_notebook() -> None:
     # 01_train goes on with a run of `variants`: not both at once.
     assert found["01_train"].needs
     assert not found["00_start_here"].needs
+
+
+def test_on_accelerators_only_what_was_asked_for_is_trained() -> None:
+    def trained(items: str) -> set[str]:
+        return {run.arguments[4] for run in make_plan("paper", items).runs}
+
+    def left_out(items: str) -> dict[str, tuple[str, ...]]:
+        return make_plan("paper", items).left_out
+
+    assert trained("headline") == {"variants"}
+    assert trained("blocks") == {"blocks", "pair"}  # with the baseline that it is compared with
+    assert trained("all") == {run.arguments[4] for run in make_plan("paper", ",".join(ITEMS)).runs}
+    assert left_out("all") == {}
+    assert left_out("headline")["lambda_tau"] == ("lambda_tau",)
+    assert "blocks" in left_out("headline")
+    assert "blocks" not in left_out("blocks")
+    every = {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
+    for items in ("headline", "blocks"):
+        found = make_plan("paper", items)
+        assert {job.title for job in found.notebooks} | set(found.left_out) == every
+        assert not {job.title for job in found.notebooks} & set(found.left_out)
+    line = "left out: lambda_tau; nothing is published of lambda_tau (ITEMS=lambda_tau trains it)"
+    assert line in summary(make_plan("paper"))
+    assert f"  {line}\n" in plan("paper", "headline", 1)
+    # Where a run takes seconds to minutes, every notebook is executed.
+    assert make_plan("toy", "blocks").left_out == {}
+    assert make_plan("smoke").left_out == make_plan("cpu").left_out == {}
 
 
 def test_a_notebook_waits_for_a_run_that_it_goes_on_with_whichever_item_asks_for_it() -> None:
@@ -173,7 +200,7 @@ def test_a_job_asks_for_the_hours_that_it_is_computed_to_take() -> None:
     assert asked["sit-S-baseline, seed 0"] < 3 * 60
     assert asked["meanflow-larger-infonce-l2, seed 0"] > 60 * 58
     # A look is taken by one process: 10 protocols, NFE 7720 together, of two runs of 23 GMAC.
-    (sampler,) = [job for job in make_plan("paper").notebooks if job.title == "sampler"]
+    (sampler,) = [job for job in make_plan("paper", "pair").notebooks if job.title == "sampler"]
     most = 2 * 50_000 * 2 * 23.01e9 * 7720 / (0.25 * 989e12) / 3600
     assert cluster.asked(sampler, row)["runtime"] == pytest.approx(60 * (0.25 + 1.5 * most), rel=1e-3)
     assert cluster.cell_seconds("sampler", {}, row, least=7200) == pytest.approx(1.5 * 3600 * most, rel=1e-3)
@@ -201,7 +228,7 @@ def test_a_notebook_may_take_as_long_as_its_look(monkeypatch: pytest.MonkeyPatch
 
 def test_the_plan_prices_each_run_and_sums_them() -> None:
     row = PROFILES["paper"]
-    found, text = make_plan("paper", "model_size"), plan("paper", "model_size", 1)
+    found, text = make_plan("paper", "model_size,pair"), plan("paper", "model_size,pair", 1)
     total = 0.0
     for run in found.runs:
         (line,) = [line for line in text.splitlines() if run.spec.run_id in line]
@@ -213,7 +240,7 @@ def test_the_plan_prices_each_run_and_sums_them() -> None:
     assert f"runs, {low:.0f} to {high:.0f} GPU-hours (computed; " in text.splitlines()[-1]
     store_run(found.runs[0])
     assert f"the jobs ask for {total - 8 * cluster.asked_hours(found.runs[0], row):.0f})" in plan(
-        "paper", "model_size", 1
+        "paper", "model_size,pair", 1
     )
     (line,) = [line for line in text.splitlines() if "notebook sampler" in line]
     assert line.endswith("h of 1 GPU")
