@@ -9,6 +9,7 @@ of parts (Bonferroni). The claims of one notebook are then corrected together by
 Anything else is *can't tell*, and so is every part of a single seed.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,17 @@ class Part:
     def estimate(self) -> Estimate:
         """Mean over seeds with its 95% interval."""
         return mean_over_seeds(list(self.values.values()))
+
+    @property
+    def told(self) -> tuple[str, Estimate]:
+        """Label and log ratio as people read them: against the baseline, whichever is claimed to be lower."""
+        names, comma, place = self.label.partition(", ")
+        over, slash, under = names.partition(" / ")
+        mean = self.estimate
+        if over != "baseline" or not slash:
+            return self.label, mean
+        turned = dataclasses.replace(mean, value=-mean.value, low=-mean.high, high=-mean.low)
+        return f"{under} / {over}{comma}{place}", turned
 
     @property
     def p(self) -> float:

@@ -40,6 +40,7 @@ class Profile:
         evaluator, reference: whose features are compared, and with what.
         gpus: accelerators that one run is trained on; with several, ``torchrun`` starts a process on each.
             0: none is asked for, and one that is there is used.
+        unpublished: of a row that is the paper's, what it doesn't say and we have set.
         cores, memory_gb, hours: what a job asks of a cluster; of hours so many at least, and more where it is
             computed to take longer.
     """
@@ -71,6 +72,7 @@ class Profile:
     evaluator: str = EVALUATOR
     reference: str = "held-out"
     gpus: int = 0
+    unpublished: tuple[str, ...] = ()
     cores: int = 1
     memory_gb: int = 4
     hours: float = 4.0
@@ -178,7 +180,7 @@ PROFILES = {row.name: row for row in (
     # CIFAR-10. Size, length, rate and warm-up are our choices, made before any run: about five minutes of
     # training on one GPU at 30% of an H100's bf16 peak (size B: twenty).
     Profile(
-        name="gpu", model="SiT-S/2", sizes=("Midi", "S", "B"),
+        name="gpu", model="SiT-S/2", sizes=("Mini", "Midi", "S", "B"),
         subsets=(2000, 10_000), larger_meanflow=("B", 1), longer=("S", 4),
         batch_size=256, lr=5e-4, warmup_steps=500,
         num_steps=10_000, milestones=(2500, 5000, 7500),
@@ -187,12 +189,10 @@ PROFILES = {row.name: row for row in (
         data="cifar10", flip=True, overrides={"input_size": 32, "in_channels": 3, "num_classes": 10},
         precision="bf16", evaluator=CIFAR10_EVALUATOR, gpus=1, cores=4, memory_gb=16, hours=1),
     # The paper's ablations: SiT-B/2, 80 epochs, no guidance, 250 grid points of Heun = 249 steps = 498 NFE.
-    # Unpublished, so ours: bf16, no warm-up, and the step before the end that is evaluated too. MeanFlow's
-    # runs of the paper have no mirror images. FID takes ADM's statistics of the whole train split.
-    # SiT-XL/2: 80 epochs without guidance and with 1.5, and 800. How long the network of the paper's samples
-    # (its Figure 5) was trained, and under which guidance they were drawn, we haven't read: 80 epochs, none.
-    # Nor have we read the length at its system level (2.06 to 1.97), which is no run here, or any number of a
-    # guided DiT or a MeanFlow of 80 epochs at that size: they are there to compare systems.
+    # MeanFlow's runs of the paper have no mirror images. FID takes ADM's statistics of the whole train split.
+    # SiT-XL/2: 80 epochs without guidance and with 1.5, and 800. Of the paper's system level (2.06 to 1.97)
+    # we haven't read the length, so it is no run here; a guided DiT and a MeanFlow of 80 epochs at that size
+    # have no number of the paper: they are there to compare systems.
     # The second row of the sampler: 125 steps of Heun = 250 NFE, as SiT's authors report.
     Profile(
         name="paper", model="SiT-B/2", sizes=("S", "B", "L", "XL"),
@@ -203,6 +203,13 @@ PROFILES = {row.name: row for row in (
         weights="constant-0.9999",
         data="imagenet256-latents", flip=True, ema=("constant-0.9999",),
         precision="bf16", evaluator=FID_EVALUATOR, reference="VIRTUAL_imagenet256_labeled",
+        unpublished=(
+            "precision bf16", "no warm-up", "the milestone before the end",
+            "λ 0.5 of hinge and covariance", "the hinge's ε 1", "the covariance's w 1",
+            "contrastive candidates: the second view's rows", "restricted noise: |t − t'| ≤ 0.005",
+            "MeanFlow's λ, τ and block: SiT's",
+            "length and guidance of the network that samples are drawn by: 80 epochs, none",
+        ),
         gpus=8, cores=32, memory_gb=128, hours=2),
 )}
 # fmt: on

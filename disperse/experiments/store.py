@@ -154,6 +154,11 @@ def published(profile: str) -> list[Record]:
     ]
 
 
+def published_digests(profile: str) -> set[str]:
+    """Of every committed evaluation; whether they fit the content isn't asked here."""
+    return {str(record.get("sha256")) for record in atomic.read_jsonl(published_path(profile))}
+
+
 def publish(profile: str, new: list[Record]) -> int:
     """Append evaluations to the committed results unless they stand there; returns how many were new.
 

@@ -204,10 +204,11 @@ def deciding(judgement: Judgement) -> str:
     part = judgement.deciding
     if part is None:
         return ""
-    labels, _, block = part.label.partition(", ")
+    label, ratio = part.told
+    labels, _, block = label.partition(", ")
     names = " / ".join(paper.name_of(label) for label in labels.split(" / "))
     return (
-        f"{names}{', ' if block else ''}{block}: {percent_interval(part.estimate)}, n = {len(part.values)}, "
+        f"{names}{', ' if block else ''}{block}: {percent_interval(ratio)}, n = {len(part.values)}, "
         f"p = {judgement.p:.2g}"
     )
 

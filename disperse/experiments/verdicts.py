@@ -84,15 +84,11 @@ def _ours(parts: list[Part]) -> str:
         return ""
     below = sum(part.estimate.high < 0 for part in parts)
     above = sum(part.estimate.low > 0 for part in parts)
-    changes = [_change(part) for part in parts if " / " in part.label]
+    changes = [100 * float(np.expm1(part.told[1].value)) for part in parts if " / " in part.label]
     span = f"{tables.whole(min(changes))}%" + (
         f" to {tables.whole(max(changes))}%" if len(changes) > 1 else ""
     )
     span = span.replace("-", "−")
+    if slopes := len(parts) - len(changes):
+        span += f" and {slopes} slopes" if slopes > 1 else " and a slope"
     return f"{span} ({below} of {len(parts)} as claimed, {above} against)"
-
-
-def _change(part: Part) -> float:
-    """In percent; against the baseline also where the claim is that the baseline is better."""
-    value = part.estimate.value
-    return 100 * float(np.expm1(-value if part.label.startswith("baseline / ") else value))

@@ -16,7 +16,7 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .changes import shown_bounds
-from .facts import curve_facts, plain, run_facts
+from .facts import curve_facts, plain, run_facts, source_of
 from .levels import (
     AGAINST_TRAINING,
     level_frame,
@@ -207,4 +207,10 @@ def draw_beyond_fid(
         "runs": run_facts(pool, [cell for cell in cells if cell.label in PAIR], row),
         "looked_at": looked_facts(runs),
     }
-    return table, save(beyond_fid_figure(frame, places, row), folder / "beyond_fid", facts, stamp=row.stamp)
+    return table, save(
+        beyond_fid_figure(frame, places, row),
+        folder / "beyond_fid",
+        facts,
+        source=source_of([*pool, *looked], cells, row),
+        stamp=row.stamp,
+    )

@@ -18,7 +18,7 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
-from .facts import floor_of, floor_sentence, plain, run_facts
+from .facts import floor_of, floor_sentence, plain, run_facts, source_of
 from .seeds import seeds_shown
 from .theme import COLORS, save
 
@@ -241,4 +241,6 @@ def draw_changes(
         "claims": claim_facts(judgements),
         "runs": run_facts(pool, cells, row),
     }
-    return table, save(draw(rows, cells), folder / name, facts, stamp=row.stamp)
+    return table, save(
+        draw(rows, cells), folder / name, facts, source=source_of(pool, cells, row), stamp=row.stamp
+    )

@@ -1,6 +1,7 @@
 """What sidecars hold: the runs behind a picture, and its means with their intervals."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from ..evaluation import Estimate, Protocol, noise_floor
 from ..experiments.compare import mean_of
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
-from ..experiments.store import Record, select
+from ..experiments.store import Record, published_digests, select
 
 
 def plain(value: Any) -> Any:
@@ -39,6 +40,38 @@ def run_facts(pool: list[Record], cells: list[Cell], row: Profile) -> list[dict[
             entry["commits"] = sorted({*entry["commits"], record["commit"]})
             entry["fd_by_step"][record["step"]] = record["metrics"]["fd"]["value"]
     return plain(list(runs.values()))
+
+
+def source_of(pool: Iterable[Record], cells: Iterable[Cell] | None, row: Profile) -> str:
+    """Where the numbers of a picture come from: how many of the runs are published, how many this store's.
+
+    Those of the cells count; without any, all of the pool. A run is published if every evaluation of it that
+    is in the pool stands in the profile's committed results.
+    """
+    committed = published_digests(row.name)
+    fingerprints = None if cells is None else {cell.spec.fingerprint for cell in cells}
+    there: dict[str, bool] = {}
+    for record in pool:
+        if fingerprints is None or record["fingerprint"] in fingerprints:
+            known = there.get(record["fingerprint"], True)
+            there[record["fingerprint"]] = known and record.get("sha256") in committed
+    committed_runs = sum(there.values())
+    here = len(there) - committed_runs
+    if not here:
+        return f"from {_runs(committed_runs, 'published run')}"
+    if not committed_runs:
+        return f"from {_runs(here, 'run')} of this store"
+    return f"from {_runs(committed_runs, 'published run')} and {here} of this store"
+
+
+def source_of_weights(runs: Sequence[dict[str, Any]]) -> str:
+    """The same of a picture that is drawn from networks: label and seed of each."""
+    named = dict.fromkeys(f"{run['label']} (seed {run['seed']})" for run in runs)
+    return f"from the weights of {', '.join(named)}"
+
+
+def _runs(count: int, name: str) -> str:
+    return f"{count} {name}{'s' * (count != 1)}"
 
 
 def curve_facts(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str, Any]]:

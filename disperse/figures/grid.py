@@ -19,7 +19,7 @@ from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
 from .changes import claim_facts, in_lines
-from .facts import floor_of, floor_sentence, run_facts
+from .facts import floor_of, floor_sentence, run_facts, source_of
 from .heat import ink
 from .theme import COLUMN, new_figure, save
 
@@ -152,4 +152,10 @@ def draw_grid(pool: list[Record], cells: list[Cell], row: Profile, folder: Path)
         "claims": claim_facts(judgements),
         "runs": run_facts(pool, cells, row),
     }
-    return table, save(grid_figure(rows), folder / "variants_grid", facts, stamp=row.stamp)
+    return table, save(
+        grid_figure(rows),
+        folder / "variants_grid",
+        facts,
+        source=source_of(pool, cells, row),
+        stamp=row.stamp,
+    )

@@ -32,7 +32,7 @@ from .changes import (
     name_diamonds,
     paper_diamond,
 )
-from .facts import floor_of, floor_sentence, plain
+from .facts import floor_of, floor_sentence, plain, source_of
 from .seeds import PAIR, PAIR_NAMES, Mark, by_seed, name_counts, seeds_shown
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES
 from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save, say_not_measured
@@ -281,4 +281,10 @@ def draw_guided(
             label: change.value for label in SYSTEMS if (change := system_change(label)) is not None
         },
     }  # fmt: skip
-    return table, save(guided_figure(frame, found, floor), folder / "systems", facts, stamp=row.stamp)
+    return table, save(
+        guided_figure(frame, found, floor),
+        folder / "systems",
+        facts,
+        source=source_of([*pool, *looked], cells, row),
+        stamp=row.stamp,
+    )

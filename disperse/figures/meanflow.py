@@ -25,7 +25,7 @@ from .changes import (
     paper_diamond,
     unguided,
 )
-from .facts import floor_of, floor_sentence, plain, run_facts
+from .facts import floor_of, floor_sentence, plain, run_facts, source_of
 from .seeds import name_counts, paired_ratio, seeds_shown
 from .theme import ACCENT, COLORS, COLUMN, log_axis, new_figure, save
 
@@ -250,4 +250,10 @@ def draw_meanflow(pool: list[Record], cells: list[Cell], row: Profile, folder: P
         "features": plain(measured),
         "runs": run_facts(pool, cells, row),
     }
-    return table, save(meanflow_figure(rows, floor), folder / "meanflow", facts, stamp=row.stamp)
+    return table, save(
+        meanflow_figure(rows, floor),
+        folder / "meanflow",
+        facts,
+        source=source_of(pool, cells, row),
+        stamp=row.stamp,
+    )

@@ -12,7 +12,7 @@ from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
-from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts
+from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts, source_of
 from .longer import long_curves
 from .seeds import PAIR, Changes, changes_by_step, paired_curves, step_changes
 from .theme import COLORS, COLUMN, MARKERS, log_axis, new_figure, save
@@ -145,4 +145,10 @@ def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: 
     table = folder / "norm_cost.md"
     card = f"{row.protocol.card()}.{floor_sentence(row.protocol)}"
     atomic.write_text(table, norm_cost_markdown(frame, card))
-    return table, save(norm_cost_figure(frame, row), folder / "norm_cost", facts, stamp=row.stamp)
+    return table, save(
+        norm_cost_figure(frame, row),
+        folder / "norm_cost",
+        facts,
+        source=source_of(pool, cells, row),
+        stamp=row.stamp,
+    )

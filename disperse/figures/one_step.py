@@ -27,7 +27,7 @@ from .by_system import (
     systems_table,
 )
 from .changes import join, paper_diamond
-from .facts import floor_of, floor_sentence, plain
+from .facts import floor_of, floor_sentence, plain, source_of
 from .seeds import PAIR_NAMES, name_counts, seeds_shown
 from .systems import SYSTEM_MARKERS
 from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save, say_not_measured
@@ -184,4 +184,10 @@ def draw_one_step(looked: list[Record], cells: list[Cell], row: Profile, folder:
         "values": plain(frame.to_dict(orient="records")),
         "published": {system.name: system.fid.value for system in ONE_STEP},
     }
-    return table, save(one_step_figure(frame, floor), folder / "one_step", facts, stamp=row.stamp)
+    return table, save(
+        one_step_figure(frame, floor),
+        folder / "one_step",
+        facts,
+        source=source_of(looked, cells, row),
+        stamp=row.stamp,
+    )

@@ -23,7 +23,7 @@ from ..models import DiffusionTransformer
 from ..regularizers import DispersiveRegularizer
 from ..spec import DispersiveSpec
 from ..training import load_model
-from .facts import plain
+from .facts import plain, source_of_weights
 from .representations import (
     SIMILARITIES,
     cosine_histograms,
@@ -98,7 +98,8 @@ class Pair:
 
     def save(self, figure: Figure, stem: Path, **facts: Any) -> Path:
         """A picture with these facts beside those of every one."""
-        return save(figure, stem, self.facts | facts, stamp=self.row.stamp)
+        return save(figure, stem, self.facts | facts,
+                    source=source_of_weights(self.facts["runs"]), stamp=self.row.stamp)  # fmt: skip
 
 
 def open_pair(row: Profile, seed: int) -> Pair:
@@ -202,4 +203,5 @@ def _draw_density(row: Profile, stem: Path) -> Path:
     example = density_example()
     points = {method: np.round(found, 4).tolist() for method, found in example.items()}
     facts = {"item": "none", "runs": [], "points": points}
-    return save(density_figure(example), stem, facts, stamp=row.stamp)
+    source = "from two clouds of points; no run"
+    return save(density_figure(example), stem, facts, source=source, stamp=row.stamp)

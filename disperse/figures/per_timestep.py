@@ -16,7 +16,7 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .changes import percent, shown_bounds
-from .facts import plain
+from .facts import plain, source_of
 from .levels import (
     AGAINST_TRAINING,
     GROUPS,
@@ -259,4 +259,10 @@ def draw_per_timestep(
         "values": plain(frame.to_dict(orient="records")),
         "runs": looked_facts(runs),
     }
-    return table, save(per_timestep_figure(levels, row), folder / "per_timestep", facts, stamp=row.stamp)
+    return table, save(
+        per_timestep_figure(levels, row),
+        folder / "per_timestep",
+        facts,
+        source=source_of(looked, cells, row),
+        stamp=row.stamp,
+    )

@@ -16,7 +16,7 @@ from ..experiments.store import Record
 from ..experiments.tables import markdown_table, percent_interval, with_interval
 from ..sampling import SamplerConfig
 from .changes import change_bar, in_percent, join, mark
-from .facts import floor_of, floor_sentence, plain
+from .facts import floor_of, floor_sentence, plain, source_of
 from .seeds import PAIR, PAIR_NAMES, Mark, name_counts, pair_counts, paired_ratio, seeds_shown
 from .theme import ACCENT, COLORS, COLUMN, floor_line, log_axis, new_figure, save
 
@@ -247,4 +247,5 @@ def draw_convergence(pool: list[Record], row: Profile, folder: Path) -> Path:
         "values": plain(frame.to_dict(orient="records")),
         "runs": list(runs.values()),
     }  # fmt: skip
-    return save(convergence_figure(frame, row), folder / "sampler", facts, stamp=row.stamp)
+    return save(convergence_figure(frame, row), folder / "sampler", facts,
+                source=source_of(pool, None, row), stamp=row.stamp)  # fmt: skip

@@ -23,7 +23,7 @@ from ..experiments.profiles import Profile
 from ..experiments.statements import parameters
 from ..experiments.store import Record
 from .changes import in_lines, join, shown_bounds
-from .facts import floor_of, floor_sentence, plain, run_facts
+from .facts import floor_of, floor_sentence, plain, run_facts, source_of
 from .heat import ink
 from .seeds import seeds_shown
 from .sizes import short, size_of
@@ -342,4 +342,10 @@ def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
         "trends": plain({name: part.estimate for name, part in fitted.items()}),
         "runs": run_facts(pool, [cell for cell in cells if cell.spec.objective.kind == "sit"], row),
     }  # fmt: skip
-    return table, save(scale_figure(found, row), folder / "scale_of_effect", facts, stamp=row.stamp)
+    return table, save(
+        scale_figure(found, row),
+        folder / "scale_of_effect",
+        facts,
+        source=source_of(pool, cells, row),
+        stamp=row.stamp,
+    )

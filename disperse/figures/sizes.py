@@ -29,7 +29,7 @@ from .changes import (
     not_trained,
     paper_diamond,
 )
-from .facts import floor_of, floor_sentence, plain, run_facts
+from .facts import floor_of, floor_sentence, plain, run_facts, source_of
 from .seeds import PAIR, Mark, name_counts, pair_counts, seeds_shown
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES
 from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save
@@ -301,4 +301,10 @@ def draw_model_size(pool: list[Record], cells: list[Cell], row: Profile, folder:
         "rates": plain(scan),
         "runs": run_facts(pool, [*cells, *scan_cells(pool, row)], row),
     }
-    return table, save(size_figure(rows, cells, floor), folder / "model_size", facts, stamp=row.stamp)
+    return table, save(
+        size_figure(rows, cells, floor),
+        folder / "model_size",
+        facts,
+        source=source_of(pool, cells, row),
+        stamp=row.stamp,
+    )

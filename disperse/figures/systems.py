@@ -17,7 +17,7 @@ from ..experiments.store import Record
 from ..objectives import PATHS
 from ..sampling.sde import diffusion_coefficient
 from .changes import hollow_curves, unguided
-from .facts import floor_of, plain
+from .facts import floor_of, plain, source_of
 from .seeds import PAIR, PAIR_NAMES, seeds_shown, with_count
 from .theme import ACCENT, COLORS, COLUMN, band, floor_line, log_axis, new_figure, save, say_not_measured
 
@@ -92,7 +92,8 @@ def solver_order_figure(errors: dict[str, list[float]], num_steps: tuple[int, ..
 def draw_solver_order(folder: Path, row: Profile) -> Path:
     """Measure and draw the order of the solvers into ``folder``; returns the picture."""
     errors = solver_order_errors()
-    return save(solver_order_figure(errors), folder / "solver_order", {"errors": errors}, stamp=row.stamp)
+    return save(solver_order_figure(errors), folder / "solver_order", {"errors": errors},
+                source="from an exact flow; no run", stamp=row.stamp)  # fmt: skip
 
 
 SYSTEM_NAMES = {"sit": "SiT", "dit": "DiT", "meanflow": "MeanFlow"}
@@ -161,4 +162,5 @@ def draw_systems(pool: list[Record], cells: list[Cell], row: Profile, folder: Pa
         "rows": compare.as_json(rows),
         "values": plain(frame[["label", "seed", "step", "fd", "agreement"]].to_dict(orient="records")),
     }
-    return table, save(systems_figure(frame, row), folder / "systems_tour", facts, stamp=row.stamp)
+    return table, save(systems_figure(frame, row), folder / "systems_tour", facts,
+                       source=source_of(pool, cells, row), stamp=row.stamp)  # fmt: skip

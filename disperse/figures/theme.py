@@ -1,12 +1,14 @@
 """One theme, one colour per variant, a JSON sidecar beside every picture."""
 
 import datetime
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.image as mpl_image
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -37,6 +39,7 @@ COLORS = {
 # colour alone says the term, the mark is that of a system or solver: see ``systems`` and ``sampler``.
 MARKERS = {label: "s" if label.startswith("baseline") else "o" if "l2" in label else "^" for label in COLORS}
 ACCENT = "#d55e00"
+DPI = 160
 COLUMN = 8.5  # inches: the widest picture, so that its text of 10 points or more is read at that size
 
 
@@ -52,7 +55,7 @@ def theme() -> None:
         {
             "figure.constrained_layout.use": True,
             "figure.dpi": 110,
-            "savefig.dpi": 160,
+            "savefig.dpi": DPI,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlesize": 12,
@@ -122,13 +125,14 @@ def floor_line(ax: Axes, value: float | None, label: str, *, color: str = "", ri
     )  # fmt: skip
 
 
-def save(figure: Figure, stem: Path, facts: dict[str, Any], *, stamp: str = "") -> Path:
+def save(figure: Figure, stem: Path, facts: dict[str, Any], *, source: str, stamp: str = "") -> Path:
     """Write ``stem.png`` and ``stem.json``: facts, commit, date, the picture's SHA-256, and a seal over all.
 
     Args:
         figure: to be saved.
         stem: of both files.
-        facts: what the sidecar holds.
+        facts: what the sidecar holds, beside ``source``.
+        source: where the numbers come from; is printed below.
         stamp: is printed across.
 
     Returns:
@@ -138,11 +142,22 @@ def save(figure: Figure, stem: Path, facts: dict[str, Any], *, stamp: str = "") 
         figure.text(0.5, 0.5, stamp, fontsize=60, color=ACCENT, alpha=0.25, rotation=20,
                     ha="center", va="center")  # fmt: skip
     picture = stem.with_suffix(".png")
-    atomic.write_file(picture, lambda path: figure.savefig(path))
-    written = {"picture": picture.name, "picture_sha256": atomic.sha256_file(picture)}
+    # Below the figure, not within: a line in it would move what its layout has placed.
+    line = Figure(figsize=(figure.get_figwidth(), 0.22))
+    line.text(0.995, 0.5, source, fontsize=10, color="#767676", ha="right", va="center")
+    pixels = np.vstack([_pixels(figure), _pixels(line)])
+    atomic.write_file(picture, lambda path: mpl_image.imsave(path, pixels, format="png", dpi=DPI))
+    written = {"source": source, "picture": picture.name, "picture_sha256": atomic.sha256_file(picture)}
     content = json.loads(json.dumps({**facts, **provenance(), **written}, allow_nan=False))  # keys as read
     atomic.write_json(stem.with_suffix(".json"), seal(content))
     return picture
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    buffer.seek(0)
+    return mpl_image.imread(buffer)
 
 
 def provenance() -> dict[str, str]:

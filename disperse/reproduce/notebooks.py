@@ -69,7 +69,7 @@ def output_folder(profile: str) -> Path:
 
 
 def finish(name: str, profile: str, **outputs: Any) -> None:
-    """Last call of every notebook: write its receipt and print where its numbers come from.
+    """Last call of every notebook: write its receipt and say what executed it; pictures say whose numbers.
 
     Args:
         name: of the notebook.
@@ -86,7 +86,8 @@ def finish(name: str, profile: str, **outputs: Any) -> None:
         "outputs": {key: str(value) if isinstance(value, Path) else value for key, value in outputs.items()},
     }
     atomic.write_json(output_folder(profile) / f"{name}.receipt.json", facts)
-    print(f"{name}: profile {profile}, commit {facts['commit']}, torch {facts['torch']}, {facts['device']}")
+    made_with = f"commit {facts['commit']}, torch {facts['torch']}, {facts['device']}"
+    print(f"{name}: executed with profile {profile}; {made_with}")
 
 
 def parameters_of(path: Path) -> dict[str, Any]:

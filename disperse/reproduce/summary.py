@@ -71,6 +71,8 @@ def plan_text(plan: Plan) -> str:
     lines = [f"profile {row.name}: {row.model}, {row.num_steps} steps of {row.batch_size}"]
     if row.gpus:
         lines.append(f"  the baseline: {resources(row, row.spec('baseline', 0)).describe()}")
+    if row.unpublished:
+        lines.append(f"  not published, so ours: {'; '.join(row.unpublished)}")
     hours = _hours(plan)
     for run in plan.runs:
         left = len(missing(run))

@@ -62,6 +62,20 @@ def test_a_verdict_names_the_comparison_that_it_stands_on() -> None:
     assert disagrees.deciding is disagrees.claim.parts[1]
 
 
+def test_a_comparison_is_told_against_the_baseline() -> None:
+    better = Part("l2 / baseline", {0: -0.1, 1: -0.2, 2: -0.4})
+    assert better.told == ("l2 / baseline", better.estimate)
+    lower = Part("baseline / l2, block 3", better.values)  # the claim: the baseline's is lower
+    label, ratio = lower.told
+    assert label == "l2 / baseline, block 3"
+    assert (ratio.value, ratio.low, ratio.high) == (
+        -lower.estimate.value, -lower.estimate.high, -lower.estimate.low,
+    )  # fmt: skip
+    assert ratio.n == 3
+    for label in ("slope of SiT", "baseline", "all / l2"):
+        assert Part(label, better.values).told[0] == label
+
+
 def test_equal_values_have_no_spread() -> None:
     assert judge([claim([-1.0, -1.0, -1.0])])[0].verdict == "agrees"
     assert judge([claim([0.0, 0.0, 0.0])])[0].verdict == "can't tell"

@@ -7,6 +7,7 @@ import pytest
 
 from disperse.evaluation import Estimate, mean_over_seeds
 from disperse.experiments import ITEMS, LOOKS, PROFILES, Cell, compare, item, paper, tables
+from disperse.experiments.items import dispersive_term
 from disperse.experiments.looks import convergence, guided
 from disperse.experiments.verdicts import SHOWN_BY
 from disperse.figures.sections import SECTIONS
@@ -347,3 +348,36 @@ def test_every_measure_has_its_range() -> None:
     }  # fmt: skip
     assert (ends["rms"].low, ends["effective_rank"].low) == (0.0, 1.0)
     assert compare.mean_of("lies beyond", wide) == whole
+
+
+def test_the_paper_s_profile_names_what_is_ours() -> None:
+    """Each value that it calls unpublished is the one that its runs have."""
+    row = PROFILES["paper"]
+    hinge, covariance = (
+        next(iter(cell.spec.regularizers))
+        for label in ("hinge", "covariance")
+        for cell in item("variants", "paper", (0,))
+        if cell.label == label
+    )
+    restricted = next(
+        term
+        for cell in item("contrastive", "paper", (0,))
+        for term in cell.spec.regularizers
+        if cell.label == "covariance-restricted"
+    )
+    named = {
+        f"precision {row.precision}",
+        "no warm-up" if row.warmup_steps == 0 else f"warm-up {row.warmup_steps}",
+        f"λ {hinge.lam} of hinge and covariance",
+        f"the hinge's ε {hinge.eps:g}",
+        f"the covariance's w {restricted.offdiagonal_weight:g}",
+        f"restricted noise: |t − t'| ≤ {restricted.max_dt}",
+        "MeanFlow's λ, τ and block: SiT's",
+    }
+    assert named <= set(row.unpublished)
+    assert hinge.lam == covariance.lam
+    terms = {cell.label: cell.spec.regularizers for cell in item("systems_tour", "paper", (0,))}
+    assert terms["meanflow-infonce-l2"] == terms["dit-infonce-l2"] == row.spec(
+        "a", 0, dispersive_term("infonce-l2")
+    ).regularizers  # fmt: skip
+    assert not any(PROFILES[name].unpublished for name in ("smoke", "cpu", "gpu"))

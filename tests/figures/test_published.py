@@ -3,17 +3,22 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import matplotlib.image
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from disperse import atomic
 from disperse.errors import StorageError
-from disperse.experiments import ITEMS, LOOKS, PROFILES, Profile, item, publish
+from disperse.experiments import ITEMS, LOOKS, PROFILES, Profile, item, publish, published
 from disperse.experiments.looks import convergence as convergence_protocols
 from disperse.experiments.store import Record, seal
 from disperse.figures import draw_published, read_sidecar, save
+from disperse.figures.facts import source_of, source_of_weights
 from disperse.figures.sections import SECTIONS
+from disperse.figures.theme import new_figure
 
 from ..experiments.cases import record
 from .looked import looked
@@ -173,23 +178,62 @@ def test_an_edited_result_is_not_drawn(store: Path) -> None:
 def test_a_picture_that_cannot_be_written_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture = save(Figure(), tmp_path / "a", {"value": 1})
-    before = picture.read_bytes()
+    picture = save(Figure(), tmp_path / "a", {"value": 1}, source="from here")
+    before, write = picture.read_bytes(), matplotlib.image.imsave
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(to: object, *arguments: Any, **settings: Any) -> None:
+        if isinstance(to, Path):
+            raise OSError(28, "No space left on device")
+        write(to, *arguments, **settings)
 
-    monkeypatch.setattr(Figure, "savefig", full)
+    monkeypatch.setattr(matplotlib.image, "imsave", full)
     with pytest.raises(StorageError, match="No space left"):
-        save(Figure(), tmp_path / "a", {"value": 2})
+        save(Figure(), tmp_path / "a", {"value": 2}, source="from there")
     assert picture.read_bytes() == before
     assert read_sidecar(picture)["value"] == 1
 
 
 def test_a_stamp_is_printed_across(tmp_path: Path) -> None:
     plain, stamped = Figure(), Figure()
-    save(plain, tmp_path / "plain", {})
-    save(stamped, tmp_path / "stamped", {}, stamp="SMOKE")
+    save(plain, tmp_path / "plain", {}, source="")
+    save(stamped, tmp_path / "stamped", {}, source="", stamp="SMOKE")
     assert [text.get_text() for text in stamped.texts] == ["SMOKE"]
     assert not plain.texts
     assert atomic.sha256_file(tmp_path / "plain.png") != atomic.sha256_file(tmp_path / "stamped.png")
+
+
+def test_below_a_picture_stands_where_its_numbers_come_from(tmp_path: Path) -> None:
+    def drawn(source: str) -> np.ndarray:
+        figure, (ax,) = new_figure(5, 2)
+        ax.plot([0, 1])
+        picture = save(figure, tmp_path / "a", {}, source=source)
+        assert read_sidecar(picture)["source"] == source
+        return matplotlib.image.imread(picture)
+
+    one, other = drawn("from 3 published runs"), drawn("from 2 runs of this store")
+    assert one.shape[1] == 5 * 160
+    line = round(0.22 * 160)
+    assert len(one) == 2 * 160 + line
+    np.testing.assert_array_equal(one[:-line], other[:-line])  # the line moves nothing above it
+    assert not np.array_equal(one[-line:], other[-line:])
+    assert one[-line:].min() < 0.6  # and can be read
+
+
+def test_published_runs_are_told_from_those_of_this_store() -> None:
+    row = PROFILES["smoke"]
+    pool, cells = evaluations("variants"), item("variants", "smoke", (0, 1))
+    runs = len({record["fingerprint"] for record in pool})
+    assert source_of(pool, cells, row) == source_of(pool, None, row) == f"from {runs} runs of this store"
+    own = [record for record in pool if record["fingerprint"] == pool[0]["fingerprint"]]
+    assert source_of(own, None, row) == "from 1 run of this store"
+    publish("smoke", own)
+    committed = published("smoke")
+    assert source_of(committed, None, row) == "from 1 published run"
+    others = [record for record in pool if record["fingerprint"] != pool[0]["fingerprint"]]
+    assert source_of([*committed, *others], None, row) == f"from 1 published run and {runs - 1} of this store"
+    assert source_of([*committed, *others], cells[:1], row).startswith("from 1 ")
+    # One evaluation made here is enough: the picture isn't of the published run alone.
+    mixed = [*committed[1:], {**committed[0], "sha256": "made here"}]
+    assert source_of(mixed, None, row) == "from 1 run of this store"
+    weights = [{"label": "baseline", "seed": 0}, {"label": "hinge", "seed": 1}, {"label": "hinge", "seed": 1}]
+    assert source_of_weights(weights) == "from the weights of baseline (seed 0), hinge (seed 1)"

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -134,13 +136,21 @@ def test_slurm_is_asked_for_what_each_job_needs(
     asked = tmp_path / "asked"
     environment = {**os.environ, "DISPERSE_HOME": str(store), "ASKED": str(asked),
                    "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", ON_GPUS, "--snakefile", str(REPOSITORY / "Snakefile"),
-         "--workflow-profile", str(REPOSITORY / "profiles" / "default"),
-         "--profile", str(REPOSITORY / "profiles" / "slurm"), "--slurm-no-account",
-         "--slurm-logdir", str(tmp_path / "logs"), "--directory", str(store), "--config", "profile=smoke"],
-        cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+
+    def on_slurm(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", ON_GPUS, "--snakefile", str(REPOSITORY / "Snakefile"),
+             "--workflow-profile", str(REPOSITORY / "profiles" / "default"),
+             "--profile", str(REPOSITORY / "profiles" / "slurm"), "--slurm-no-account", *more,
+             "--slurm-logdir", str(tmp_path / "logs"), "--directory", str(store), "--config", "profile=smoke"],
+            cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+    dry = on_slurm("--dry-run")
+    assert dry.returncode == 0, dry
+    assert not asked.exists()  # nothing was submitted
+    printed = {text.split(":")[0]: text for text in re.split(r"^rule ", dry.stdout, flags=re.MULTILINE)[1:]}
+    done = on_slurm()
     assert done.returncode == 1, done
     submitted = {job.splitlines()[-1]: job.splitlines() for job in asked.read_text().split("----\n")[:-1]}
     assert len(submitted) == len(found.runs) + len(found.notebooks), done
@@ -152,11 +162,13 @@ def test_slurm_is_asked_for_what_each_job_needs(
         assert f"-t {asked_for['runtime']} --mem 65536" in " ".join(options), options
         assert f"--gpus={8 if isinstance(job, RunJob) else 1}" in options, options
         minutes.add(asked_for["runtime"])
+        # What the dry run prints is what was asked for, and the command.
+        gpus = 8 if isinstance(job, RunJob) else 1
+        for told in (f"mem_mb={64 * 1024},", f"runtime={asked_for['runtime']},", f"gpu={gpus}"):
+            assert told in printed[name].split("resources: ")[1].splitlines()[0] + ",", printed[name]
+        assert shlex.join(["-m", "disperse", *job.arguments, "--job", str(job.log)]) in printed[name]
+        assert ("torchrun --standalone --nproc-per-node 8" in printed[name]) == isinstance(job, RunJob)
     assert len(minutes) == 2  # of a run, and of a notebook that evaluates nothing
-    # What each job runs is printed, here as in a dry run.
-    for run in found.runs:
-        told = f"torchrun --standalone --nproc-per-node 8 -m disperse {' '.join(run.arguments)} --job"
-        assert told in done.stdout + done.stderr
 
 
 KUBECTL = """#!/bin/sh

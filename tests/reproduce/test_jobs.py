@@ -244,6 +244,7 @@ def test_the_plan_prices_each_run_and_sums_them() -> None:
     )
     (line,) = [line for line in text.splitlines() if "notebook sampler" in line]
     assert line.endswith("h of 1 GPU")
+    assert f"  not published, so ours: {'; '.join(row.unpublished)}\n" in text
     on_cores = [line for line in plan("toy", "headline", 1).splitlines() if "evaluations to do" in line]
     assert all(line.endswith("core-minutes") for line in on_cores)
 
