@@ -8,7 +8,7 @@ What hooks see is kept in a slot; a new tap takes over a free slot of its layer.
 import copy
 import difflib
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import TapError
-
-Select = Callable[[Any], Tensor] | int | str
+from .outputs import Select, batch_sizes, pick, what
 
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
@@ -41,7 +40,7 @@ class _Slot:
             self.grad = torch.is_grad_enabled()
             # Sizes kept by a compiled graph would compile it again for each new one.
             compiling = torch.compiler.is_compiling()
-            self.sizes = () if compiling else _batch_sizes([*args, *kwargs.values()])
+            self.sizes = () if compiling else batch_sizes([*args, *kwargs.values()])
 
     def record(self, module: nn.Module, args: Any, output: Any) -> None:  # first of a forward
         if self.active and not (self.running and self.fired) and not _in_backward():
@@ -121,9 +120,9 @@ class Tap:
 
         Raises:
             TapError: no forward has reached the layer, its output is not a tensor, or it was
-                computed without a graph inside a checkpoint with use_reentrant=True; without
-                ``select``: its first axis is not the batch that the model was called with, or the
-                model changed it in place afterwards (neither is seen inside torch.compile).
+                computed without a graph inside a checkpoint with use_reentrant=True; unless a function
+                selects: its first axis is not the batch that the model was called with; without
+                ``select``: the model changed it in place afterwards (neither is seen inside torch.compile).
         """
         slot, name = self._slot, self._name
         if slot is None:
@@ -135,14 +134,15 @@ class Tap:
                 "called before this tap, register the tap before the first compiled call, or call "
                 "torch.compiler.reset() after registering"
             )
-        value = _pick(slot.output, self._select, name)
-        if self._select is None:
-            _check_rows(value, slot.sizes, name)
-            if slot.version is not None and _version(value) != slot.version:
-                raise TapError(
-                    f"{name}: the model changed this layer's output in place afterwards, by an in-place ReLU "
-                    "or a +=; tap the layer that did, or pass select=lambda z: z to read it as it is now"
-                )
+        attention = getattr(self._layer, "self_attn", self._layer)
+        second = getattr(attention, "batch_first", None) is False
+        value = pick(slot.output, self._select, name, slot.sizes, second)
+        changed = slot.version is not None and _version(value) != slot.version
+        if changed and self._select is None:
+            raise TapError(
+                f"{name}: the model changed this layer's output in place afterwards, by an in-place ReLU "
+                "or a +=; tap the layer that did, or pass select=lambda z: z to read it as it is now"
+            )
         lost = slot.cut and torch.is_grad_enabled() and not value.requires_grad
         if lost and any(p.requires_grad for p in self._layer.parameters()):
             raise TapError(
@@ -152,103 +152,10 @@ class Tap:
         return value
 
 
-def _pick(output: Any, select: Select | None, name: str) -> Tensor:
-    """The tensor that ``select`` names, or an error that says what there was to choose from."""
-    parts = _parts(output)
-    ordered = isinstance(output, Sequence) or hasattr(output, "to_tuple")  # ModelOutput: by position too
-    try:
-        if select is None:
-            value: Any = output
-        elif callable(select):
-            value = select(output)
-        elif ordered and isinstance(select, int) and -len(parts) <= select < len(parts):
-            value = list(parts.values())[select]
-        else:
-            value = parts.get(select)
-    except Exception as error:  # whatever someone's function raises
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise TapError(f"{name}: select raised {why}; its output is {_what(output)}") from error
-    if isinstance(value, Tensor):
-        return value
-    inside = ", ".join(f"{key!r}: {_what(part)}" for key, part in parts.items())
-    was = f"its output is {_what(output)}" + (f" of ({inside})" if inside else "")
-    was += "" if select is None else f" and select={select!r} gave {_what(value)}"
-    if isinstance(output, Tensor):
-        raise TapError(f"{name}: {was}; leave select out")
-    if output is None:
-        raise TapError(f"{name}: {was}; tap a layer that returns a tensor")
-    way = _way(output)
-    raise TapError(f"{name}: {was}, not a tensor; pass select={way + ' or ' if way else ''}a function of it")
-
-
-def _parts(output: Any) -> dict[Any, Any]:
-    """What an output consists of, by the index, key or field that ``select`` takes."""
-    if isinstance(output, Mapping):
-        return dict(output)
-    if isinstance(output, Sequence) and not isinstance(output, str):
-        return dict(zip(getattr(output, "_fields", None) or range(len(output)), output, strict=True))
-    if isinstance(output, Tensor):
-        return {}
-    fields = getattr(output, "__dataclass_fields__", None) or getattr(output, "__dict__", {})
-    return {key: getattr(output, key) for key in fields}
-
-
-def _way(output: Any) -> str:
-    """The ``select`` that leads to the first tensor that could be features, however deep; "" if none."""
-    found: list[tuple[bool, str]] = []
-    level = [("", output)]
-    for depth in range(4):
-        below = []
-        for path, part in level:
-            indexed = isinstance(part, Mapping | Sequence) and not hasattr(part, "_fields")
-            for key, inner in _parts(part).items():
-                step = path + (f"[{key!r}]" if indexed else f".{key}")
-                if isinstance(inner, Tensor):
-                    features = inner.is_floating_point() and inner.ndim > 1
-                    found.append((features, f"lambda output: output{step}" if depth else repr(key)))
-                elif isinstance(inner, Mapping | Sequence) or hasattr(inner, "__dataclass_fields__"):
-                    below.append((step, inner))
-        level = below
-    return max(found, key=lambda way: way[0], default=(False, ""))[1]  # the first of the best
-
-
-def _what(value: Any) -> str:
-    if not isinstance(value, Tensor):
-        return type(value).__name__
-    kind = "" if value.is_floating_point() else f" of {str(value.dtype).removeprefix('torch.')}"
-    return f"{type(value).__name__} {list(value.shape)}{kind}"
-
-
 def _version(output: Any) -> int | None:
     """How often a tensor was changed in place; None where nothing counts that."""
     known = isinstance(output, Tensor) and not torch.compiler.is_compiling() and not output.is_inference()
     return output._version if known else None
-
-
-def _batch_sizes(values: Iterable[Any]) -> tuple[int, ...]:
-    """How many rows the tensors that a model is called with have."""
-    return tuple(len(value) for value in values if isinstance(value, Tensor) and value.ndim)
-
-
-def _check_rows(value: Tensor, sizes: tuple[int, ...], name: str) -> None:
-    """Refuse rows that are no samples: another loss, and nothing would tell.
-
-    Raises:
-        TapError: the batch stands second, or is folded with something else.
-    """
-    if value.ndim < 2 or not sizes or len(value) in sizes:
-        return
-    was = f"its output is {_what(value)} where the model was given {max(sizes)} rows"
-    meant = "select=lambda z: z if the rows are meant so"
-    if value.ndim > 2 and value.shape[1] in sizes and value.shape[1] > 1:
-        raise TapError(f"{name}: {was}; pass select=lambda z: z.transpose(0, 1), or {meant}")
-    folded = [size for size in sizes if size > 1 and len(value) % size == 0 and len(value)]
-    if folded:
-        size = max(folded)
-        raise TapError(
-            f"{name}: {was}; pass select=lambda z: z.unflatten(0, ({size}, -1)) if each sample's "
-            f"rows follow one another, or {meant}"
-        )
 
 
 def _plain(name: str) -> str:
@@ -269,7 +176,8 @@ def tap(model: nn.Module, name: str, select: Select | None = None) -> Tap:
         Tap: ``.value`` is the output in the last forward; ``.remove()`` closes a tap kept open.
 
     Raises:
-        TapError: the model has no such layer.
+        TapError: the model has no such layer, or one that is never called or runs without hooks; ``select``
+            is no index, key, field or function.
 
     Example:
         with tap(model, "blocks.2") as z:
@@ -286,8 +194,12 @@ def tap(model: nn.Module, name: str, select: Select | None = None) -> Tap:
     ``torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True``.
     """
     if not isinstance(model, nn.Module) or not isinstance(name, str):
-        got = f"{_what(model)}, {_what(name)}"
+        got = f"{what(model)}, {what(name)}"
         raise TapError(f"tap(model, name): expected a torch.nn.Module and a layer's name, got {got}")
+    if not (select is None or isinstance(select, int | str) or callable(select)):
+        raise TapError(
+            f"{name}: select: expected an index, a key or field, or a function, got {what(select)}"
+        )
     layers = dict(model.named_modules(remove_duplicate=False))
     chain = [model]  # DistributedDataParallel, torch.compile, ..., and the model inside
     while type(chain[-1]).__module__.startswith("torch."):
@@ -299,11 +211,22 @@ def tap(model: nn.Module, name: str, select: Select | None = None) -> Tap:
     key = min(same, key=lambda key: (key != name, not key.endswith("." + name)), default="")
     if layers[key] in chain:
         names = sorted(filter(None, dict.fromkeys(map(_plain, layers))), key=lambda n: n.count("."))
-        hint = "".join(f" did you mean {near}?" for near in difflib.get_close_matches(name, names, 1))
+        near = sorted((key for key in names if key.endswith(f".{name}")), key=len)  # under more wrappers
+        near += difflib.get_close_matches(name, names, 1)
+        hint = "".join(f" did you mean {key}?" for key in near[:1])
         some = ", ".join(names[:16]) + (f", ... ({len(names)} in all)" if names[16:] else "")
         raise TapError(f"{name}: no such layer;{hint} layers are {some}")
     layer = layers[key]
+    if isinstance(layer, torch.jit.ScriptModule) and not isinstance(layer, torch.jit.TopLevelTracedModule):
+        raise TapError(
+            f"{name}: a scripted or traced model runs without hooks; tap the module that it was made of"
+        )
     if getattr(layer.forward, "__func__", None) is nn.Module.forward:  # raises
+        if isinstance(chain[-1], torch.fx.GraphModule):
+            raise TapError(
+                f"{name}: a graph that was exported doesn't call its layers; tap the module that was "
+                "exported, or torch.export.unflatten(program)"
+            )
         inside = ", ".join(f"{name}.{child}" for child, _ in list(layer.named_children())[:4])
         raise TapError(
             f"{name}: a {type(layer).__name__} only holds layers and is never called; tap one of them: "

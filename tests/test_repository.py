@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "disperse"
 # Each line may import from itself and from the lines above.
 ORDER = [
-    ["errors"], ["atomic", "rng", "device", "folders", "distributed"], ["spec"], ["losses"], ["taps"], ["models"],
-    ["objectives"],
+    ["errors"], ["atomic", "rng", "device", "folders", "distributed"], ["spec"], ["losses"], ["outputs"], ["taps"],
+    ["models"], ["objectives"],
     ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["cite"], ["analysis"], ["experiments"],
     ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],
 ]  # fmt: skip

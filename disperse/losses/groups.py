@@ -57,8 +57,10 @@ def flat_rows(features: Tensor, tokens: Tokens) -> Tensor:
     """
     check_tensor("features", features)
     if features.is_nested or features.layout != torch.strided:
-        cure = "torch.nested.to_padded_tensor(features, 0.0)" if features.is_nested else "features.to_dense()"
-        raise ConfigError(f"features: expected a dense tensor, got {features.layout}; pass {cure}")
+        got, cure = f"{features.layout}", "features.to_dense()"
+        if features.is_nested:  # of either layout, one of which calls itself strided
+            got, cure = "a nested tensor", "torch.nested.to_padded_tensor(features, 0.0)"
+        raise ConfigError(f"features: expected a dense tensor, got {got}; pass {cure}")
     if features.ndim < 2:
         cure = "of one number per sample pass features[:, None]" if features.ndim else "tap an earlier layer"
         raise ConfigError(

@@ -1,10 +1,13 @@
 """Taps that cannot give a value say so with the layer's name, and when they are opened if they can."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
-from disperse.errors import TapError
+from disperse import DispersiveLoss
+from disperse.errors import ConfigError, TapError
 from disperse.taps import tap
 
 from ..taps.cases import batch, expected, make
@@ -85,3 +88,90 @@ def test_a_tap_opened_in_a_whole_compiled_function() -> None:
         torch.compile(step, backend="eager", fullgraph=True)(batch())
     part = torch.compile(step, backend="eager")  # may leave the graph: opened by Python, and right
     torch.testing.assert_close(part(batch()), expected(model, batch(), 1).sum())
+
+
+@pytest.mark.parametrize("select", [[0], 1.0, (1, 2), b"hidden"])
+def test_a_select_of_another_type(select: object) -> None:
+    with pytest.raises(
+        TapError, match=r"^blocks\.2: select: expected an index, .* got (list|float|tuple|bytes)$"
+    ):
+        tap(make(), "blocks.2", select=select)  # type: ignore[arg-type]
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.blocks(x)
+
+
+@pytest.mark.parametrize(
+    "make_script", [torch.jit.script, lambda model: torch.jit.trace(model, batch().float())]
+)
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_scripted_model_has_no_hooks(make_script: Callable[..., nn.Module], inside: bool) -> None:
+    scripted = make_script(Small())
+    model, name = (nn.Sequential(scripted), "0.blocks.0") if inside else (scripted, "blocks.0")
+    with pytest.raises(
+        TapError, match=f"^{name}: a scripted or traced model .* tap the module that it was made of$"
+    ):
+        tap(model, name)
+
+
+def test_a_traced_module_as_a_layer_is_read_whole() -> None:
+    x = batch().float()
+    model = nn.Sequential(torch.jit.trace(Small(), x), nn.Identity())
+    with tap(model, "0") as z:
+        y = model(x)
+    torch.testing.assert_close(z.value, y)
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of torch about itself
+def test_an_exported_graph_does_not_call_its_layers() -> None:
+    program = torch.export.export(Small(), (batch().float(),))
+    for name in ("blocks", "blocks.0"):
+        with pytest.raises(
+            TapError, match=f"^{name}: a graph that was exported .* tap the module that was exported"
+        ):
+            tap(program.module(), name)
+    with pytest.raises(
+        TapError, match=r"expected a torch\.nn\.Module and a layer's name, got ExportedProgram"
+    ):
+        tap(program, "blocks")  # type: ignore[arg-type]
+    unflat, x = torch.export.unflatten(program), batch().float()
+    with tap(unflat, "blocks.1") as z:
+        y = unflat(x)
+    torch.testing.assert_close(z.value, y)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_a_nested_tensor_comes_as_it_is_and_the_loss_says_what_to_do(layout: torch.layout) -> None:
+    class Model(nn.Module):
+        def __init__(self, several: bool) -> None:
+            super().__init__()
+            self.layer, self.several = nn.Identity(), several
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.layer((x, x) if self.several else x)
+            return x
+
+    x = torch.nested.nested_tensor([torch.randn(3, 4), torch.randn(5, 4)], layout=layout)
+    for several, select in ((False, None), (True, 0)):
+        model = Model(several)
+        with tap(model, "layer", select=select) as z:
+            model(x)
+        assert z.value is x
+        with pytest.raises(
+            ConfigError, match=r"expected a dense tensor, got a nested tensor; pass torch\.nested"
+        ):
+            DispersiveLoss()(z.value)
+    with tap(model, "layer") as plain:
+        model(x)
+    with pytest.raises(
+        TapError, match=r"tuple of \(0: nested tensor of 2, 1: nested .*; pass select=a function"
+    ) as caught:
+        _ = plain.value
+    assert "\n" not in str(caught.value)

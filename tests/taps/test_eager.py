@@ -244,6 +244,16 @@ def test_missing_layer_names_the_nearest():
     assert "\n" not in text
 
 
+def test_a_name_under_wrappers_is_named_whole():
+    """As an adapter's: what ends in the name comes before what only looks like it, and the shortest first."""
+    model = nn.ModuleDict(
+        {"base_model": nn.ModuleDict({"model": make()}), "blocks": nn.ModuleDict({"22": Block()})}
+    )
+    model.teacher = nn.ModuleDict({"of": nn.ModuleDict({"base_model": model.base_model})})
+    with pytest.raises(TapError, match=r"no such layer; did you mean base_model\.model\.blocks\.2\? layers"):
+        tap(model, "blocks.2")
+
+
 def test_missing_layer_of_a_large_model_names_only_some():
     model = nn.Sequential(*(nn.Identity() for _ in range(50)))
     with pytest.raises(TapError, match=r"layers are 0, 1, .*, 15, \.\.\. \(50 in all\)$"):

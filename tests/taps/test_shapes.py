@@ -124,13 +124,18 @@ def test_batch_second():
     with tap(model, "layer") as plain, tap(model, "layer", select=lambda z: z.transpose(0, 1)) as z:
         y = model(x)
     torch.testing.assert_close(z.value, y)
-    message = r"^layer: its output is Tensor \[3, 5, 8\] where the model was given 5 rows; pass select="
+    message = (
+        r"^layer: its output is Tensor \[3, 5, 8\] where batch_first=False .* the batch second; pass select="
+    )
     with pytest.raises(TapError, match=message) as error:
         _ = plain.value
     assert "lambda z: z.transpose(0, 1)" in str(error.value)
     with tap(model, "layer", select=lambda z: z) as meant:
         model(x)
     assert meant.value.shape == (3, 5, 8)
+    assert "was given 5 rows; pass select=lambda z: z.transpose(0, 1), or" in refused(
+        lambda x: x.repeat(3, 1, 1)
+    )
 
 
 def test_windows_or_frames_folded_into_the_batch():
@@ -139,8 +144,10 @@ def test_windows_or_frames_folded_into_the_batch():
 
     message = refused(fold)
     assert "Tensor [20, 2] where the model was given 5 rows" in message
-    assert "pass select=lambda z: z.unflatten(0, (5, -1))" in message
-    torch.testing.assert_close(read(fold, lambda z: z.unflatten(0, (5, -1))).flatten(1), 2 * batch())
+    assert "pass select=lambda z: z.unflatten(0, (-1, 4)) if each" in message
+    for x in (batch(), batch(size=3)):  # right for every size of the batch
+        z = read(fold, lambda z: z.unflatten(0, (-1, 4)), x)
+        torch.testing.assert_close(z.flatten(1), 2 * x)
 
 
 def test_which_rows_are_taken_as_they_are():
