@@ -43,6 +43,12 @@ def home(store: Path) -> Path:
     return store
 
 
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """A test that draws numbers draws the same ones each time."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)

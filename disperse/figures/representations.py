@@ -56,6 +56,7 @@ def heat_maps_figure(places: Mapping[str, Sequence[Place]], *, group: int | None
     theme()
     shown = {**GEOMETRY, **PROBES}
     figure = Figure(figsize=(COLUMN, 2.1 * -(-len(shown) // 2)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.01)  # type: ignore[union-attr, call-arg]
     grid = figure.subfigures(-(-len(shown) // 2), 2, wspace=0.03, hspace=0.02)
     for part, (name, (title, form)) in zip(np.asarray(grid).flat, shown.items(), strict=False):
         maps = {label: _map(own, name) for label, own in places.items()}
@@ -67,7 +68,7 @@ def heat_maps_figure(places: Mapping[str, Sequence[Place]], *, group: int | None
         part.suptitle(title, x=0.02, ha="left", fontsize=11, weight="bold")
         for ax, (label, found) in zip(axes, maps.items(), strict=True):
             sns.heatmap(found, ax=ax, norm=scale, cmap="cividis", cbar=False, annot=_short(found, form),
-                        fmt="", annot_kws={"fontsize": 8.5}, linewidths=1)  # fmt: skip
+                        fmt="", annot_kws={"fontsize": 10}, linewidths=1)  # fmt: skip
             legible(ax)
             ax.set_title(paper.name_of(label), color=COLORS[label], fontsize=10, weight="normal")
             _name_places(ax, *_places(places[label]))
@@ -97,12 +98,12 @@ def _places(places: Sequence[Place]) -> tuple[list[int], list[float]]:
 
 def _name_places(ax: Axes, blocks: list[int], levels: list[float]) -> None:
     """A map's axes: blocks down, noise levels across."""
-    ax.set_xticks(np.arange(len(levels)) + 0.5, [f"{level:g}" for level in levels], rotation=0, fontsize=9)
-    ax.set_yticks(np.arange(len(blocks)) + 0.5, [str(block) for block in blocks], rotation=0, fontsize=9)
+    ax.set_xticks(np.arange(len(levels)) + 0.5, [f"{level:g}" for level in levels], rotation=0, fontsize=10)
+    ax.set_yticks(np.arange(len(blocks)) + 0.5, [str(block) for block in blocks], rotation=0, fontsize=10)
     ax.tick_params(length=0)
-    ax.set_xlabel("noise level", fontsize=9)
+    ax.set_xlabel("noise level", fontsize=10)
     if ax.get_subplotspec().is_first_col():  # type: ignore[union-attr]
-        ax.set_ylabel("block", fontsize=9)
+        ax.set_ylabel("block", fontsize=10)
 
 
 def similarity_figure(found: Mapping[Measure, Mapping[tuple[str, int, float], Similarity]]) -> Figure:
@@ -129,16 +130,21 @@ def _similarity_map(ax: Axes, name: str, own: Mapping[tuple[int, float], Similar
     blocks, levels = sorted({block for block, _ in own}), sorted({s for _, s in own})
     values = np.array([[own[b, s].value for s in levels] for b in blocks])
     text = [
-        [f"{e.value:z.2f}\n[{e.low:z.2f}, {e.high:z.2f}]" for s in levels for e in [own[b, s]]]
+        [f"{_bare(e.value)}\n[{_bare(e.low)}, {_bare(e.high)}]" for s in levels for e in [own[b, s]]]
         for b in blocks
     ]
     sns.heatmap(values, ax=ax, vmin=0, vmax=1, cmap="cividis", cbar=False, annot=np.array(text),
-                fmt="", annot_kws={"fontsize": 9}, linewidths=1)  # fmt: skip
+                fmt="", annot_kws={"fontsize": 10}, linewidths=1)  # fmt: skip
     legible(ax)
     sides = " and ".join(paper.name_of(side) for side in name.split(" / "))
     null, p = np.mean([each.null for each in own.values()]), max(each.p for each in own.values())
     ax.set_title(f"{sides}\nunrelated: {null:z.2f}; p ≤ {np.ceil(100 * p) / 100:.2f}", fontsize=10)
     _name_places(ax, blocks, levels)
+
+
+def _bare(value: float) -> str:
+    """Of −1 to 1, two digits and no zero before the point, as narrow as a cell."""
+    return f"{value:z.2f}".replace("0.", ".", 1)
 
 
 def cosine_histograms(features: Mapping[str, Tensor]) -> dict[str, dict[str, list[int]]]:
@@ -154,7 +160,7 @@ def cosine_histograms(features: Mapping[str, Tensor]) -> dict[str, dict[str, lis
 
 def cosines_figure(counts: Mapping[str, Mapping[str, Sequence[int]]]) -> Figure:
     """Histograms of the cosines of all pairs of rows, as they are and with the mean of all taken away."""
-    figure, axes = new_figure(11, 3.2, columns=2)
+    figure, axes = new_figure(COLUMN, 3, columns=2)
     edges = np.linspace(-1, 1, 101)
     for ax, (name, title) in zip(
         axes, (("raw", "as they are"), ("centred", "without their mean")), strict=True
@@ -164,6 +170,7 @@ def cosines_figure(counts: Mapping[str, Mapping[str, Sequence[int]]]) -> Figure:
             ax.stairs(share, edges, color=COLORS[label], linewidth=2, label=paper.name_of(label))
             ax.stairs(share, edges, color=COLORS[label], fill=True, alpha=0.15)
         ax.set(title=title, xlabel="cosine of two rows", xlim=(-1, 1), ylim=(0, None))
+        ax.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes[0].set_ylabel("share of pairs")
     axes[0].legend(loc="upper left")
     return figure
@@ -183,7 +190,7 @@ def plane_figure(
         names: of the models, labels of runs.
         kept: method → share of each row's nearest others that are its nearest in the plane too.
     """
-    figure, axes = new_figure(11, 7, columns=len(coordinates), rows=len(names))
+    figure, axes = new_figure(COLUMN, 6.2, columns=len(coordinates), rows=len(names))
     grid = axes.reshape(len(names), len(coordinates))
     classes = np.unique(labels).tolist()
     palette = dict(zip(classes, class_colors(len(classes)), strict=True))
@@ -200,13 +207,13 @@ def plane_figure(
                                                "alpha": 0.7})  # fmt: skip
             beyond = int((points[line] != within[line]).any(axis=1).sum())
             if beyond:
-                ax.annotate(f"{beyond} farther out, drawn at the edge", (0.01, 0.01), fontsize=8,
+                ax.annotate(f"{beyond} drawn at the edge", (0.01, 0.01), fontsize=10,
                             xycoords="axes fraction")  # fmt: skip
             room = 0.03 * (np.asarray(high) - low)
             ax.set(xticks=[], yticks=[], xlim=(low[0] - room[0], high[0] + room[0]),
                    ylim=(low[1] - room[1], high[1] + room[1]))  # fmt: skip
             if line == 0:
-                ax.set_title(f"{TITLES[method]}: keeps {kept[method]:.0%} of neighbours", fontsize=11)
+                ax.set_title(f"{TITLES[method]}\nkeeps {kept[method]:.0%} of neighbours", fontsize=11)
             if column == 0:
                 ax.set_ylabel(paper.name_of(name), color=COLORS[name])
     return figure

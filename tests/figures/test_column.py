@@ -1,20 +1,35 @@
 """Every published picture fits a column: its width, its smallest text, and no text cut or on another's tick."""
 
+import dataclasses
 import itertools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from disperse.analysis import Geometry, Place, Similarity
+from disperse.analysis.projection import METHODS
 from disperse.data import digits
+from disperse.evaluation import Estimate
 from disperse.experiments import ITEMS, publish
 from disperse.figures import draw_published, nearest_figure, samples_figure
 from disperse.figures.curated import pair_distances, pairs_figure
 from disperse.figures.nearest import REAL, find_nearest
+from disperse.figures.representations import (
+    GEOMETRY,
+    cosines_figure,
+    density_figure,
+    heat_maps_figure,
+    plane_figure,
+    similarity_figure,
+)
 from disperse.figures.sections import SECTIONS
 
 from .test_curated import made_up
@@ -71,20 +86,54 @@ def test_faults_are_found() -> None:
 def test_every_published_picture_fits_a_column(
     store: Path, monkeypatch: pytest.MonkeyPatch, seeds: str
 ) -> None:
-    drawn: dict[str, Figure] = {}
+    drawn: list[Figure] = []
 
-    def keep(figure: Figure, path: Path, **_: object) -> None:
-        drawn[str(len(drawn))] = figure
-        Path(path).write_bytes(b"")
+    def keep(figure: Figure) -> np.ndarray:
+        drawn.append(figure)
+        return np.zeros((2, 2, 4))
 
-    monkeypatch.setattr(Figure, "savefig", keep)
+    monkeypatch.setattr(sys.modules["disperse.figures.theme"], "_pixels", keep)
     pool = [*evaluations(*ITEMS), *convergence(), *looks()]
     few = sorted({record["fingerprint"] for record in pool if record["seed"]})[:: 1 if seeds == "all" else 3]
     publish("smoke", [r for r in pool if seeds == "all" or r["fingerprint"] not in few])
     pictures = [path.stem for path in draw_published("smoke") if path.suffix == ".png"]
     assert set(pictures) == {stem for section in SECTIONS for stem in section.pictures}
-    found = {stem: list(faults(figure)) for stem, figure in zip(pictures, drawn.values(), strict=True)}
+    found = {stem: list(faults(figure)) for stem, figure in zip(pictures, drawn[::2], strict=True)}
     assert {stem: each for stem, each in found.items() if each} == {}
+    for line in drawn[1::2]:  # below each: where its numbers come from
+        line.draw_without_rendering()
+        (text,) = line.texts
+        assert text.get_text().startswith("from ")
+        assert text.get_fontsize() >= SIZE
+        assert text.get_window_extent().x0 >= 0
+
+
+def test_pictures_of_representations_fit_a_column() -> None:
+    measured = Geometry(*[-1.072] * len(GEOMETRY))
+    small = dataclasses.replace(measured, alive=7e-10, effective_rank=218.4)
+    chance = Estimate(0.963, 0.94, 0.98, 500, "Wilson")
+    levels = (0.1, 0.3, 0.5, 0.7, 0.9)
+    places = [Place(block, level, small, chance, chance) for block in range(4) for level in levels]
+    sides = ("baseline / infonce-l2", "baseline / encoder", "infonce-l2 / encoder")
+    alike = {(name, block, level): Similarity(0.884, 0.853, 0.904, 0.012, 0.472, 500)
+             for name in sides for block in range(4) for level in levels[::2]}  # fmt: skip
+    plane = {method: np.random.default_rng(0).standard_t(2, (2, 300, 2)) for method in METHODS}
+    pair = ["baseline", "infonce-l2"]
+    counts = {label: {"raw": [50] * 100, "centred": [50] * 100} for label in pair}
+    kept = dict.fromkeys(METHODS, 0.29)
+    figures = {
+        "maps": heat_maps_figure(dict.fromkeys(pair, places), group=16),
+        "similarity": similarity_figure({"cknna": alike, "cka": alike}),
+        "cosines": cosines_figure(counts),
+        "plane": plane_figure(plane, np.arange(300) % 10, pair, kept),
+        "density": density_figure({method: plane[method][0] for method in METHODS}),
+    }
+    assert {name: list(faults(figure)) for name, figure in figures.items() if list(faults(figure))} == {}
+    for name in ("maps", "similarity"):
+        for ax in figures[name].findobj(Axes):
+            cell = ax.get_window_extent().width / (ax.get_xlim()[1] - ax.get_xlim()[0])
+            widths = {text.get_text(): text.get_window_extent().width for text in ax.texts}
+            assert {text: width / cell for text, width in widths.items() if width > 1.1 * cell} == {}
 
 
 def test_pictures_of_samples_fit_a_column() -> None:

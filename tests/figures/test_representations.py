@@ -48,7 +48,7 @@ def test_both_measures_are_drawn_with_their_nulls_and_the_share_names_its_group(
     ):
         assert part.get_suptitle().startswith(name)
         assert all(title in ax.get_title(loc="left") for ax in part.axes)
-    assert [text.get_text()[:4] for text in lower.axes[0].texts] == ["0.75", "0.75"]
+    assert [text.get_text()[:4] for text in lower.axes[0].texts] == [".75\n", ".75\n"]
 
     chance = Estimate(0.1, 0.05, 0.15, 30, "Wilson")
     place = Place(0, 0.5, Geometry(*[1.0] * len(GEOMETRY)), chance, chance)
