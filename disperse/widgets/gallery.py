@@ -152,9 +152,12 @@ class Gallery(w.VBox):
         self.scene = scene
         self.cancel.disabled, self.keep.disabled, self.bar.value = True, False, 1.0
         self.quiet = True
+        # Whoever has scrubbed to a level stays there, unless the way has another number of frames.
+        as_long = len(self.frame.options) == scene.num_frames
+        frame = self.frame.value if as_long else scene.num_frames - 1
         # A level may stand twice, but names must differ: the number of the frame goes before it.
         self.frame.options = [(f"{k}: level {level:.2f}", k) for k, level in enumerate(scene.ways[0].levels)]
-        self.frame.value = scene.num_frames - 1
+        self.frame.value = frame  # other options have put it to the first
         self.quiet = False
         self._say(scene.settings.describe())
         again = html.escape(command(_from_home(self.folder / f"{gallery_stem(scene)}.json")))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .notebook import drop_down, labelled
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
@@ -74,3 +76,24 @@ def moved(page: "Page", move: Callable[[], object], says: str) -> None:
     move()
     wait_for_other(page, LEFT, before)
     wait_until(page, lambda: re.search(says, said(page)) is not None)
+
+
+def the_left_run_brings_its_sampler(page: "Page") -> None:
+    """A run of another system on the left is sampled as its system is, and shown alone."""
+    one_step = drop_down(page, "left").locator("option", has_text="meanflow").get_attribute("value")
+    moved(page, lambda: drop_down(page, "left").select_option(one_step), "meanflow")
+    assert sheet(page, LEFT).locator("figcaption").inner_text() == "meanflow, seed 0"
+    assert chosen(drop_down(page, "sampler")) == "meanflow"
+    assert labelled(page, "slider", "steps").locator(".widget-readout").inner_text() == "1"
+    assert drop_down(page, "right").locator("option").count() == 1
+    assert drawn(sheet(page, RIGHT)) is drawn(sheet(page, DIFFERENCE)) is None
+
+
+def the_right_run_is_compared_or_gone(page: "Page") -> None:
+    """The run of the left on the right as well is shown once; another one beside it, with the difference."""
+    baseline = drop_down(page, "right").locator("option", has_text="baseline").get_attribute("value")
+    drop_down(page, "right").select_option(baseline)
+    wait_until(page, lambda: drawn(sheet(page, RIGHT)) is drawn(sheet(page, DIFFERENCE)) is None)
+    other = drop_down(page, "right").locator("option", has_text="InfoNCE").get_attribute("value")
+    drop_down(page, "right").select_option(other)
+    wait_until(page, lambda: drawn(sheet(page, DIFFERENCE)) is not None)

@@ -33,11 +33,12 @@ from .sheets import (
     SLIDERS,
     TIMEOUT_S,
     TWINS,
-    chosen,
     drawn,
     moved,
     said,
     sheet,
+    the_left_run_brings_its_sampler,
+    the_right_run_is_compared_or_gone,
     wait_for_other,
     wait_until,
 )
@@ -53,6 +54,7 @@ gallery.newest.cancel()
 for picture in gallery.pictures:
     picture.selected = -1
 gallery.view.value = False
+gallery.frame.value = len(gallery.frame.options) - 1
 gallery.controls.set(first)
 gallery._ask()
 """
@@ -95,23 +97,12 @@ def test_a_drop_down_chooses(page: "Page", label: str, option: str, says: str) -
 
 
 def test_the_left_run_brings_its_sampler(page: "Page") -> None:
-    one_step = drop_down(page, "left").locator("option", has_text="meanflow").get_attribute("value")
-    moved(page, lambda: drop_down(page, "left").select_option(one_step), "meanflow")
-    assert sheet(page, LEFT).locator("figcaption").inner_text() == "meanflow, seed 0"
-    assert chosen(drop_down(page, "sampler")) == "meanflow"
-    assert labelled(page, "slider", "steps").locator(".widget-readout").inner_text() == "1"
-    assert drop_down(page, "right").locator("option").count() == 1
-    assert drawn(sheet(page, RIGHT)) is drawn(sheet(page, DIFFERENCE)) is None
+    the_left_run_brings_its_sampler(page)
     screenshot(page, "02_gallery_one_run")
 
 
 def test_the_right_run_is_compared_or_gone(page: "Page") -> None:
-    baseline = drop_down(page, "right").locator("option", has_text="baseline").get_attribute("value")
-    drop_down(page, "right").select_option(baseline)
-    wait_until(page, lambda: drawn(sheet(page, RIGHT)) is drawn(sheet(page, DIFFERENCE)) is None)
-    other = drop_down(page, "right").locator("option", has_text="InfoNCE").get_attribute("value")
-    drop_down(page, "right").select_option(other)
-    wait_until(page, lambda: drawn(sheet(page, DIFFERENCE)) is not None)
+    the_right_run_is_compared_or_gone(page)
 
 
 @pytest.mark.parametrize(("label", "key", "says"), [*SLIDERS, ("samples", "ArrowRight", "seeds 0–39")])

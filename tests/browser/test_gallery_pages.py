@@ -30,6 +30,8 @@ from .sheets import (
     moved,
     said,
     sheet,
+    the_left_run_brings_its_sampler,
+    the_right_run_is_compared_or_gone,
     wait_for_other,
     wait_until,
 )
@@ -93,6 +95,11 @@ def test_the_page_of_voila(chromium: "Browser", served: str, store: Path) -> Non
         sheet(page, LEFT).locator("img").wait_for(timeout=RUN_MS)
         wait_until(page, lambda: drawn(sheet(page, DIFFERENCE)) is not None)
         screenshot(page, "voila_gallery")
+        first = drop_down(page, "left").input_value()
+        the_right_run_is_compared_or_gone(page)
+        the_left_run_brings_its_sampler(page)
+        moved(page, lambda: drop_down(page, "left").select_option(first), "heun ODE, 25 steps")
+        the_right_run_is_compared_or_gone(page)
         for label, key, says in [*SLIDERS, ("samples", "ArrowLeft", "seeds 0–19")]:
             moved(page, lambda label=label, key=key: slider(page, label).press(key), says)
         moved(page, lambda: slider(page, "guided levels", 1).press("PageDown"), r"levels 0 to 0\.\d")

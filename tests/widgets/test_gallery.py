@@ -113,6 +113,36 @@ def test_scrubbing_shows_states_and_ends_and_samples_nothing(gallery: Gallery) -
     assert gallery.scene is scene
 
 
+@pytest.mark.parametrize(("name", "value"), [("step", 2), ("guidance", 2.0), ("label", 3)])
+def test_the_same_level_of_other_samples(gallery: Gallery, name: str, value: object) -> None:
+    """Sampled or kept, they are shown where the reader has scrubbed to."""
+    control = getattr(gallery.controls, name)
+    usual = control.value
+    gallery.view.value = True
+    gallery.frame.value = 3
+    before = gallery.pictures[0].value
+    control.value = value
+    gallery.wait(60)
+    assert gallery.scene is not None
+    assert getattr(gallery.scene.settings, name) == value
+    assert gallery.frame.value == 3
+    assert "noise level 0.40" in gallery.pictures[0].alt
+    assert gallery.pictures[0].value != before
+    control.value = usual
+    assert gallery.frame.value == 3
+    assert gallery.pictures[0].value == before
+
+
+def test_a_way_of_another_length_is_shown_at_its_end(gallery: Gallery) -> None:
+    for frame, num_steps in ((3, 10), (1, 2)):
+        gallery.frame.value = frame
+        gallery.controls.num_steps.value = num_steps
+        gallery.wait(60)
+        assert len(gallery.frame.options) == num_steps + 1
+        assert gallery.frame.value == num_steps
+        assert "noise level 0.00" in gallery.pictures[0].alt
+
+
 def test_what_was_shown_lately_comes_back_without_the_thread(gallery: Gallery) -> None:
     before = gallery.pictures[0].value
     gallery.controls.guidance.value = 2.0
@@ -146,6 +176,19 @@ def test_a_click_shows_the_nearest_training_images(gallery: Gallery) -> None:
     gallery.controls.first_seed.value = 9
     gallery.wait(60)
     assert "sample seed 11" in gallery.about.value
+
+
+def test_the_bar_rises_while_samples_are_made(gallery: Gallery) -> None:
+    values: list[float] = []
+    gallery.bar.observe(lambda change: values.append(change["new"]), "value")
+    gallery.controls.num_steps.value = 50
+    gallery.wait(60)
+    first, *between, last = values
+    assert (first, last) == (0, 1)
+    assert 10 < len(between) <= 25  # a message to the browser each, fewer than there are steps
+    assert between == sorted(set(between))
+    assert 0 < between[0] < 0.1
+    assert 0.9 < between[-1] < 1
 
 
 def test_cancel_keeps_what_is_shown(gallery: Gallery) -> None:
@@ -311,7 +354,7 @@ def test_two_hundred_turns_need_no_more_memory_than_twenty(gallery: Gallery) -> 
     def turn(number: int) -> None:
         gallery.controls.first_seed.value = number
         gallery.wait(60)
-        gallery.frame.value = 0
+        gallery.frame.value = number % 2  # to and fro: another frame is drawn in each turn
 
     tracemalloc.start()
     try:
