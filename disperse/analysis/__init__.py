@@ -1,7 +1,19 @@
 """Measures of inner representations."""
 
 from .dispersion import Dispersion, block_features, descend, measure, measure_blocks
-from .geometry import Geometry, geometry, participation_ratio
+from .geometry import (
+    Geometry,
+    alive,
+    cosines,
+    effective_rank,
+    geometry,
+    mean_cosine,
+    participation_ratio,
+    relative_distance,
+    rms,
+    squared_distance,
+    uniformity,
+)
 from .levels import measure_levels
 from .probes import linear_probe, neighbour_accuracy
 from .projection import neighbour_overlap, project
@@ -14,14 +26,18 @@ __all__ = [
     "Geometry",
     "Place",
     "Similarity",
+    "alive",
     "block_features",
     "cka",
     "cknna",
     "compare",
     "compare_places",
+    "cosines",
     "descend",
+    "effective_rank",
     "geometry",
     "linear_probe",
+    "mean_cosine",
     "measure",
     "measure_blocks",
     "measure_levels",
@@ -31,4 +47,8 @@ __all__ = [
     "neighbour_overlap",
     "participation_ratio",
     "project",
+    "relative_distance",
+    "rms",
+    "squared_distance",
+    "uniformity",
 ]

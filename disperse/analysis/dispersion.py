@@ -44,13 +44,13 @@ def measure(z: Tensor) -> Dispersion:
     compare.
 
     Raises:
-        ConfigError: fewer than two rows.
+        ConfigError: as ``rows_of``.
         NonFiniteError: NaN or infinity.
     """
     z = rows_of(z)
     return Dispersion(
         rms=rms(z),
-        spread=rms(z - z.mean(dim=0)),
+        spread=(z - z.mean(dim=0)).square().mean().sqrt().item(),
         effective_rank=effective_rank(z),
         mean_cosine=mean_cosine(z),
     )

@@ -1,9 +1,10 @@
 """How features lie: lengths, distances, angles and directions, each with how it misleads.
 
-Features are (b, ...), read as (b, d) in float64. Everything here is of the batch at hand, so numbers compare
-only at the same b and on the same images.
+Every function takes features (b, ...), b ≥ 2, reads them as (b, d) in float64 and raises what ``rows_of``
+does. Everything here is of the batch at hand, so numbers compare only at the same b and on the same images.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 from ..errors import ConfigError, NonFiniteError
 from ..losses import DispersiveLoss
 from ..losses.distances import cosine_similarities, squared_distances
+from ..losses.groups import check_tensor
+
+LARGEST = 1e30  # of all entries: CKA multiplies eight of them, and float64 ends at 1e308
 
 
 @dataclass(frozen=True)
@@ -47,18 +51,18 @@ def geometry(z: Tensor, loss: DispersiveLoss | None = None) -> Geometry:
             group by default.
 
     Raises:
-        ConfigError: fewer than two rows, or than a group has.
+        ConfigError: as ``rows_of``; or fewer rows than a group has.
         NonFiniteError: NaN or infinity.
     """
-    z = rows_of(z)
+    rows = rows_of(z)
     return Geometry(
-        rms=rms(z),
-        squared_distance=squared_distance(z),
-        relative_distance=relative_distance(z),
-        uniformity=uniformity(z),
-        mean_cosine=mean_cosine(z),
-        effective_rank=effective_rank(z),
-        participation_ratio=participation_ratio(z),
+        rms=rms(rows),
+        squared_distance=squared_distance(rows),
+        relative_distance=relative_distance(rows),
+        uniformity=uniformity(rows),
+        mean_cosine=mean_cosine(rows),
+        effective_rank=effective_rank(rows),
+        participation_ratio=participation_ratio(rows),
         alive=alive(z, loss),
     )
 
@@ -67,14 +71,29 @@ def rows_of(z: Tensor) -> Tensor:
     """Features (b, ...) as (b, d), float64 on the CPU, since MPS has none.
 
     Raises:
-        ConfigError: fewer than two rows.
+        ConfigError: no tensor, fewer than two rows or one column, or an entry beyond ±``LARGEST``.
         NonFiniteError: NaN or infinity.
     """
-    z = z.detach().flatten(1).cpu().double()
-    if len(z) < 2:
-        raise ConfigError(f"features: expected at least two rows, got shape {tuple(z.shape)}")
-    if not torch.isfinite(z).all():
+    return _checked(z).flatten(1)
+
+
+def _checked(z: Tensor) -> Tensor:
+    """Features (b, ...) in float64 on the CPU; raises what ``rows_of`` does."""
+    check_tensor("features", z)
+    if z.ndim < 2 or len(z) < 2 or z.numel() == 0:
+        cure = "; of one number per row pass features[:, None]" if z.ndim == 1 else ""
+        raise ConfigError(
+            f"features: expected at least two rows of at least one number, got shape {tuple(z.shape)}{cure}"
+        )
+    z = z.detach().cpu().double()
+    largest = z.abs().max().item()  # NaN if there is one
+    if not math.isfinite(largest):
         raise NonFiniteError("features hold NaN or infinity; their geometry is undefined")
+    if largest > LARGEST:
+        raise ConfigError(
+            f"features: expected entries up to {LARGEST:g}, whose products float64 holds, got {largest:.2g}; "
+            "divide them by a constant"
+        )
     return z
 
 
@@ -84,7 +103,7 @@ def rms(z: Tensor) -> float:
     How it misleads: a later block that normalises its input doesn't see it; and an offset that all rows share
     is part of every length.
     """
-    return z.square().mean().sqrt().item()
+    return rows_of(z).square().mean().sqrt().item()
 
 
 def squared_distance(z: Tensor) -> float:
@@ -93,6 +112,7 @@ def squared_distance(z: Tensor) -> float:
     How it misleads: longer features are farther apart. A network that multiplies all features by ten has
     dispersed nothing, and this grows a hundredfold.
     """
+    z = rows_of(z)
     b, d = z.shape
     return (squared_distances(z).sum() / (b * (b - 1) * d)).item()
 
@@ -103,6 +123,7 @@ def relative_distance(z: Tensor) -> float:
     How it misleads: an offset that all rows share lowers it, though later layers may not look at it; and it
     is at its highest wherever the mean is 0, on a single line as well as in all directions.
     """
+    z = rows_of(z)
     norm = z.square().mean().item()
     return squared_distance(z) / norm if norm else 0.0
 
@@ -137,13 +158,19 @@ def cosines(z: Tensor, *, centred: bool = False) -> Tensor:
     How they mislead: raw, they may all be near 1 because of one shared offset. Centred, their mean is about
     −1/(b − 1) whatever the features are; only the width of the histogram says anything.
     """
-    found = cosine_similarities(z - z.mean(dim=0) if centred else z)
+    return cosines_of_rows(rows_of(z), centred=centred)
+
+
+def cosines_of_rows(rows: Tensor, *, centred: bool = False) -> Tensor:
+    """``cosines`` of rows (b, d) in the precision that they have."""
+    found = cosine_similarities(rows - rows.mean(dim=0) if centred else rows)
     above = torch.ones_like(found, dtype=torch.bool).triu(1)
     return found[above]
 
 
 def spectrum(z: Tensor) -> Tensor:
     """Eigenvalues of the centred Gram matrix, shape (b,), ≥ 0, ascending: variance by direction, times b."""
+    z = rows_of(z)
     centred = z - z.mean(dim=0)
     return torch.linalg.eigvalsh(centred @ centred.mT).clamp_min(0)
 
@@ -182,13 +209,14 @@ def alive(z: Tensor, loss: DispersiveLoss | None = None) -> float:
     rows and .82 in one of 256. A run is measured by the group that it is trained with.
 
     Args:
-        z (Tensor): (b, ...).
+        z (Tensor): (b, ...), read as the loss reads it: with ``tokens="mean"`` their mean.
         loss: in groups of its ``local_batch``; InfoNCE ℓ2 with τ = 0.5 of all rows by default.
 
     Raises:
         ConfigError: fewer rows than a group has.
     """
     loss = loss or DispersiveLoss("infonce-l2")
+    z = _checked(z)  # not yet flat: the loss may read tokens in another way
     whole = len(z) - len(z) % (loss.local_batch or 1)
     if not whole:
         raise ConfigError(

@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..evaluation import Estimate
 from ..evaluation.frechet import proportion
 from ..losses.dispersive import check_positive
+from ..losses.groups import check_tensor
 from .geometry import rows_of
 from .similarity import check_neighbours
 
@@ -95,5 +96,6 @@ def neighbour_accuracy(z: Tensor, labels: Tensor, *, neighbours: int = 10) -> Es
 
 
 def _check(z: Tensor, labels: Tensor) -> None:
+    check_tensor("labels", labels)
     if labels.shape != (len(z),):
         raise ConfigError(f"labels: expected shape ({len(z)},), one of each row, got {tuple(labels.shape)}")

@@ -12,7 +12,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_count
 from ..losses.dispersive import check_choice
 from ..rng import stream
 from .geometry import rows_of
@@ -30,7 +30,8 @@ class Similarity:
     large that is. See ``compare`` for the interval.
 
     Attributes:
-        value: of the measure; 1 for the same up to rotation and scale, about 0 for unrelated ones.
+        value: of the measure; 1 for the same up to rotation and scale. Unrelated ones have a CKA of about 0,
+            but a CKNNA of about neighbours/n: compare with ``null``.
         low, high: 95% interval over samples, by half-sampling.
         null: mean of the measure where the rows of one are permuted.
         p: share of permutations that reach the value, the value itself counted among them; at least
@@ -69,12 +70,14 @@ def cknna(x: Tensor, y: Tensor, *, neighbours: int = 10) -> float:
     """CKA of nearest neighbours: as ``cka``, of the pairs that are near in *both* (the denominator: in each).
 
     Rows are centred and scaled to length 1, so that near means of like direction; K and L keep the entries of
-    the ``neighbours`` nearest rows of each row. From about 0 to 1.
+    the ``neighbours`` nearest rows of each row. 1 for the same; of unrelated rows about neighbours/n are near
+    in both by chance, and that is their value while neighbours are few beside n.
 
     Not quite symmetric, since to be among the nearest isn't: the order of x and y moves the third digit.
 
     How it misleads: values of another number of neighbours or of samples don't compare: with n = neighbours
-    + 1 it is CKA. Low values (0.1 to 0.3 are common) are only read beside their null.
+    + 1 it is CKA. Low values (0.1 to 0.3 are common) are only read beside their null: with 10 neighbours that
+    is 0.25 at n = 40 and 0.02 at n = 500.
 
     Args:
         x, y (Tensor): (n, ...).
@@ -116,15 +119,17 @@ def compare(
         x, y (Tensor): (n, ...), n ≥ 8.
         measure: ``"cka"`` or ``"cknna"``.
         neighbours: of CKNNA; in halves as many in proportion.
-        repeats: permutations, and halves.
+        repeats: permutations, and halves; ≥ 2.
         seed: of both.
 
     Raises:
-        ConfigError, NonFiniteError: as ``cka`` and ``cknna``.
+        ConfigError, NonFiniteError: as ``cka`` and ``cknna``; fewer than 8 rows, or than 2 repeats.
     """
     check_choice("measure", measure, MEASURES)
-    nearest, n = measure == "cknna", len(x)
+    check_count("repeats", repeats, 2)
+    nearest = measure == "cknna"
     k, m = _kernels(x, y, directions=nearest)
+    n = len(k)
     if n < 8:
         raise ConfigError(f"features: expected at least 8 rows for an interval, got {n}")
     if nearest:
@@ -148,11 +153,12 @@ def compare(
 
 def _kernels(x: Tensor, y: Tensor, *, directions: bool = False) -> tuple[Array, Array]:
     """Gram matrices (n, n) of the centred rows of both, in float64; of their directions if asked."""
+    x, y = rows_of(x), rows_of(y)
     if len(x) != len(y) or len(x) < 4:
         raise ConfigError(
             f"features: expected as many rows of both, at least 4, got {tuple(x.shape)} and {tuple(y.shape)}"
         )
-    both = [z - z.mean(dim=0) for z in (rows_of(x), rows_of(y))]
+    both = [z - z.mean(dim=0) for z in (x, y)]
     if directions:
         both = [torch.nn.functional.normalize(z, dim=1) for z in both]
     k, m = ((z @ z.mT).numpy() for z in both)

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..analysis.geometry import cosines
+from ..analysis.geometry import cosines_of_rows
 from ..analysis.projection import METHODS, Method, project
 from ..analysis.representations import Place
 from ..analysis.similarity import Measure, Similarity
@@ -148,14 +148,16 @@ def _bare(value: float) -> str:
 
 
 def cosine_histograms(features: Mapping[str, Tensor]) -> dict[str, dict[str, list[int]]]:
-    """label → ``raw``, ``centred`` → how many pairs of rows have a cosine in each of 100 bins of [−1, 1]."""
-    return {
-        label: {
-            name: torch.histc(cosines(z.flatten(1), centred=centred).float(), 100, -1, 1).int().tolist()
-            for name, centred in (("raw", False), ("centred", True))
-        }
-        for label, z in features.items()
-    }
+    """label → ``raw``, ``centred`` → how many pairs of rows have a cosine in each of 100 bins of [−1, 1].
+
+    In the features' own precision, as the published counts are: rounding moves pairs at the edges of bins.
+    """
+
+    def counts(z: Tensor, centred: bool) -> list[int]:
+        found = cosines_of_rows(z.flatten(1), centred=centred)
+        return torch.histc(found.float(), 100, -1, 1).int().tolist()
+
+    return {label: {"raw": counts(z, False), "centred": counts(z, True)} for label, z in features.items()}
 
 
 def cosines_figure(counts: Mapping[str, Mapping[str, Sequence[int]]]) -> Figure:

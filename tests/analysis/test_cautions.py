@@ -27,4 +27,5 @@ def test_the_docstring_says_how_it_misleads(thing: object) -> None:
 @pytest.mark.parametrize("name", analysis.Geometry.__dataclass_fields__)
 def test_each_measure_of_geometry_is_a_function_that_says_so(name: str) -> None:
     function = getattr(inspect.getmodule(analysis.geometry), name)
+    assert name in analysis.__all__
     assert "misleads" in (inspect.getdoc(function) or "")

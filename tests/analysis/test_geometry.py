@@ -2,18 +2,26 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import gammaln, ive
 
+from disperse import tap
+from disperse.analysis import cka, compare, linear_probe, measure, neighbour_accuracy, project
 from disperse.analysis.geometry import (
+    LARGEST,
+    alive,
     cosines,
     effective_rank,
     geometry,
+    mean_cosine,
     participation_ratio,
     relative_distance,
+    rms,
+    spectrum,
     squared_distance,
     uniformity,
 )
@@ -134,3 +142,63 @@ def test_non_finite_features_and_shapes() -> None:
     spatial = normal((6, 2, 3, 4), "spatial")
     flat = dataclasses.asdict(geometry(spatial.flatten(1)))
     assert dataclasses.asdict(geometry(spatial)) == pytest.approx(flat)
+
+
+MEASURES = [rms, squared_distance, relative_distance, uniformity, mean_cosine, cosines, effective_rank,
+            participation_ratio, spectrum, alive]  # fmt: skip
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.__name__)
+def test_each_measure_reads_tokens_as_one_row_of_each_sample(measure: Callable) -> None:
+    tokens = normal((8, 5, 6), "tokens")
+    flat = tokens.flatten(1).double()  # what float32 features are read as
+    assert torch.equal(torch.as_tensor(measure(tokens)), torch.as_tensor(measure(flat)))
+    if measure is cosines:
+        assert torch.equal(cosines(tokens, centred=True), cosines(flat, centred=True))
+
+
+def test_alive_reads_tokens_as_its_loss_does() -> None:
+    tokens, loss = normal((8, 5, 6), "tokens"), DispersiveLoss(tokens="mean")
+    found = alive(tokens.mean(dim=1))
+    assert geometry(tokens, loss).alive == pytest.approx(found)
+    assert geometry(tokens).alive < found - 0.05
+
+
+CLASSES = torch.arange(8) % 2
+READERS = {
+    **{measure.__name__: measure for measure in MEASURES},
+    "geometry": geometry,
+    "measure": measure,
+    "neighbour_accuracy": lambda z: neighbour_accuracy(z, CLASSES, neighbours=2),
+    "linear_probe": lambda z: linear_probe(z, CLASSES, z, CLASSES),
+    "cka": lambda z: cka(z, z),
+    "compare": lambda z: compare(z, z, neighbours=2, repeats=2),
+    "project": lambda z: project([z], "pca"),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (torch.zeros(8), r"two rows .*got shape \(8,\); of one number per row pass features\[:, None\]"),
+        (torch.tensor(1.0), r"at least two rows of at least one number, got shape \(\)"),
+        (torch.zeros(8, 0), r"at least one number, got shape \(8, 0\)"),
+        (torch.zeros(8, 3, 0), r"at least one number, got shape \(8, 3, 0\)"),
+        (1e160 * normal((8, 3), "long").double(), r"entries up to 1e\+30.*got \d\.?\d?e\+160; divide them"),
+        (tap(torch.nn.Sequential(torch.nn.Linear(3, 3)), "0"), r"got Tap; of a tap z pass z\.value"),
+    ],
+    ids=["(b,)", "()", "(b, 0)", "(b, n, 0)", "1e160", "tap"],
+)
+def test_what_no_measure_reads(name: str, bad: object, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        READERS[name](bad)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_largest_entries_are_read_by_every_measure(name: str) -> None:
+    z = normal((8, 3), "long").double()
+    found = READERS[name](LARGEST * z / z.abs().max())
+    values = dataclasses.astuple(found) if dataclasses.is_dataclass(found) else (found,)
+    assert all(np.isfinite(np.asarray(value, float)).all() for value in values if not isinstance(value, str))

@@ -57,6 +57,8 @@ def test_what_is_refused() -> None:
     z = clusters(1.0)
     with pytest.raises(ConfigError, match="one of each row"):
         neighbour_accuracy(z, LABELS[:-1])
+    with pytest.raises(ConfigError, match=r"labels: expected a torch\.Tensor, got list"):
+        neighbour_accuracy(z, LABELS.tolist())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="expected 1 to 59"):
         neighbour_accuracy(z, LABELS, neighbours=60)
     with pytest.raises(ConfigError, match="one width"):

@@ -83,6 +83,12 @@ def test_unrelated_wide_features_have_none() -> None:
     assert abs(cka(x, y)) < 0.1
 
 
+@pytest.mark.parametrize(("n", "expected"), [(40, 0.25), (100, 0.1), (500, 0.02)])
+def test_unrelated_features_have_a_cknna_of_neighbours_over_rows(n: int, expected: float) -> None:
+    values = [cknna(*(normal((n, 20), "chance", n, i, name) for name in "xy")) for i in range(10)]
+    assert np.mean(values) == pytest.approx(expected, rel=0.2)
+
+
 def test_planted_clusters_are_shared_and_one_loud_dimension_rules_cka() -> None:
     label = torch.arange(60) % 2
     near = torch.nn.functional.one_hot(label, 2).double() * 6
@@ -141,6 +147,9 @@ def test_what_is_refused() -> None:
         cknna(X, Y, neighbours=40)
     with pytest.raises(ConfigError, match="at least 8 rows"):
         compare(X[:6], Y[:6], neighbours=2)
+    for repeats in (0, 1, 2.5):
+        with pytest.raises(ConfigError, match=rf"repeats = {repeats}: expected an integer ≥ 2"):
+            compare(X, Y, repeats=repeats)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="measure"):
         compare(X, Y, measure="cca")  # type: ignore[arg-type]
     with pytest.raises(NonFiniteError):

@@ -63,6 +63,7 @@ def test_every_block_runs_and_those_that_train_do(executed: Any) -> None:
     weights, names = executed
     assert len(BLOCKS) == 6
     assert names["push"].norm() > names["pull"].norm(), "the ratio is said to be above 1"
+    assert 1 < names["g"].effective_rank < len(names["z"].value)
     key = "blocks.0.attn.qkv.weight"  # before the tap
     changed = [not torch.equal(a[key], b[key]) for a, b in zip(weights, weights[1:], strict=False)]
     trains = ["optimizer.step()" in block or ".fit(" in block for block in BLOCKS]
