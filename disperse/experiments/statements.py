@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from ..models import config_of
 from ..models.flops import num_parameters
 from ..spec import RunSpec
@@ -39,6 +41,37 @@ def blocks_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[C
 def lambda_tau_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:
     """Claim 7: each cell of the grid against the baseline."""
     return [Claim(7, _against_their_own(pool, cells, row))]
+
+
+def group_comparisons(pool: list[Record], cells: list[Cell], row: Profile) -> list[Part]:
+    """What each doubling of the rows that see each other changes: a fit within each seed with every group."""
+    fd = distances(pool, cells, row)
+    groups = {
+        cell.label: float(term.local_batch or cell.spec.batch_size)
+        for cell in cells
+        for term in cell.spec.regularizers
+        if term.kind == "dispersive"
+    }
+    changes = {label: difference(fd, label, "baseline").values for label in groups}
+    fitted = slope(groups, changes, "each doubling of the group")
+    return [Part(fitted.label, {seed: float(np.log(2)) * value for seed, value in fitted.values.items()})]
+
+
+def attraction_comparisons(pool: list[Record], cells: list[Cell], row: Profile) -> list[Part]:
+    """Each weight of the attraction against none, both with two views."""
+    fd = distances(pool, cells, row)
+    alphas = {
+        cell.label: term.lam / cell.spec.regularizers[0].lam
+        for cell in cells
+        for term in cell.spec.regularizers
+        if term.kind == "alignment"
+    }
+    (none,) = [label for label, alpha in alphas.items() if alpha == 0] or [""]
+    return [
+        paired(fd.get(label, {}), fd.get(none, {}), f"α = {alpha:g} / α = 0")
+        for label, alpha in sorted(alphas.items(), key=lambda entry: entry[1])
+        if label != none
+    ]
 
 
 def longer_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:

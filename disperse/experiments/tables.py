@@ -7,7 +7,7 @@ import numpy as np
 
 from ..evaluation import Estimate, noise_floor
 from . import paper
-from .claims import Judgement
+from .claims import Judgement, Part
 from .compare import Row
 from .profiles import Profile
 
@@ -197,6 +197,16 @@ def claims_markdown(judgements: list[Judgement]) -> str:
         not_tested(judgements),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def compared_markdown(parts: Sequence[Part]) -> str:
+    """Comparisons of runs with each other as a table; empty without any."""
+    there = [part for part in parts if part.values]
+    if not there:
+        return ""
+    rows = [[part.label, percent_interval(part.estimate), str(len(part.values))] for part in there]
+    columns = ("compared with each other", "change of the distance (paired, 95%)", "seeds")
+    return f"\n{markdown_table(columns, rows)}\n"
 
 
 def deciding(judgement: Judgement) -> str:

@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..experiments import compare, paper
+from ..experiments.claims import Part
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
+from ..experiments.statements import attraction_comparisons, group_comparisons
 from ..experiments.store import Record
 from ..models import preset
 from ..regularizers import block_indices
@@ -184,6 +186,7 @@ class Ablation:
         draw: its picture.
         published: the paper's changes, of these cells.
         note: of the paper's numbers, below the table.
+        compared: what else than the baseline its runs are compared with.
     """
 
     title: str
@@ -192,6 +195,7 @@ class Ablation:
     draw: Draw
     published: Callable[[list[Cell]], Published] = published_headline
     note: str = ""
+    compared: Callable[[list[Record], list[Cell], Profile], list[Part]] = lambda *_: []
 
 
 # Item, and notebook, of this name.
@@ -220,6 +224,7 @@ ABLATIONS = {
         "Change, norm, rank and direction for each size of the group",
         "ℓ2, groups of 16 (the paper's)",
         local_batch_figure,
+        compared=group_comparisons,
     ),
     "contrastive_to_dispersive": Ablation(
         "From contrastive to dispersive",
@@ -230,6 +235,7 @@ ABLATIONS = {
         "The paper's dispersive loss is that of α = 0. Its contrastive losses (in the grid of variants) are "
         "no members of this family: there the positive is one of the candidates, and the pull on its "
         "distance, (1 − p)/τ, dies as the positive's share p of the row goes to 1; here it is α/τ for ever.",
+        attraction_comparisons,
     ),
 }
 
@@ -240,4 +246,5 @@ def draw_ablation(
     """Table and picture of an ablation, with the paper's numbers beside ours."""
     own = ABLATIONS[name]
     return draw_changes(name, pool, cells, row, folder, published=own.published(cells), draw=own.draw,
-                        names={"infonce-l2": own.own}, note=own.note)  # fmt: skip
+                        names={"infonce-l2": own.own}, note=own.note,
+                        compared=own.compared(pool, cells, row))  # fmt: skip

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from .. import atomic
 from ..evaluation import Estimate
 from ..experiments import compare, paper, tables
-from ..experiments.claims import Judgement, judge
+from ..experiments.claims import Judgement, Part, judge
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
@@ -205,6 +205,7 @@ def draw_changes(
     draw: Draw,
     names: Mapping[str, str] | None = None,
     note: str = "",
+    compared: Sequence[Part] = (),
 ) -> tuple[Path, Path]:
     """Write an item's table with the verdicts on its claims, and its picture with a sidecar.
 
@@ -218,6 +219,7 @@ def draw_changes(
         draw: the picture, of the table's rows.
         names: of labels that the table calls otherwise here.
         note: below the table, on the paper's numbers.
+        compared: other pairs than those with the baseline: a second table.
 
     Returns:
         (table, picture).
@@ -228,6 +230,7 @@ def draw_changes(
     gone = missing(rows, cells)
     card += f" Not trained yet: {'; '.join(gone)}." if gone else ""
     text = tables.comparison_markdown(rows, f"{card} {note}".rstrip(), names=names, published=published)
+    text += tables.compared_markdown(compared)
     if judgements:
         text = f"{tables.claims_markdown(judgements)}\n{text}"
     table = folder / f"{name}.md"
@@ -239,6 +242,7 @@ def draw_changes(
         "paper": published,
         "rows": compare.as_json(rows),
         "claims": claim_facts(judgements),
+        "compared": {part.label: plain(part.estimate) for part in compared if part.values},
         "runs": run_facts(pool, cells, row),
     }
     return table, save(

@@ -8,9 +8,16 @@ import pytest
 from disperse.experiments import item, paper
 from disperse.experiments.claims import Claim, Judgement, Part, judge
 from disperse.experiments.items import Cell
-from disperse.experiments.statements import STATEMENTS, model_size_claims, parameters, size_slopes
+from disperse.experiments.statements import (
+    STATEMENTS,
+    attraction_comparisons,
+    group_comparisons,
+    model_size_claims,
+    parameters,
+    size_slopes,
+)
 from disperse.experiments.store import Record
-from disperse.experiments.tables import claims_markdown, deciding
+from disperse.experiments.tables import claims_markdown, compared_markdown, deciding
 from disperse.figures import blocks_figure, draw_changes, lambda_tau_figure, read_sidecar
 
 from .cases import TOY, record, toy
@@ -202,5 +209,26 @@ def test_comparisons_are_named_as_in_tables() -> None:
     assert named("infonce-cosine / baseline") == (
         "InfoNCE, cosine / baseline: +22% [+8%, +38%], n = 3, p = 0.03"
     )
-    assert named("baseline / l2-block1, block 2").startswith("baseline / ℓ2, block 1, block 2: +22%")
+    assert named("baseline / l2-block1, block 2").startswith("ℓ2, block 1 / baseline, block 2: -18% [")
     assert named("sit: change over size").startswith("sit: change over size: +22%")
+
+
+def test_each_doubling_of_the_group_and_each_weight_of_the_attraction(toy: object) -> None:
+    cells = cells_of("pair", "local_batch")
+    sizes = {cell.label: (term.local_batch or cell.spec.batch_size)
+             for cell in cells for term in cell.spec.regularizers if term.kind == "dispersive"}  # fmt: skip
+    fd = {label: 1.1 ** math.log2(size) for label, size in sizes.items()}
+    (part,) = group_comparisons(evaluated(cells, fd), cells, TOY)
+    assert part.estimate.value == pytest.approx(math.log(1.1))
+    assert part.estimate.n == len(SEEDS)
+    without = [record for record in evaluated(cells, fd) if record["name"] != "l2-group4" or record["seed"]]
+    assert len(group_comparisons(without, cells, TOY)[0].values) == len(SEEDS) - 1
+
+    cells = cells_of("pair", "contrastive_to_dispersive")
+    fd = {"l2-alpha0": 1.2, "l2-alpha0.25": 1.2, "l2-alpha0.5": 1.5, "l2-alpha0.75": 1.8, "l2-alpha1": 2.4}
+    parts = attraction_comparisons(evaluated(cells, fd), cells, TOY)
+    assert [part.label for part in parts] == [f"α = {a} / α = 0" for a in ("0.25", "0.5", "0.75", "1")]
+    assert [math.exp(part.estimate.value) for part in parts] == pytest.approx([1, 1.25, 1.5, 2])
+    assert compared_markdown(parts).splitlines()[-1] == "| α = 1 / α = 0 | +100% [+100%, +100%] | 3 |"
+    assert attraction_comparisons([], cells, TOY)[0].values == {}
+    assert compared_markdown(attraction_comparisons([], cells, TOY)) == ""
