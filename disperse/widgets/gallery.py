@@ -54,7 +54,7 @@ class Gallery(w.VBox):
         self.scenes = Scenes(self.controls.runs)
         self.scene: Scene | None = None
         self.error: Exception | None = None
-        self.quiet = False
+        self.quiet, self.side = False, 0  # which sheet was clicked last
         self.controls.set(first or self.controls.default(num, step))
         self.cancel = w.Button(description="Cancel", icon="stop", disabled=True)
         self.keep = w.Button(description="Export", icon="download", disabled=True)
@@ -163,7 +163,7 @@ class Gallery(w.VBox):
         again = html.escape(command(_from_home(self.folder / f"{gallery_stem(scene)}.json")))
         self.how.value = f"After <b>Export</b>, the same files anywhere the runs are: <code>{again}</code>"
         self._draw()
-        self._near(self.pictures[0].selected, 0)
+        self._near(self.pictures[0].selected, min(self.side, len(scene.ways) - 1))
 
     def _draw(self, _: Any = None) -> None:
         """Draw the chosen frame; nothing is sampled for it."""
@@ -188,7 +188,8 @@ class Gallery(w.VBox):
     def _clicked(self, change: dict[str, Any]) -> None:
         with self.newest.lock:
             if not self.quiet:
-                self._near(change["new"], self.pictures.index(change["owner"]))
+                self.side = self.pictures.index(change["owner"])
+                self._near(change["new"], self.side)
 
     def _near(self, index: int, side: int) -> None:
         """Show the training images nearest to a sample, which is marked in both sheets."""

@@ -175,7 +175,9 @@ def test_a_click_shows_the_nearest_training_images(gallery: Gallery) -> None:
     assert gallery.twins.count == 5
     gallery.controls.first_seed.value = 9
     gallery.wait(60)
-    assert "sample seed 11" in gallery.about.value
+    assert "sample seed 11 of InfoNCE" in gallery.about.value  # of the run that was clicked
+    gallery.pictures[0].selected = 1
+    assert "sample seed 10 of baseline" in gallery.about.value
 
 
 def test_the_bar_rises_while_samples_are_made(gallery: Gallery) -> None:

@@ -22,7 +22,7 @@ def drawn(folder: Path) -> tuple[Path, torch.Tensor]:
         "labels": [100 * (k % 4) for k in range(40)],
         "coordinates": {"umap": points.tolist(), "densmap": points.tolist()},
     }  # fmt: skip
-    return save(Figure(), folder / "plane", facts), torch.rand(40, 1, 8, 8) * 2 - 1
+    return save(Figure(), folder / "plane", facts, source="from a test"), torch.rand(40, 1, 8, 8) * 2 - 1
 
 
 def test_a_scene_holds_every_plane_every_image_and_limits_that_show_most(tmp_path: Path) -> None:
