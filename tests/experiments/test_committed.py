@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from disperse.experiments import PROFILES, Cell, item, published, seen_by, select
+from disperse.experiments import LOOKS, PROFILES, Cell, item, published, seen_by, select
 from disperse.experiments.claims import judge
 from disperse.experiments.compare import compare
-from disperse.experiments.looks import convergence
 from disperse.experiments.statements import STATEMENTS
 from disperse.experiments.store import Record
 from disperse.experiments.tables import variants_markdown
@@ -40,7 +39,10 @@ def test_they_are_of_this_numerics_stamp(pool: list[Record]) -> None:
 @pytest.mark.parametrize(
     ("name", "labels", "seeds"),
     [("variants", None, 3), ("variants", {"baseline", "infonce-l2"}, 6), ("norm_cost", None, 3),
-     ("longer", None, 1), ("contrastive", None, 2), ("systems_tour", None, 3)],
+     ("longer", None, 3), ("contrastive", None, 3), ("systems_tour", None, 3), ("blocks", None, 3),
+     ("lambda_tau", None, 3), ("local_batch", None, 3), ("contrastive_to_dispersive", None, 3),
+     ("model_size", None, 3), ("meanflow", None, 3), ("scale_of_effect", None, 3), ("pair_longer", None, 3),
+     ("large_pair", None, 3)],
 )  # fmt: skip
 def test_every_run_that_the_text_speaks_of_is_there(
     pool: list[Record], name: str, labels: set[str] | None, seeds: int
@@ -56,9 +58,13 @@ def test_every_system_draws_the_digit_that_it_is_asked_for(pool: list[Record]) -
     assert min(row.metrics["agreement"].value for row in rows) > 0.9  # MeanFlow in one step
 
 
-def test_the_sampler_was_shown_to_have_converged(pool: list[Record]) -> None:
-    (cell,) = [cell for cell in item("pair", "cpu", (0,)) if cell.label == "baseline"]
-    assert len(seen_by("sampler", pool, cell, ROW)) == len(convergence(ROW, "sit"))
+@pytest.mark.parametrize("name", LOOKS)
+def test_every_look_was_taken_at_three_seeds(pool: list[Record], name: str) -> None:
+    look = LOOKS[name]
+    cells = [c for each in look.items for c in item(each, "cpu", (0, 1, 2)) if look.wants(c)]
+    wanted = {c.label: len(look.protocols(ROW, c.spec.objective.kind)) for c in cells}
+    short = [(c.label, c.spec.seed) for c in cells if len(seen_by(name, pool, c, ROW)) < wanted[c.label]]
+    assert short == []
 
 
 def test_the_claims_in_the_readme_are_those_of_the_results(pool: list[Record]) -> None:
