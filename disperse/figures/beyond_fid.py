@@ -90,8 +90,10 @@ def beyond_fid_figure(frame: pd.DataFrame, places: list[Place], row: Profile) ->
         unseen.legend(loc="best")
     for term in PAIR:
         near.plot([], [], color=COLORS[term], marker=MARKERS[term], label=paper.name_of(term))
+    alone = any(place["unseen_change"] and place["unseen_change"].n == 1 for place in places)
     figure.legend(*near.get_legend_handles_labels(), loc="outside upper center", ncols=2,
-                  title="bands and bars: 95% over seeds; hollow: one seed", title_fontsize=10)  # fmt: skip
+                  title=f"bands and bars: 95% over seeds{'; hollow: one seed' if alone else ''}",
+                  title_fontsize=10)  # fmt: skip
     return figure
 
 

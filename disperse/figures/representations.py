@@ -76,10 +76,15 @@ def heat_maps_figure(places: Mapping[str, Sequence[Place]], *, group: int | None
 
 
 def _short(values: np.ndarray, form: str) -> np.ndarray:
-    """Numbers as short as a cell is wide."""
-    return np.vectorize(lambda v: f"{v:.0e}".replace("e-0", "e-") if 0 < abs(v) < 0.001 else f"{v:{form}}")(
-        values
-    )
+    """Numbers as short as a cell is wide: no zero before the point, and tiny ones by their power of ten."""
+
+    def short(value: float) -> str:
+        if 0 < abs(value) < 0.001:
+            return f"{value:.0e}".replace("e-0", "e-")
+        text = f"{value:{form}}"
+        return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+    return np.vectorize(short)(values)
 
 
 def _map(places: Sequence[Place], name: str) -> np.ndarray:

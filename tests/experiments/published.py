@@ -128,8 +128,20 @@ def clear(entry: dict[str, Any]) -> bool:
     return entry["low"] is not None and (entry["low"] > 0 or entry["high"] < 0)
 
 
-def place(images: int) -> dict[str, Any]:
-    return next(p for p in facts("beyond_fid")["places"] if p["model"] == ROW.model and p["images"] == images)
+def place(images: int, size: str = "Nano") -> dict[str, Any]:
+    found = {(p["model"], p["images"]): p for p in facts("beyond_fid")["places"]}
+    return found[f"SiT-{size}/2", images]
+
+
+def best_rate(size: str) -> str:
+    """In the published scan of rates."""
+    line = next(line for line in published_table("model_size").splitlines() if line.startswith(f"| {size} |"))
+    return ("0.002", "0.004", "0.008")[[cell.startswith("**") for cell in line.split(" | ")[1:4]].index(True)]
+
+
+def apart(kind: str) -> float:
+    """How far pairs of published samples are apart, in the mean."""
+    return facts("samples_pairs")["distances"][kind]["value"]
 
 
 @functools.cache
