@@ -39,7 +39,8 @@ def pick(
     if isinstance(value, Tensor):
         if not callable(select) and not value.is_nested:
             step = "" if select is None else _step(output, key)
-            _check_rows(value, sizes, second and select in (None, 0), name, step)
+            first = select is None or key == next(iter(parts), None)
+            _check_rows(value, sizes, second and first, name, step)
         return value
     inside = ", ".join(f"{key!r}: {what(part)}" for key, part in parts.items())
     was = f"its output is {what(output)}" + (f" of ({inside})" if inside else "")

@@ -134,9 +134,7 @@ class Tap:
                 "called before this tap, register the tap before the first compiled call, or call "
                 "torch.compiler.reset() after registering"
             )
-        attention = getattr(self._layer, "self_attn", self._layer)
-        second = getattr(attention, "batch_first", None) is False
-        value = pick(slot.output, self._select, name, slot.sizes, second)
+        value = pick(slot.output, self._select, name, slot.sizes, _batch_second(self._layer))
         changed = slot.version is not None and _version(value) != slot.version
         if changed and self._select is None:
             raise TapError(
@@ -150,6 +148,15 @@ class Tap:
                 "checkpoint with use_reentrant=False, or read the value under torch.no_grad()"
             )
         return value
+
+
+def _batch_second(layer: nn.Module) -> bool:
+    """Whether a layer of PyTorch's own has the batch second; others may hold such a one and transpose."""
+    if isinstance(layer, nn.TransformerEncoder | nn.TransformerDecoder):
+        layer = layer.layers[0]
+    if isinstance(layer, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+        layer = layer.self_attn
+    return isinstance(layer, nn.MultiheadAttention | nn.RNNBase) and not layer.batch_first
 
 
 def _version(output: Any) -> int | None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation import Estimate, Protocol, noise_floor
+from ..experiments import paper
 from ..experiments.compare import mean_of
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
@@ -55,6 +56,8 @@ def source_of(pool: Iterable[Record], cells: Iterable[Cell] | None, row: Profile
         if fingerprints is None or record["fingerprint"] in fingerprints:
             known = there.get(record["fingerprint"], True)
             there[record["fingerprint"]] = known and record.get("sha256") in committed
+    if not there:
+        return "no run yet"
     committed_runs = sum(there.values())
     here = len(there) - committed_runs
     if not here:
@@ -66,8 +69,8 @@ def source_of(pool: Iterable[Record], cells: Iterable[Cell] | None, row: Profile
 
 def source_of_weights(runs: Sequence[dict[str, Any]]) -> str:
     """The same of a picture that is drawn from networks: label and seed of each."""
-    named = dict.fromkeys(f"{run['label']} (seed {run['seed']})" for run in runs)
-    return f"from the weights of {', '.join(named)}"
+    named = dict.fromkeys(f"{paper.name_of(run['label'])} (seed {run['seed']})" for run in runs)
+    return f"from the weights of {'; '.join(named)}"
 
 
 def _runs(count: int, name: str) -> str:

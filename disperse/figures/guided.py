@@ -40,7 +40,7 @@ from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save, say_n
 NONE = 1.0  # guidance that does nothing
 # The paper's rows that one of ours can stand beside, by our system and guidance; and the one without.
 BESIDE = {("SiT", NONE): "80-disp", ("SiT", GUIDANCE): "guided-disp"}
-ALONE = {"system-disp": "paper, system level"}
+ALONE = {"system-disp": "paper,\nsystem level"}
 
 
 @dataclass(frozen=True)

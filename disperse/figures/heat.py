@@ -42,7 +42,9 @@ def ratio_map(
         values.loc[row, column] = estimate.value
     bound = max(float(np.log(1.2)), float(np.nanmax(np.abs(values.to_numpy()), initial=0)))
     steps = [step for step in STEPS if np.log(step) <= bound][-2:]
-    ratios = [*(1 / step for step in reversed(steps)), 1.0, *steps]
+    # In percent, round numbers on both sides: −20% beside +20%, but −50% beside +100%.
+    below = [1 / step if times or step >= 2 else 2 - step for step in reversed(steps)]
+    ratios = [*(ratio for ratio in below if -np.log(ratio) <= bound), 1.0, *steps]
     sns.heatmap(values, ax=ax, cmap=cmap, center=0, vmin=-bound, vmax=bound, linewidths=1.5,
                 mask=values.isna(), cbar_kws={"label": label, "ticks": np.log(ratios)})  # fmt: skip
     names = [f"×{r:.2g}" if times else f"{100 * (r - 1):+.0f}%" if r != 1 else "0%" for r in ratios]

@@ -57,6 +57,9 @@ PAPER = {
 }
 
 
+ASIDE = {"baseline": -0.15, "infonce-l2": 0.15}  # of a row's place
+
+
 def meanflow_figure(rows: list[compare.Row], floor: float | None = None) -> Figure:
     """Left the distance of each row in one step, right its paired change; the controls set apart below.
 
@@ -67,7 +70,7 @@ def meanflow_figure(rows: list[compare.Row], floor: float | None = None) -> Figu
     figure, (left, right) = new_figure(COLUMN, 5.6, columns=2)
     by_label = {entry.label: entry for entry in rows}
     for name in paper.MEANFLOW_FID:
-        for term, aside in (("baseline", -0.15), ("infonce-l2", 0.15)):
+        for term, aside in ASIDE.items():
             _mark(left, PLACES[name] + aside, _distance(by_label.get(f"meanflow-{name}-{term}")), term)
         own = by_label.get(f"meanflow-{name}-infonce-l2")
         _mark(right, PLACES[name], _change(own), "infonce-l2")
@@ -88,6 +91,7 @@ def meanflow_figure(rows: list[compare.Row], floor: float | None = None) -> Figu
     seeds = _rows_axis(left, right, rows)
     if rows:
         log_axis(left.xaxis)
+        _arrows(left, by_label)
     _legend(figure, by_label, seeds)
     return figure
 
@@ -104,6 +108,17 @@ def _mark(ax: Axes, y: float, mean: Estimate | None, kind: str) -> None:
     """A mean in its line, as far as it is there."""
     if mean:
         mark(ax, y, mean, KINDS[kind][0], shape=KINDS[kind][1], across=True)
+
+
+def _arrows(left: Axes, by_label: dict[str, compare.Row]) -> None:
+    """Where an interval goes on beyond the axis: a mean's may begin below zero, which a logarithm hasn't."""
+    edge, end = left.get_xlim()
+    for name in paper.MEANFLOW_FID:
+        for term, aside in ASIDE.items():
+            mean = _distance(by_label.get(f"meanflow-{name}-{term}"))
+            if mean and mean.low < edge:
+                left.plot(edge, PLACES[name] + aside, "<", color=KINDS[term][0], markersize=7, clip_on=False)
+    left.set_xlim(edge, end)
 
 
 def _reference_lines(left: Axes, right: Axes, by_label: dict[str, compare.Row]) -> None:

@@ -329,6 +329,7 @@ def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
     table = folder / "scale_of_effect.md"
     parts = (scale_markdown(found, row), trends_markdown(fitted), note + "\n")
     atomic.write_text(table, "\n".join(parts))
+    drawn = [cell for cell in cells if cell.spec.objective.kind == "sit"]
     facts: dict[str, Any] = {
         "item": "scale_of_effect",
         "protocol": row.protocol.model_dump(mode="json"),
@@ -340,12 +341,12 @@ def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
             for c in found
         ],
         "trends": plain({name: part.estimate for name, part in fitted.items()}),
-        "runs": run_facts(pool, [cell for cell in cells if cell.spec.objective.kind == "sit"], row),
+        "runs": run_facts(pool, drawn, row),
     }  # fmt: skip
     return table, save(
         scale_figure(found, row),
         folder / "scale_of_effect",
         facts,
-        source=source_of(pool, cells, row),
+        source=source_of(pool, drawn, row),
         stamp=row.stamp,
     )

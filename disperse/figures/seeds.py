@@ -153,7 +153,7 @@ def name_counts(
     for place, name in names.items():
         by_series = told.get(place, {})
         if by_series in differ:
-            text = ", ".join(by_series.get(series, "–") for series in order)
+            text = ("" if short else "n = ") + ", ".join(by_series.get(series, "–") for series in order)
         else:
             text = "".join(("" if short else "n = ") + each for each in list(by_series.values())[:1])
         if text and not across:  # names may have several lines: the numbers stand in one row

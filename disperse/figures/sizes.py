@@ -37,6 +37,7 @@ from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save
 MARKERS = {kind: SYSTEM_MARKERS[SYSTEM_NAMES[kind]] for kind in ("sit", "dit")}
 LINES = {"sit": "-", "dit": "--"}
 ASIDE = {"sit": 1.0, "dit": 1.11}  # DiT's networks are as large as SiT's: drawn to the right, both are seen
+BESIDE = {"baseline": 0.96, "infonce-l2": 1.04}  # as are those with and without the term
 Rates = dict[str, dict[float, Estimate]]  # size → learning rate → distance
 
 
@@ -58,7 +59,7 @@ def size_figure(rows: list[compare.Row], cells: list[Cell], floor: float | None 
             own = sorted(
                 (s for s in specs if _is_of(specs[s], kind, term)), key=lambda s: parameters(specs[s])
             )
-            x = [ASIDE[kind] * parameters(specs[label]) for label in own]
+            x = [ASIDE[kind] * BESIDE[term] * parameters(specs[label]) for label in own]
             found = [by_label.get(label) for label in own]
             _line(left, x, [entry.metrics["fd"] if entry else None for entry in found], kind, term)
             changes = [entry.change if entry else None for entry in found]

@@ -121,7 +121,7 @@ class Plan:
     Attributes:
         row, seeds: profile, and number of training seeds.
         runs, notebooks: jobs.
-        left_out: notebooks without a job → items that they draw on, of which nothing is published.
+        left_out: notebooks without a job → items that they draw on, not all of which is published.
     """
 
     row: Profile
@@ -177,7 +177,7 @@ def make_plan(profile_name: str, items: str = "headline", seeds: int = 1) -> Pla
 
     Runs: of the chosen items for seeds 0 to ``seeds`` − 1, and those that a notebook would otherwise
     have to train, since they aren't published. Where runs take accelerators, such notebooks are left out
-    instead: what is trained there is what was asked for.
+    instead: trained are the chosen items, and what they are compared with.
 
     Raises:
         ConfigError: an unknown name, ``seeds`` < 1, or there are no notebooks.

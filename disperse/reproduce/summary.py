@@ -48,9 +48,9 @@ def summary(plan: Plan) -> str:
 
 
 def left_out(plan: Plan) -> list[str]:
-    """A line for each notebook that would show items of which nothing is published nor asked for."""
+    """A line for each notebook that would show items that are neither asked for nor published whole."""
     return [
-        f"left out: {name}; nothing is published of {', '.join(items)} (ITEMS={','.join(items)} trains it)"
+        f"left out: {name}; not all is published of {', '.join(items)} (ITEMS={','.join(items)} trains it)"
         for name, items in plan.left_out.items()
     ]
 

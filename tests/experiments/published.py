@@ -255,6 +255,12 @@ def on_grid(solver: str, nfe: int, what: str = "changes_by_term") -> dict[str, f
     return next(entry for entry in facts("sampler")[what] if (entry["solver"], entry["nfe"]) == (solver, nfe))
 
 
+def errors_on_grid(solver: str, nfe: int) -> list[float]:
+    """Log ratio of each model's distance on a grid to that on the finest."""
+    entries = facts("sampler")["over_finest"]
+    return [e["change"]["value"] for e in entries if (e["solver"], e["nfe"]) == (solver, nfe)]
+
+
 def quality(name: str) -> dict[str, float]:
     return facts("beyond_fid")["changes"][name]["difference"]
 

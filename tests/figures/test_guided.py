@@ -130,10 +130,16 @@ def test_numbers_of_seeds_stand_where_they_differ() -> None:
     figure = guided_figure(frame, effects(frame), 0.1)
     distance, change, _, agreement = figure.axes
     counts = [label.get_text().partition("\n")[2] for label in change.get_yticklabels()]
-    assert counts == ["n = 3", "n = 3", "n = 1", "n = 1", ""]  # SiT and DiT, without and with guidance; paper
+    assert counts == [
+        "n = 3",
+        "n = 3",
+        "n = 1",
+        "n = 1",
+        "system level",
+    ]  # SiT, DiT, without and with guidance; paper
     for ax in (distance, agreement):
         ticks = [label.get_text() for label in ax.get_xticklabels()]
-        assert ticks == ["none\nSiT\nn = 3", "1.5\nSiT\nn = 3", "none\nDiT\n1, 3", "1.5\nDiT\n1, 3"]
+        assert ticks == ["none\nSiT\nn = 3", "1.5\nSiT\nn = 3", "none\nDiT\nn = 1, 3", "1.5\nDiT\nn = 1, 3"]
         assert ax.get_xlabel() == "guidance\n(n of baseline and with InfoNCE ℓ2)"
     assert figure.legends[0].get_title().get_text() == "95% where n > 1; hollow: one seed"
     whole = guided_frame(pool, looked, cells, ROW)

@@ -153,7 +153,7 @@ def test_numbers_of_seeds_stand_where_they_differ() -> None:
     assert not left.texts
     assert not right.texts
     names = {name: label.get_text() for name, label in zip(PLACES, left.get_yticklabels(), strict=True)}
-    assert names["larger"] == "larger\n2, 1"
+    assert names["larger"] == "larger\nn = 2, 1"
     assert names["patch4"] == "patch 4\nn = 2"
     assert left.get_ylabel() == "(n of baseline and InfoNCE, ℓ2)"
     counts = {name: label.get_text() for name, label in zip(PLACES, right.get_yticklabels(), strict=True)}
@@ -200,3 +200,17 @@ def test_a_run_that_is_not_at_its_end_has_no_row() -> None:
     labels = {entry.label for entry in compare(pool, cells, TOY)}
     assert "meanflow-patch2-infonce-l2" in labels
     assert "meanflow-patch2-longer-infonce-l2" not in labels
+
+
+def test_an_interval_that_begins_below_zero_has_an_arrow_at_the_axis() -> None:
+    """On a logarithmic axis its end can't be shown."""
+
+    def arrows(fds: list[float]) -> int:
+        cells = [c for c in item("meanflow", "toy", (0, 1, 2)) if c.label == "meanflow-patch2-baseline"]
+        pool = [record(c.spec, c.spec.num_steps, TOY.protocol_of("meanflow"), fd=fd)
+                for c, fd in zip(cells, fds, strict=True)]  # fmt: skip
+        left, _ = meanflow_figure(compare(pool, cells, TOY)).axes
+        return sum(line.get_marker() == "<" for line in left.lines)
+
+    assert arrows([0.5, 0.6, 1.5]) == 1
+    assert arrows([0.5, 0.51, 0.52]) == 0

@@ -235,5 +235,6 @@ def test_published_runs_are_told_from_those_of_this_store() -> None:
     # One evaluation made here is enough: the picture isn't of the published run alone.
     mixed = [*committed[1:], {**committed[0], "sha256": "made here"}]
     assert source_of(mixed, None, row) == "from 1 run of this store"
+    assert source_of([], None, row) == "no run yet"
     weights = [{"label": "baseline", "seed": 0}, {"label": "hinge", "seed": 1}, {"label": "hinge", "seed": 1}]
-    assert source_of_weights(weights) == "from the weights of baseline (seed 0), hinge (seed 1)"
+    assert source_of_weights(weights) == "from the weights of baseline (seed 0); hinge (seed 1)"

@@ -138,7 +138,7 @@ def test_what_stands_on_fewer_seeds_than_its_row_says_so(tmp_path: Path) -> None
             "4\nn = 3",
             "8\nn = 3",
             "16\nn = 3",
-            "32\n3, 2–3" if order.startswith("base") else "32\n2, 3",
+            "32\nn = 3, 2–3" if order.startswith("base") else "32\nn = 2, 3",
         ]
         assert f"(n of {order})" in ax.get_xlabel()
         assert not any("n = " in text.get_text() for text in ax.texts)

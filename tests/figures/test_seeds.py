@@ -97,14 +97,14 @@ def test_several_series_at_a_tick_have_their_order_in_the_label() -> None:
             (4, "DiT", 3),
         ],
     )
-    assert labels(ax) == ["one\n\n6, 3", "two\nlines\nn = 3", "four\n\n2, 1–3"]
+    assert labels(ax) == ["one\n\nn = 6, 3", "two\nlines\nn = 3", "four\n\nn = 2, 1–3"]
     assert ax.get_xlabel() == "(n of SiT and DiT)"
 
 
 def test_many_series_are_counted_in_the_order_of_the_legend() -> None:
     ax = Figure().subplots()
     name_counts(ax, {1: "one"}, [(1, name, n) for n, name in enumerate(("Pico", "Nano", "Mini"), start=1)])
-    assert labels(ax) == ["one\n1, 2, 3"]
+    assert labels(ax) == ["one\nn = 1, 2, 3"]
     assert ax.get_xlabel() == "(n in the order of the legend)"
 
 

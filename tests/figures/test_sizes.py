@@ -90,7 +90,7 @@ def test_the_picture_shows_every_run_once() -> None:
     )
     assert len(drawn) == 4
     sizes = sorted({parameters(c.spec) for c in cells if c.spec.objective.kind == "sit"})
-    assert [x for x, _, marker in drawn if marker == "o"] == sizes
+    assert [x for x, _, marker in drawn if marker == "o"] == pytest.approx(sizes, rel=0.05)  # a little aside
     assert [y for _, y, marker in drawn if marker == "o"] == pytest.approx(
         [50 + 0.75, 100 * 0.8 * math.exp(0.005) - 100], abs=0.01
     )
@@ -119,7 +119,10 @@ def test_systems_of_other_numbers_of_seeds_have_theirs_at_the_tick() -> None:
     few = {c.spec.fingerprint for c in cells if c.spec.objective.kind == "dit" and c.spec.seed}
     rows = compare([r for r in evaluated(cells) if r["fingerprint"] not in few], cells, TOY)
     for ax in size_figure(rows, cells).axes[:2]:
-        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["Pico\n88k\n3, 1", "Nano\n330k\n3, 1"]
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == [
+            "Pico\n88k\nn = 3, 1",
+            "Nano\n330k\nn = 3, 1",
+        ]
         assert ax.get_xlabel() == "parameters\n(n of SiT and DiT)"
         assert not any("n =" in text.get_text() for text in ax.texts)
 

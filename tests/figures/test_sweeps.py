@@ -126,7 +126,7 @@ def test_runs_of_one_view_and_of_two_are_counted_each() -> None:
     cells = cells_of("contrastive_to_dispersive")
     pool = [r for r in evaluated(cells, {}) if r["name"] in ("baseline", "infonce-l2") or not r["seed"]]
     for ax in alpha_figure(compare(pool, cells, ROW), cells).axes:
-        assert ticks(ax) == ["0\n3, 1", *(f"{alpha:g}\nn = 1" for alpha in (0.25, 0.5, 0.75, 1))]
+        assert ticks(ax) == ["0\nn = 3, 1", *(f"{alpha:g}\nn = 1" for alpha in (0.25, 0.5, 0.75, 1))]
         assert ax.get_xlabel().endswith("(n of one view and two views)")
 
 

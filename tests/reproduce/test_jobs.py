@@ -98,7 +98,7 @@ def test_what_is_published_is_not_trained_for_a_notebook() -> None:
     assert not found["00_start_here"].needs
 
 
-def test_on_accelerators_only_what_was_asked_for_is_trained() -> None:
+def test_on_accelerators_only_what_was_asked_for_and_its_comparison_is_trained() -> None:
     def trained(items: str) -> set[str]:
         return {run.arguments[4] for run in make_plan("paper", items).runs}
 
@@ -117,7 +117,7 @@ def test_on_accelerators_only_what_was_asked_for_is_trained() -> None:
         found = make_plan("paper", items)
         assert {job.title for job in found.notebooks} | set(found.left_out) == every
         assert not {job.title for job in found.notebooks} & set(found.left_out)
-    line = "left out: lambda_tau; nothing is published of lambda_tau (ITEMS=lambda_tau trains it)"
+    line = "left out: lambda_tau; not all is published of lambda_tau (ITEMS=lambda_tau trains it)"
     assert line in summary(make_plan("paper"))
     assert f"  {line}\n" in plan("paper", "headline", 1)
     # Where a run takes seconds to minutes, every notebook is executed.

@@ -146,3 +146,34 @@ def test_a_layer_that_says_the_batch_is_second():
     assert read_layer(x, lambda z: z.transpose(0, 1)).shape == (ROWS, STEPS, 8)
     assert read_layer(x, lambda z: z).shape == (STEPS, ROWS, 8)
     assert read_layer(x[:, 0]).shape == (STEPS, 8)  # one sequence without a batch
+
+
+@pytest.mark.parametrize("layers", ["", "layers.0"])
+def test_a_whole_encoder_of_torch_says_it_too(layers):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
+    model = nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False))
+    with tap(model, f"0.{layers}".rstrip(".")) as z:
+        model(torch.randn(STEPS, ROWS, 8))
+    with pytest.raises(TapError, match="puts the batch second"):
+        _ = z.value
+
+
+def test_a_block_of_ones_own_may_turn_inside():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.self_attn = nn.MultiheadAttention(8, 2)
+
+        def forward(self, x):
+            turned = x.transpose(0, 1)
+            return x + self.self_attn(turned, turned, turned)[0].transpose(0, 1)
+
+    x = torch.randn(ROWS, STEPS, 8)
+    assert value(Calls(Block(), lambda layer, x: layer(x)), x).shape == (ROWS, STEPS, 8)
+
+
+@pytest.mark.parametrize("index", [0, -2])
+def test_an_index_from_the_end_is_compared_as_one_from_the_start(index):
+    model = Calls(nn.MultiheadAttention(8, 2), lambda layer, x: layer(x, x, x))
+    with pytest.raises(TapError, match="puts the batch second"):
+        value(model, torch.randn(STEPS, ROWS, 8), index)
