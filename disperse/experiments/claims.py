@@ -131,6 +131,11 @@ def slope(sizes: Mapping[str, float], changes: Values, name: str) -> Part:
     return Part(name, fitted)
 
 
+def per_doubling(part: Part) -> Part:
+    """A slope over the logarithm of a size as the log ratio that each doubling of it brings."""
+    return Part(part.label, {seed: float(np.log(2)) * value for seed, value in part.values.items()})
+
+
 def judge(claims: list[Claim]) -> list[Judgement]:
     """Verdicts on the claims of one notebook; a claim agrees only where every part of it has seeds."""
     raw = [_judge_alone(claim) for claim in claims]

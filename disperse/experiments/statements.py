@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
 from ..models import config_of
 from ..models.flops import num_parameters
 from ..spec import RunSpec
 from . import paper
-from .claims import Claim, Part, Values, difference, paired, slope
+from .claims import Claim, Part, Values, difference, paired, per_doubling, slope
 from .compare import distances, finals
 from .items import DISPERSIVE, VIEWS, Cell, item
 from .profiles import Profile
@@ -43,29 +41,34 @@ def lambda_tau_claims(pool: list[Record], cells: list[Cell], row: Profile) -> li
     return [Claim(7, _against_their_own(pool, cells, row))]
 
 
-def group_comparisons(pool: list[Record], cells: list[Cell], row: Profile) -> list[Part]:
-    """What each doubling of the rows that see each other changes: a fit within each seed with every group."""
-    fd = distances(pool, cells, row)
-    groups = {
-        cell.label: float(term.local_batch or cell.spec.batch_size)
+def group_sizes(cells: list[Cell]) -> dict[str, int]:
+    """Label → rows that see each other in its dispersive term, the batch where it has no groups."""
+    return {
+        cell.label: term.local_batch or cell.spec.batch_size
         for cell in cells
         for term in cell.spec.regularizers
         if term.kind == "dispersive"
     }
+
+
+def attraction_weights(cells: list[Cell]) -> dict[str, float]:
+    """Label → weight α of the attraction, of the runs with two views."""
+    lams = {cell.label: {term.kind: term.lam for term in cell.spec.regularizers} for cell in cells}
+    return {name: lam["alignment"] / lam["dispersive"] for name, lam in lams.items() if "alignment" in lam}
+
+
+def group_comparisons(pool: list[Record], cells: list[Cell], row: Profile) -> list[Part]:
+    """What each doubling of the rows that see each other changes: a fit within each seed with every group."""
+    fd = distances(pool, cells, row)
+    groups = group_sizes(cells)
     changes = {label: difference(fd, label, "baseline").values for label in groups}
-    fitted = slope(groups, changes, "each doubling of the group")
-    return [Part(fitted.label, {seed: float(np.log(2)) * value for seed, value in fitted.values.items()})]
+    return [per_doubling(slope(groups, changes, "each doubling of the group"))]
 
 
 def attraction_comparisons(pool: list[Record], cells: list[Cell], row: Profile) -> list[Part]:
     """Each weight of the attraction against none, both with two views."""
     fd = distances(pool, cells, row)
-    alphas = {
-        cell.label: term.lam / cell.spec.regularizers[0].lam
-        for cell in cells
-        for term in cell.spec.regularizers
-        if term.kind == "alignment"
-    }
+    alphas = attraction_weights(cells)
     (none,) = [label for label, alpha in alphas.items() if alpha == 0] or [""]
     return [
         paired(fd.get(label, {}), fd.get(none, {}), f"α = {alpha:g} / α = 0")

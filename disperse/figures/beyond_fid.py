@@ -16,7 +16,7 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .changes import shown_bounds
-from .facts import curve_facts, plain, run_facts, source_of
+from .facts import curve_facts, plain, run_facts, save_results
 from .levels import (
     AGAINST_TRAINING,
     level_frame,
@@ -38,7 +38,7 @@ from .overfitting import (
     table,
 )
 from .seeds import PAIR, count_of_seeds, mean_or_none, paired_difference
-from .theme import COLORS, COLUMN, MARKERS, band, log_axis, new_figure, save, say_not_measured
+from .theme import COLORS, COLUMN, MARKERS, band, log_axis, new_figure, say_not_measured
 
 # Shares, all better if higher.
 QUALITY = {"precision": "precision", "recall": "recall", "agreement": "class agreement",
@@ -209,10 +209,6 @@ def draw_beyond_fid(
         "runs": run_facts(pool, [cell for cell in cells if cell.label in PAIR], row),
         "looked_at": looked_facts(runs),
     }
-    return table, save(
-        beyond_fid_figure(frame, places, row),
-        folder / "beyond_fid",
-        facts,
-        source=source_of([*pool, *looked], cells, row),
-        stamp=row.stamp,
+    return table, save_results(
+        beyond_fid_figure(frame, places, row), folder / "beyond_fid", facts, [*pool, *looked], cells, row
     )

@@ -18,9 +18,9 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
-from .facts import floor_of, floor_sentence, plain, run_facts, source_of
+from .facts import floor_of, floor_sentence, plain, run_facts, save_results
 from .seeds import seeds_shown
-from .theme import COLORS, save
+from .theme import COLORS
 
 Draw = Callable[[list[compare.Row], list[Cell]], Figure]
 Published = dict[str, float]  # label → the paper's relative change
@@ -245,6 +245,4 @@ def draw_changes(
         "compared": {part.label: plain(part.estimate) for part in compared if part.values},
         "runs": run_facts(pool, cells, row),
     }
-    return table, save(
-        draw(rows, cells), folder / name, facts, source=source_of(pool, cells, row), stamp=row.stamp
-    )
+    return table, save_results(draw(rows, cells), folder / name, facts, pool, cells, row)

@@ -17,9 +17,9 @@ from ..experiments import item, run_folder
 from ..experiments.paper import name_of
 from ..experiments.profiles import Profile
 from ..training.checkpoint import saved_steps
-from .facts import plain, source_of_weights
+from .facts import plain, save_drawn
 from .samples import Drawn, draw_from, sample_facts, samples_figure, tile
-from .theme import COLORS, COLUMN, new_figure, save
+from .theme import COLORS, COLUMN, new_figure
 
 OTHER = "#7a7a7a"  # the baseline of another training seed
 # What pairs differ in, and the colour of it.
@@ -91,13 +91,7 @@ def draw_curated(
         f"is surest, best above.\nChosen for each model by itself, from the same noise; {shared} of "
         f"{classes * kept} are the same noise in both. {facts['sampler']}"
     )
-    return save(
-        samples_figure(grids, title),
-        folder / "samples_curated",
-        facts,
-        source=source_of_weights(facts["runs"]),
-        stamp=row.stamp,
-    )
+    return save_drawn(samples_figure(grids, title), folder / "samples_curated", facts, stamp=row.stamp)
 
 
 def other_baseline(row: Profile, seed: int, num: int, *, guidance: float = 1.0) -> Drawn | None:
@@ -210,6 +204,4 @@ def draw_pairs(
         **sample_facts(row, everything),
     }
     figure = pairs_figure(base, term, other, distances, shown=min(10, num))
-    return save(
-        figure, folder / "samples_pairs", facts, source=source_of_weights(facts["runs"]), stamp=row.stamp
-    )
+    return save_drawn(figure, folder / "samples_pairs", facts, stamp=row.stamp)

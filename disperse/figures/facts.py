@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ..evaluation import Estimate, Protocol, noise_floor
 from ..experiments import paper
@@ -13,6 +15,7 @@ from ..experiments.compare import mean_of
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record, published_digests, select
+from .theme import save
 
 
 def plain(value: Any) -> Any:
@@ -71,6 +74,23 @@ def source_of_weights(runs: Sequence[dict[str, Any]]) -> str:
     """The same of a picture that is drawn from networks: label and seed of each."""
     named = dict.fromkeys(f"{paper.name_of(run['label'])} (seed {run['seed']})" for run in runs)
     return f"from the weights of {'; '.join(named)}"
+
+
+def save_results(
+    figure: Figure,
+    stem: Path,
+    facts: dict[str, Any],
+    pool: Iterable[Record],
+    cells: Iterable[Cell] | None,
+    row: Profile,
+) -> Path:
+    """``save`` a picture of evaluations: says whose they are (``source_of``), and has the profile's stamp."""
+    return save(figure, stem, facts, source=source_of(pool, cells, row), stamp=row.stamp)
+
+
+def save_drawn(figure: Figure, stem: Path, facts: dict[str, Any], *, stamp: str) -> Path:
+    """``save`` a picture that is drawn from the networks of ``facts["runs"]``, which it names."""
+    return save(figure, stem, facts, source=source_of_weights(facts["runs"]), stamp=stamp)
 
 
 def _runs(count: int, name: str) -> str:

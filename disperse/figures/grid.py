@@ -19,9 +19,9 @@ from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
 from ..experiments.store import Record
 from .changes import claim_facts, in_lines
-from .facts import floor_of, floor_sentence, run_facts, source_of
+from .facts import floor_of, floor_sentence, run_facts, save_results
 from .heat import ink
-from .theme import COLUMN, new_figure, save
+from .theme import COLUMN, new_figure
 
 TICKS = (-80, -60, -40, -30, -20, -10, 0, 10, 20, 30, 50, 100, 200, 400)  # of the colour bar, %
 PALE = 0.2  # strength of the colour inside a cell whose interval holds zero; its rim has all of it
@@ -152,10 +152,4 @@ def draw_grid(pool: list[Record], cells: list[Cell], row: Profile, folder: Path)
         "claims": claim_facts(judgements),
         "runs": run_facts(pool, cells, row),
     }
-    return table, save(
-        grid_figure(rows),
-        folder / "variants_grid",
-        facts,
-        source=source_of(pool, cells, row),
-        stamp=row.stamp,
-    )
+    return table, save_results(grid_figure(rows), folder / "variants_grid", facts, pool, cells, row)

@@ -32,10 +32,10 @@ from .changes import (
     name_diamonds,
     paper_diamond,
 )
-from .facts import floor_of, floor_sentence, plain, source_of
+from .facts import floor_of, floor_sentence, plain, save_results
 from .seeds import PAIR, PAIR_NAMES, Mark, by_seed, name_counts, seeds_shown
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES
-from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save, say_not_measured
+from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, say_not_measured
 
 NONE = 1.0  # guidance that does nothing
 # The paper's rows that one of ours can stand beside, by our system and guidance; and the one without.
@@ -281,10 +281,6 @@ def draw_guided(
             label: change.value for label in SYSTEMS if (change := system_change(label)) is not None
         },
     }  # fmt: skip
-    return table, save(
-        guided_figure(frame, found, floor),
-        folder / "systems",
-        facts,
-        source=source_of([*pool, *looked], cells, row),
-        stamp=row.stamp,
+    return table, save_results(
+        guided_figure(frame, found, floor), folder / "systems", facts, [*pool, *looked], cells, row
     )

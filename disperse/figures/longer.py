@@ -17,9 +17,9 @@ from ..experiments.profiles import Profile
 from ..experiments.statements import longer_claims
 from ..experiments.store import Record
 from .changes import change_bar, claim_facts, name_diamonds, name_ours, paper_diamond
-from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts, source_of
+from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts, save_results
 from .seeds import PAIR, changes_by_step, count_of_seeds, name_counts, paired_curves
-from .theme import COLORS, COLUMN, MARKERS, band, floor_line, log_axis, new_figure, save
+from .theme import COLORS, COLUMN, MARKERS, band, floor_line, log_axis, new_figure
 
 BASELINE, OWN = PAIR
 PAPER_EPOCHS = 80  # of the paper's ablations: what stands beside the profile's own length
@@ -167,10 +167,4 @@ def draw_longer(pool: list[Record], cells: list[Cell], row: Profile, folder: Pat
         "claims": claim_facts(judgements),
         "runs": run_facts(pool, cells, row),
     }
-    return table, save(
-        longer_figure(frame, row),
-        folder / "longer_training",
-        facts,
-        source=source_of(pool, cells, row),
-        stamp=row.stamp,
-    )
+    return table, save_results(longer_figure(frame, row), folder / "longer_training", facts, pool, cells, row)

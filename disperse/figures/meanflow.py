@@ -25,9 +25,9 @@ from .changes import (
     paper_diamond,
     unguided,
 )
-from .facts import floor_of, floor_sentence, plain, run_facts, source_of
+from .facts import floor_of, floor_sentence, plain, run_facts, save_results
 from .seeds import name_counts, paired_ratio, seeds_shown
-from .theme import ACCENT, COLORS, COLUMN, log_axis, new_figure, save
+from .theme import ACCENT, COLORS, COLUMN, log_axis, new_figure
 
 CONTROLS = ("meanflow-long", "meanflow-lr-half")
 BASELINE, TERM = "meanflow-patch2-baseline", "meanflow-patch2-infonce-l2"  # what the controls stand beside
@@ -265,10 +265,4 @@ def draw_meanflow(pool: list[Record], cells: list[Cell], row: Profile, folder: P
         "features": plain(measured),
         "runs": run_facts(pool, cells, row),
     }
-    return table, save(
-        meanflow_figure(rows, floor),
-        folder / "meanflow",
-        facts,
-        source=source_of(pool, cells, row),
-        stamp=row.stamp,
-    )
+    return table, save_results(meanflow_figure(rows, floor), folder / "meanflow", facts, pool, cells, row)

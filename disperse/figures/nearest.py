@@ -17,10 +17,10 @@ from ..experiments.profiles import Profile
 from ..experiments.store import ANALYSED
 from ..sampling import sample
 from ..training import load_model
-from .facts import plain, source_of_weights
+from .facts import plain, save_drawn
 from .samples import tile
 from .seeds import PAIR
-from .theme import ACCENT, COLORS, COLUMN, new_figure, save
+from .theme import ACCENT, COLORS, COLUMN, new_figure
 
 REAL = "held-out images"
 ROWS = 5000  # training images at a time
@@ -156,6 +156,4 @@ def draw_nearest(row: Profile, folder: Path, *, seed: int = 0, num: int = 10) ->
         "differences": {label: own.difference.tolist() for label, own in shown.items()},
         "runs": runs,
     }  # fmt: skip
-    return save(
-        nearest_figure(shown, num), folder / "nearest", facts, source=source_of_weights(runs), stamp=row.stamp
-    )
+    return save_drawn(nearest_figure(shown, num), folder / "nearest", facts, stamp=row.stamp)

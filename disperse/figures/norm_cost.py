@@ -12,10 +12,10 @@ from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
-from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts, source_of
+from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts, save_results
 from .longer import long_curves
 from .seeds import PAIR, Changes, changes_by_step, paired_curves, step_changes
-from .theme import COLORS, COLUMN, MARKERS, log_axis, new_figure, save
+from .theme import COLORS, COLUMN, MARKERS, log_axis, new_figure
 
 # Measures of the first step, and decimal places.
 EARLY = {"rms": 2, "off_diagonal_weight": 3, "gradient_ratio": 3}
@@ -145,10 +145,4 @@ def draw_norm_cost(pool: list[Record], cells: list[Cell], row: Profile, folder: 
     table = folder / "norm_cost.md"
     card = f"{row.protocol.card()}.{floor_sentence(row.protocol)}"
     atomic.write_text(table, norm_cost_markdown(frame, card))
-    return table, save(
-        norm_cost_figure(frame, row),
-        folder / "norm_cost",
-        facts,
-        source=source_of(pool, cells, row),
-        stamp=row.stamp,
-    )
+    return table, save_results(norm_cost_figure(frame, row), folder / "norm_cost", facts, pool, cells, row)

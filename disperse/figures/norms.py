@@ -22,10 +22,10 @@ from ..experiments.store import Record
 from ..models import preset
 from .ablations import regularised_blocks
 from .changes import claim_facts, shown_bounds
-from .facts import plain, run_facts, source_of
+from .facts import plain, run_facts, save_results
 from .heat import ratio_map
 from .seeds import by_seed, name_counts, paired_difference, paired_ratio, seeds_shown, with_count
-from .theme import COLORS, COLUMN, log_axis, save, theme
+from .theme import COLORS, COLUMN, log_axis, theme
 
 LEVEL = 0.5  # noise level that everything here is measured at
 MEASURES = {
@@ -274,10 +274,4 @@ def draw_norms(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
         "claims": claim_facts(judgements),
         "runs": run_facts(pool, cells, row),
     }
-    return table, save(
-        norms_figure(frame, cells),
-        folder / "norms",
-        facts,
-        source=source_of(pool, cells, row),
-        stamp=row.stamp,
-    )
+    return table, save_results(norms_figure(frame, cells), folder / "norms", facts, pool, cells, row)

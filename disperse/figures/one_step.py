@@ -27,10 +27,10 @@ from .by_system import (
     systems_table,
 )
 from .changes import join, paper_diamond
-from .facts import floor_of, floor_sentence, plain, source_of
+from .facts import floor_of, floor_sentence, plain, save_results
 from .seeds import PAIR_NAMES, name_counts, seeds_shown
 from .systems import SYSTEM_MARKERS
-from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save, say_not_measured
+from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, say_not_measured
 
 JUMP = "MeanFlow"  # learns to go all the way in one step
 SIDE = {"baseline": 0.97, "infonce-l2": 1.03}  # dots of one NFE stand beside each other
@@ -184,10 +184,4 @@ def draw_one_step(looked: list[Record], cells: list[Cell], row: Profile, folder:
         "values": plain(frame.to_dict(orient="records")),
         "published": {system.name: system.fid.value for system in ONE_STEP},
     }
-    return table, save(
-        one_step_figure(frame, floor),
-        folder / "one_step",
-        facts,
-        source=source_of(looked, cells, row),
-        stamp=row.stamp,
-    )
+    return table, save_results(one_step_figure(frame, floor), folder / "one_step", facts, looked, cells, row)

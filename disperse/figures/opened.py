@@ -23,7 +23,7 @@ from ..models import DiffusionTransformer
 from ..regularizers import DispersiveRegularizer
 from ..spec import DispersiveSpec
 from ..training import load_model
-from .facts import plain, source_of_weights
+from .facts import plain, save_drawn
 from .representations import (
     SIMILARITIES,
     cosine_histograms,
@@ -98,8 +98,7 @@ class Pair:
 
     def save(self, figure: Figure, stem: Path, **facts: Any) -> Path:
         """A picture with these facts beside those of every one."""
-        return save(figure, stem, self.facts | facts,
-                    source=source_of_weights(self.facts["runs"]), stamp=self.row.stamp)  # fmt: skip
+        return save_drawn(figure, stem, self.facts | facts, stamp=self.row.stamp)
 
 
 def open_pair(row: Profile, seed: int) -> Pair:

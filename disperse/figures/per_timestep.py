@@ -16,7 +16,7 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .changes import percent, shown_bounds
-from .facts import plain, source_of
+from .facts import plain, save_results
 from .levels import (
     AGAINST_TRAINING,
     GROUPS,
@@ -31,7 +31,7 @@ from .levels import (
     seed_means,
 )
 from .seeds import PAIR, count_of_seeds, mean_or_none, paired_difference
-from .theme import ACCENT, COLORS, COLUMN, MARKERS, floor_line, log_axis, save, say_not_measured, theme
+from .theme import ACCENT, COLORS, COLUMN, MARKERS, floor_line, log_axis, say_not_measured, theme
 
 RATIO = r"$\|\lambda\,g_\mathrm{disp}\| \,/\, \|g_\mathrm{diff}\|$"
 # Columns of the two tables.
@@ -259,10 +259,6 @@ def draw_per_timestep(
         "values": plain(frame.to_dict(orient="records")),
         "runs": looked_facts(runs),
     }
-    return table, save(
-        per_timestep_figure(levels, row),
-        folder / "per_timestep",
-        facts,
-        source=source_of(looked, cells, row),
-        stamp=row.stamp,
+    return table, save_results(
+        per_timestep_figure(levels, row), folder / "per_timestep", facts, looked, cells, row
     )

@@ -16,9 +16,9 @@ from ..experiments.store import Record
 from ..experiments.tables import markdown_table, percent_interval, with_interval
 from ..sampling import SamplerConfig
 from .changes import change_bar, in_percent, join, mark
-from .facts import floor_of, floor_sentence, plain, source_of
+from .facts import floor_of, floor_sentence, plain, save_results
 from .seeds import PAIR, PAIR_NAMES, Mark, name_counts, pair_counts, paired_ratio, seeds_shown
-from .theme import ACCENT, COLORS, COLUMN, floor_line, log_axis, new_figure, save
+from .theme import ACCENT, COLORS, COLUMN, floor_line, log_axis, new_figure
 
 BASELINE, TERM = PAIR
 # Colour says the term; the solver has a line and a mark.
@@ -247,5 +247,4 @@ def draw_convergence(pool: list[Record], row: Profile, folder: Path) -> Path:
         "values": plain(frame.to_dict(orient="records")),
         "runs": list(runs.values()),
     }  # fmt: skip
-    return save(convergence_figure(frame, row), folder / "sampler", facts,
-                source=source_of(pool, None, row), stamp=row.stamp)  # fmt: skip
+    return save_results(convergence_figure(frame, row), folder / "sampler", facts, pool, None, row)

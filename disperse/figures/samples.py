@@ -21,8 +21,8 @@ from ..models import config_of
 from ..sampling import sample
 from ..spec import RunSpec
 from ..training import load_model
-from .facts import plain, source_of_weights
-from .theme import COLORS, COLUMN, new_figure, save
+from .facts import plain, save_drawn
+from .theme import COLORS, COLUMN, new_figure
 
 
 def pictures(samples: Tensor, data: str) -> Tensor:
@@ -185,7 +185,7 @@ def draw_grids(drawn: Sequence[Drawn], row: Profile, stem: Path, *, num: int = 1
         f"in each; {facts['sampler']}; EMA {row.weights}"
     )
     figure = samples_figure({each.label: each.images[:num] for each in drawn}, title)
-    return save(figure, stem, facts, source=source_of_weights(facts["runs"]), stamp=row.stamp)
+    return save_drawn(figure, stem, facts, stamp=row.stamp)
 
 
 def draw_samples(

@@ -23,11 +23,11 @@ from ..experiments.profiles import Profile
 from ..experiments.statements import parameters
 from ..experiments.store import Record
 from .changes import in_lines, join, shown_bounds
-from .facts import floor_of, floor_sentence, plain, run_facts, source_of
+from .facts import floor_of, floor_sentence, plain, run_facts, save_results
 from .heat import ink
 from .seeds import seeds_shown
 from .sizes import short, size_of
-from .theme import COLORS, COLUMN, log_axis, save, theme
+from .theme import COLORS, COLUMN, log_axis, theme
 
 # Ticks of a change in percent, by the ratio (or its inverse) up to which they are used.
 PERCENT = {
@@ -343,10 +343,4 @@ def draw_scale(pool: list[Record], cells: list[Cell], row: Profile, folder: Path
         "trends": plain({name: part.estimate for name, part in fitted.items()}),
         "runs": run_facts(pool, drawn, row),
     }  # fmt: skip
-    return table, save(
-        scale_figure(found, row),
-        folder / "scale_of_effect",
-        facts,
-        source=source_of(pool, drawn, row),
-        stamp=row.stamp,
-    )
+    return table, save_results(scale_figure(found, row), folder / "scale_of_effect", facts, pool, drawn, row)

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import atomic
-from ..evaluation import Estimate, mean_over_seeds
+from ..evaluation import Estimate
 from ..experiments import compare, item, paper, tables
-from ..experiments.claims import Part, judge
+from ..experiments.claims import Part, judge, per_doubling
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import model_size_claims, parameters, size_slopes
@@ -29,10 +29,10 @@ from .changes import (
     not_trained,
     paper_diamond,
 )
-from .facts import floor_of, floor_sentence, plain, run_facts, source_of
+from .facts import floor_of, floor_sentence, plain, run_facts, save_results
 from .seeds import PAIR, Mark, name_counts, pair_counts, seeds_shown
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES
-from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure, save
+from .theme import COLORS, COLUMN, floor_line, log_axis, new_figure
 
 MARKERS = {kind: SYSTEM_MARKERS[SYSTEM_NAMES[kind]] for kind in ("sit", "dit")}
 LINES = {"sit": "-", "dit": "--"}
@@ -186,9 +186,8 @@ def rates(pool: list[Record], row: Profile) -> Rates:
     return means
 
 
-def per_doubling(part: Part) -> Estimate | None:
-    """A slope over the logarithm of the parameters as the log ratio that each doubling brings."""
-    return mean_over_seeds([math.log(2) * value for value in part.values.values()]) if part.values else None
+def _each_doubling(part: Part) -> Estimate | None:
+    return per_doubling(part).estimate if part.values else None
 
 
 def paper_per_doubling() -> float:
@@ -231,7 +230,7 @@ def slopes_markdown(slopes: dict[str, Part]) -> str:
     """How the change moves with each doubling of the parameters; below zero, the gain grows."""
     lines: list[list[object]] = []
     for kind, part in slopes.items():
-        step = per_doubling(part)
+        step = _each_doubling(part)
         text = tables.percent_interval(step) or "not yet"
         lines.append([SYSTEM_NAMES[kind], text, step.n if step else 0])
     lines.append(["*paper:* SiT, two points", f"{100 * math.expm1(paper_per_doubling()):+.1f}%", ""])
@@ -295,17 +294,13 @@ def draw_model_size(pool: list[Record], cells: list[Cell], row: Profile, folder:
         "parameters": {cell.label: parameters(cell.spec) for cell in cells},
         "rows": compare.as_json(rows),
         "claims": claim_facts(judgements),
-        "per_doubling": plain({kind: per_doubling(part) for kind, part in slopes.items()}),
+        "per_doubling": plain({kind: _each_doubling(part) for kind, part in slopes.items()}),
         "paper": plain(
             {name: [dataclasses.asdict(fid) for fid in fids] for name, fids in paper.SIZES_FID.items()}
         ),
         "rates": plain(scan),
         "runs": run_facts(pool, [*cells, *scan_cells(pool, row)], row),
     }
-    return table, save(
-        size_figure(rows, cells, floor),
-        folder / "model_size",
-        facts,
-        source=source_of(pool, cells, row),
-        stamp=row.stamp,
+    return table, save_results(
+        size_figure(rows, cells, floor), folder / "model_size", facts, pool, cells, row
     )

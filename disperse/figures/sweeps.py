@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ..evaluation import Estimate
 from ..experiments import compare, paper
 from ..experiments.items import Cell
+from ..experiments.statements import attraction_weights, group_sizes
 from .changes import (
     PAPER,
     in_percent,
@@ -43,12 +44,7 @@ class Sweep:
 
 def local_batch_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
     """Change and features against the rows that see each other, on a log-2 axis up to the whole batch."""
-    groups = {
-        cell.label: term.local_batch or cell.spec.batch_size
-        for cell in cells
-        for term in cell.spec.regularizers
-        if term.kind == "dispersive"
-    }
+    groups = group_sizes(cells)
     sweeps = [Sweep(groups, "ours")]
     figure, axes = _panels(rows, sweeps, groups.get("infonce-l2"))
     ticks = sorted(set(groups.values()))
@@ -64,13 +60,8 @@ def local_batch_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
 
 def alpha_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
     """Change and features against the weight α of the attraction; beside α = 0 the run of one view."""
-    alphas, one_view = {}, {}
-    for cell in cells:
-        lam = {term.kind: term.lam for term in cell.spec.regularizers}
-        if "alignment" in lam:
-            alphas[cell.label] = lam["alignment"] / lam["dispersive"]
-        elif lam:
-            one_view[cell.label] = 0.0
+    alphas = attraction_weights(cells)
+    one_view = {c.label: 0.0 for c in cells if c.spec.regularizers and c.label not in alphas}
     sweeps = [
         Sweep(one_view, "one view (InfoNCE, ℓ2)", size=11),  # α = 0 lies on it
         Sweep(alphas, "two views", ATTRACTED, "v"),

@@ -17,7 +17,7 @@ from ..experiments.store import Record
 from ..objectives import PATHS
 from ..sampling.sde import diffusion_coefficient
 from .changes import hollow_curves, unguided
-from .facts import floor_of, plain, source_of
+from .facts import floor_of, plain, save_results
 from .seeds import PAIR, PAIR_NAMES, seeds_shown, with_count
 from .theme import ACCENT, COLORS, COLUMN, band, floor_line, log_axis, new_figure, save, say_not_measured
 
@@ -162,5 +162,4 @@ def draw_systems(pool: list[Record], cells: list[Cell], row: Profile, folder: Pa
         "rows": compare.as_json(rows),
         "values": plain(frame[["label", "seed", "step", "fd", "agreement"]].to_dict(orient="records")),
     }
-    return table, save(systems_figure(frame, row), folder / "systems_tour", facts,
-                       source=source_of(pool, cells, row), stamp=row.stamp)  # fmt: skip
+    return table, save_results(systems_figure(frame, row), folder / "systems_tour", facts, pool, cells, row)

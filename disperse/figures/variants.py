@@ -15,9 +15,9 @@ from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.store import Record
 from .changes import PAPER, change_bar, hollow_curves, mark, name_diamonds, name_ours, paper_diamond
-from .facts import curve_facts, floor_of, plain, run_facts, source_of
+from .facts import curve_facts, floor_of, plain, run_facts, save_results
 from .seeds import name_counts, with_count
-from .theme import COLORS, COLUMN, MARKERS, band, floor_line, log_axis, new_figure, save
+from .theme import COLORS, COLUMN, MARKERS, band, floor_line, log_axis, new_figure
 
 
 def variants_figure(rows: list[compare.Row], pool: list[Record], cells: list[Cell], row: Profile) -> Figure:
@@ -123,19 +123,14 @@ def draw_variants(
     atomic.write_text(table, tables.variants_markdown(rows, row))
     return (
         table,
-        save(
-            variants_figure(rows, pool, cells, row),
-            folder / "variants",
-            facts,
-            source=source_of(pool, cells, row),
-            stamp=row.stamp,
-        ),
-        save(
+        save_results(variants_figure(rows, pool, cells, row), folder / "variants", facts, pool, cells, row),
+        save_results(
             learning_curves_figure(pool, cells, row),
             folder / "learning_curves",
             learning_curves_facts(pool, cells, row),
-            source=source_of(pool, cells, row),
-            stamp=row.stamp,
+            pool,
+            cells,
+            row,
         ),
     )
 

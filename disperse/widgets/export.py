@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import atomic
 from ..experiments import home, paper
-from ..figures import gallery_figure, save
-from ..figures.facts import source_of_weights
+from ..figures import gallery_figure
+from ..figures.facts import save_drawn
 from .scenes import Scene, Scenes, runs_named
 from .settings import GallerySettings
 from .sheet import difference_png, sheet_png
@@ -57,7 +57,7 @@ def export(scene: Scene, folder: Path, stem: str | None = None, *, stamp: str = 
         ],
     }
     figure = gallery_figure(scene.images(), names, scene.settings.describe())
-    picture = save(figure, folder / stem, facts, source=source_of_weights(facts["runs"]), stamp=stamp)
+    picture = save_drawn(figure, folder / stem, facts, stamp=stamp)
     page = folder / f"{stem}.html"
     atomic.write_text(page, gallery_html(scene, command(f"{stem}.json"), stamp))
     return {"picture": picture, "settings": picture.with_suffix(".json"), "page": page}

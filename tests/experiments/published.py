@@ -10,11 +10,10 @@ import numpy as np
 from disperse import atomic
 from disperse.evaluation import Estimate, log_ratio, mean_over_seeds
 from disperse.experiments import ITEMS, PROFILES, Cell, compare, item
-from disperse.experiments.claims import slope
+from disperse.experiments.claims import per_doubling, slope
 from disperse.experiments.compare import Row
 from disperse.experiments.store import Record
 from disperse.figures.changes import in_percent
-from disperse.figures.sizes import per_doubling
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROW = PROFILES["cpu"]
@@ -203,11 +202,8 @@ def longer_meanflow(term: str, seed: int) -> tuple[float, float]:
 def slope_of_groups() -> list[int]:
     """Change per doubling of the group in percent, fitted within each seed that has every group."""
     sizes = dict(zip(GROUPS, (4.0, 8.0, 16.0, 32.0, 64.0, 128.0), strict=True))
-    found = per_doubling(
-        slope(sizes, {g: {s: change(g, s).value for s in range(3)} for g in GROUPS}, "groups")
-    )
-    assert found is not None
-    return percents(found)
+    changes = {g: {s: change(g, s).value for s in range(3)} for g in GROUPS}
+    return percents(per_doubling(slope(sizes, changes, "groups")).estimate)
 
 
 def by_step(measure: str, label: str, step: int, against: str = "baseline") -> float:

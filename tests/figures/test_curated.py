@@ -64,7 +64,7 @@ def test_picks_are_chosen_for_each_model_and_told(tmp_path: Path) -> None:
 def test_the_caption_says_what_was_picked_by_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     titles = []
     monkeypatch.setattr(
-        "disperse.figures.curated.save",
+        "disperse.figures.curated.save_drawn",
         lambda figure, stem, *_, **__: titles.append(figure.get_suptitle()) or stem,
     )
     draw_curated([made_up(), made_up("infonce-l2")], TOY, tmp_path, candidates=5, kept=2)
