@@ -214,6 +214,13 @@ BIBTEX = {
   institution = {University of Toronto},
   year = {2009}
 }""",
+    "xiao2017fashion": """\
+@article{xiao2017fashion,
+  title = {{Fashion-MNIST}: a Novel Image Dataset for Benchmarking Machine Learning Algorithms},
+  author = {Xiao, Han and Rasul, Kashif and Vollgraf, Roland},
+  journal = {arXiv preprint arXiv:1708.07747},
+  year = {2017}
+}""",
     "deng2009imagenet": """\
 @inproceedings{deng2009imagenet,
   title = {{ImageNet}: A Large-Scale Hierarchical Image Database},
@@ -254,6 +261,8 @@ SOLVERS = {
 IMAGES = {
     "digits": ("alpaydin1998digits",),
     "cifar10": ("krizhevsky2009cifar",),
+    "cifar16": ("krizhevsky2009cifar",),
+    "fashion": ("xiao2017fashion",),
     "imagenet256-latents": ("deng2009imagenet", "rombach2022ldm"),
 }
 MEASURES = {

@@ -132,6 +132,8 @@ USES = [
     ("densmap", "narayan2021density mcinnes2018umap"),
     ("imagenet256-latents", "deng2009imagenet rombach2022ldm"),
     ("cifar10@0123abcd", "krizhevsky2009cifar"),
+    ("cifar16:500", "krizhevsky2009cifar"),
+    ("fashion", "xiao2017fashion"),
 ]  # fmt: skip
 
 

@@ -9,21 +9,30 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError, check_count, unknown
 from ..rng import stream
+from .averaged import AVERAGED, averaged_set
 from .digits import TRAIN_IMAGES, digits
+from .idx import IDX_SETS, idx_set
 from .images import IMAGE_SETS, image_set
 from .latents import LATENT_SETS, LatentSet, latent_set
 from .sets import ImageSet
 
+_BROUGHT: dict[str, Callable[[str], ImageSet]] = {
+    **{name: functools.partial(image_set, name) for name in IMAGE_SETS},
+    **{name: functools.partial(idx_set, name) for name in IDX_SETS},
+}
 DATASETS: dict[str, Callable[[str], ImageSet | LatentSet]] = {
     "digits": digits,
-    **{name: functools.partial(image_set, name) for name in IMAGE_SETS},
+    **_BROUGHT,
+    **{name: functools.partial(averaged_set, name, _BROUGHT[row.base]) for name, row in AVERAGED.items()},
     **{name: functools.partial(latent_set, name) for name in LATENT_SETS},
 }
 _TRAIN_IMAGES = {
     "digits": TRAIN_IMAGES,
     **{name: source.counts[0] * source.classes for name, source in IMAGE_SETS.items()},
+    **{name: source.counts[0] for name, source in IDX_SETS.items()},
     **LATENT_SETS,
 }
+_TRAIN_IMAGES |= {name: _TRAIN_IMAGES[row.base] for name, row in AVERAGED.items()}
 
 
 def num_train_images(name: str) -> int:
@@ -81,7 +90,10 @@ def load_data(name: str, split: str = "train") -> ImageSet | LatentSet:
 
 
 def _balanced(data: ImageSet | LatentSet, base: str, count: str) -> ImageSet | LatentSet:
-    """``count`` images, as many of each class: those that come first in an order drawn once."""
+    """``count`` images, as many of each class: those that come first in an order drawn once.
+
+    The smallest class bounds how many; an averaged set gives the images that its base would.
+    """
     members = [np.flatnonzero(data.labels.numpy() == label) for label in range(int(data.labels.max()) + 1)]
     most = min(map(len, members)) * len(members)
     if not count.isdecimal() or not 0 < int(count) <= most or int(count) % len(members):
@@ -89,7 +101,8 @@ def _balanced(data: ImageSet | LatentSet, base: str, count: str) -> ImageSet | L
             f"data = {base}:{count}: expected a multiple of the {len(members)} classes up to {most}"
         )
     each = int(count) // len(members)
-    chosen = [stream("subset", base, label).permutation(rows)[:each] for label, rows in enumerate(members)]
+    drawn = AVERAGED[base].base if base in AVERAGED else base
+    chosen = [stream("subset", drawn, label).permutation(rows)[:each] for label, rows in enumerate(members)]
     index = torch.from_numpy(np.sort(np.concatenate(chosen)))
     return data.take(index)
 

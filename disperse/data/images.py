@@ -6,7 +6,6 @@ is unpacked to the disk: members are read one by one, so that no path or link in
 """
 
 import functools
-import hashlib
 import io
 import json
 import math
@@ -27,7 +26,7 @@ from .. import atomic
 from ..errors import ConfigError, DataError, unknown
 from ..folders import data_cache, data_home
 from .archives import SUFFIXES, members, stamp
-from .sets import SPLITS, ImageSet
+from .sets import SPLITS, ImageSet, content_digest
 
 FOLDERS = dict(zip(SPLITS, ("train", "test"), strict=True))
 Row = tuple[str, str, str, np.ndarray]  # split, class, name within it, pixels (c, h, w) uint8
@@ -147,9 +146,8 @@ def _decode(name: str, source: Path, path: Path) -> dict[str, Any]:
         labels = [classes.index(label) for _, label, _, _ in ours]
         tensors[f"{split}.labels"] = torch.tensor(labels, dtype=torch.int16)
     atomic.write_file(path, lambda temporary: save_file(tensors, temporary))
-    # Of what is seen alone: the same images from a folder and from an archive are the same data.
-    hashes = {key: hashlib.sha256(value.numpy().tobytes()).hexdigest() for key, value in tensors.items()}
-    record = {"sha256": atomic.sha256_file(path), "content": atomic.digest(hashes, 64), "classes": classes}
+    content = content_digest(tensors)
+    record = {"sha256": atomic.sha256_file(path), "content": content, "classes": classes}
     atomic.write_json(path.with_suffix(".json"), {**record, "source": source.name, **stamp(source)})
     return record
 

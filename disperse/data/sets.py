@@ -1,10 +1,12 @@
 """Images in memory, and how a training step reads them."""
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .. import atomic
 from ..rng import uniform
 
 SPLITS = ("train", "held-out")
@@ -61,6 +63,12 @@ class ImageSet:
         """At most so many images, spread evenly over the set, as float32."""
         index = torch.arange(min(most, len(self))) * len(self) // max(min(most, len(self)), 1)
         return ImageSet(self.read(index), self.labels[index], self.sha256)
+
+
+def content_digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of what is seen alone: the same images from a folder and from an archive are the same data."""
+    hashes = {key: hashlib.sha256(value.numpy().tobytes()).hexdigest() for key, value in tensors.items()}
+    return atomic.digest(hashes, 64)
 
 
 def flipped(n: int, *key: str | int) -> Tensor:

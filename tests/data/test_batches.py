@@ -49,7 +49,7 @@ def test_the_number_of_images_is_known_without_reading_them() -> None:
     for name in ("digits", "digits:160"):
         assert num_train_images(name) == len(load_data(name))
     assert {name: num_train_images(name) for name in DATASETS} == {
-        "digits": 1297, "cifar10": 50_000, "imagenet256-latents": 1_281_167,
+        "digits": 1297, "cifar10": 50_000, "fashion": 60_000, "cifar16": 50_000, "imagenet256-latents": 1_281_167,
     }  # fmt: skip
     assert num_train_images("cifar10@f35c81e2:200") == 200
     with pytest.raises(ConfigError, match=r"data = 'digit': expected one of digits"):
