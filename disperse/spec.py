@@ -192,12 +192,14 @@ class DispersiveSpec(RegularizerSpec):
     """A dispersive term: ``lam`` times the mean over ``blocks`` of the loss of that block's output.
 
     Attributes:
+        scale: as of every term, or ``"rms"``: distances divided by the mean squared length of a group's rows.
         diagonal: the pairs i = j, kept or masked.
         time_weight: weight w of a sample in the pair means, by its noise level: 1, ``1 − level``
             (``"clean"``) or ``level`` (``"noisy"``).
     """
 
     kind: Literal["dispersive"] = "dispersive"
+    scale: Literal["dim", "none", "rms"] = "dim"  # type: ignore[assignment]
     diagonal: Literal["keep", "mask"] = "keep"
     time_weight: Literal["none", "clean", "noisy"] = "none"
 

@@ -11,7 +11,7 @@ diagonal
     the pairs j = i among the candidates: ``"keep"`` or ``"mask"``. Kept by default in InfoNCE, where the
     positive stands in the denominator; masked in the hinge, which would push the positive pair apart.
 scale, share_of
-    as in ``dispersive``.
+    as in ``dispersive``; there is no ``"rms"``.
 
 Source: paper, table of objectives, contrastive column.
 """
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from .dispersive import Diagonal, Scale, check_choice, check_positive, no_pairs, scaled_distances, standardise
+from .dispersive import Diagonal, check_choice, check_positive, no_pairs, scaled_distances, standardise
 from .distances import at_least_float32, cosine_similarities, diagonal_mask, gram
 from .exchange import total
 
@@ -32,10 +32,12 @@ Candidates = Literal["second", "own"]
 CANDIDATES = ("second", "own")
 Distance = Literal["l2", "cosine"]
 DISTANCES = ("l2", "cosine")
+ViewScale = Literal["dim", "none"]  # two views have no one length to divide by
+VIEW_SCALES = ("dim", "none")
 
 
 def alignment(
-    first: Tensor, second: Tensor, *, tau: float = 0.5, distance: Distance = "l2", scale: Scale = "dim"
+    first: Tensor, second: Tensor, *, tau: float = 0.5, distance: Distance = "l2", scale: ViewScale = "dim"
 ) -> Tensor:
     """``E_i[D(z_i, z_i⁺)]/τ``: the attraction of the InfoNCE losses, without the repulsion.
 
@@ -55,6 +57,7 @@ def alignment(
         ConfigError: the views have another shape, or an option is out of range.
     """
     check_choice("loss.distance", distance, DISTANCES)
+    check_choice("loss.scale", scale, VIEW_SCALES)
     first, second = _checked(first, second, "second", "keep", tau=tau)
     if distance == "cosine":
         return -torch.nn.functional.cosine_similarity(first, second, dim=-1).mean(dim=-1) / tau
@@ -69,7 +72,7 @@ def contrastive_infonce_l2(
     tau: float = 0.5,
     candidates: Candidates = "second",
     diagonal: Diagonal = "keep",
-    scale: Scale = "dim",
+    scale: ViewScale = "dim",
     share_of: int | None = None,
 ) -> Tensor:
     """``E_i[D(z_i, z_i⁺)/τ + log Σ_j exp(−D(z_i, z_j)/τ)]`` with ``D = ‖z − z'‖²/d``.
@@ -98,7 +101,7 @@ def contrastive_infonce_cosine(
     tau: float = 0.5,
     candidates: Candidates = "second",
     diagonal: Diagonal = "keep",
-    scale: Scale = "dim",
+    scale: ViewScale = "dim",
     share_of: int | None = None,
 ) -> Tensor:
     """As ``contrastive_infonce_l2`` with ``D = −cos``; ``scale`` is accepted for uniformity."""
@@ -118,7 +121,7 @@ def contrastive_hinge(
     eps: float = 1.0,
     candidates: Candidates = "second",
     diagonal: Diagonal = "mask",
-    scale: Scale = "dim",
+    scale: ViewScale = "dim",
     share_of: int | None = None,
 ) -> Tensor:
     """``E_i[D(z_i, z_i⁺)² + E_j[max(0, ε − D(z_i, z_j))²]]``, ``D = ‖z − z'‖²/d``; E_j over the kept j.
@@ -147,7 +150,7 @@ def contrastive_covariance(
     second: Tensor,
     *,
     offdiagonal_weight: float = 1.0,
-    scale: Scale = "dim",
+    scale: ViewScale = "dim",
     share_of: int | None = None,
 ) -> Tensor:
     """``Σ_m (1 − Cov_mm)² + w Σ_{m≠n} Cov_mn²`` of the cross-covariance of the standardised views.
@@ -165,6 +168,7 @@ def contrastive_covariance(
 
     Source: paper, table of objectives (covariance, contrastive); Barlow Twins (Zbontar et al. 2021).
     """
+    check_choice("loss.scale", scale, VIEW_SCALES)
     first, second = _checked(first, second, "second", "keep")
     if not (isinstance(offdiagonal_weight, (int, float)) and offdiagonal_weight >= 0):
         raise ConfigError(f"loss.offdiagonal_weight = {offdiagonal_weight!r}: expected a number ≥ 0")
@@ -203,13 +207,14 @@ def _infonce(positive: Tensor, distances: Tensor, tau: float, diagonal: Diagonal
 
 
 def _distances(
-    first: Tensor, second: Tensor, candidates: Candidates, scale: Scale, share_of: int | None
+    first: Tensor, second: Tensor, candidates: Candidates, scale: ViewScale, share_of: int | None
 ) -> tuple[Tensor, Tensor]:
     """D(z_i, z_i⁺), shape (..., g), and the distances of each row to its candidates, (..., g, g).
 
     The former from the differences themselves, since they are small; the latter, across views, by way of
     all 2g rows, since the shift that saves their digits is then common to both.
     """
+    check_choice("loss.scale", scale, VIEW_SCALES)
     squared = total((first - second).square().sum(dim=-1), share_of)
     positive = squared / (share_of or first.shape[-1]) if scale == "dim" else squared
     if candidates == "own":

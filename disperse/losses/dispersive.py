@@ -12,7 +12,9 @@ diagonal
     ``"mask"`` averages over i ≠ j only; the ℓ2 loss then has no floor.
 scale
     ``"dim"`` divides squared distances by d (and the covariance sum by d²), so that a setting means
-    the same at every width; ``"none"`` takes the printed formula literally.
+    the same at every width; ``"none"`` takes the printed formula literally. ``"rms"`` divides them by the
+    mean squared length of the group's rows: the loss of rows that were divided by their common root mean
+    square, which does not change when all get longer.
 weights
     w ≥ 0 of each row, shape (..., g): means over pairs become ``Σ w_i w_j · / Σ w_i w_j``, means over
     rows ``Σ w_i · / Σ w_i``. w = 1 is the plain loss bit for bit.
@@ -34,10 +36,10 @@ from torch import Tensor
 
 from ..errors import ConfigError, unknown
 from .distances import at_least_float32, cosine_similarities, diagonal_mask, gram, squared_distances
-from .exchange import total
+from .exchange import largest, total
 
 Diagonal = Literal["keep", "mask"]
-Scale = Literal["dim", "none"]
+Scale = Literal["dim", "none", "rms"]
 DIAGONALS, SCALES = get_args(Diagonal), get_args(Scale)
 
 
@@ -60,10 +62,11 @@ def infonce_l2(
         z (Tensor): shape (..., g, d), any float dtype, not normalised.
         tau: temperature τ > 0. The paper uses 0.5, the released code 1.
         diagonal: keep or mask the pairs i = j.
-        scale: ``"none"`` leaves out the division by d.
+        scale: ``"none"`` leaves out the division by d; ``"rms"`` divides by the mean of ``‖z_i‖²``.
 
     Returns:
-        Tensor: shape (...), in [−log g, 0]; 0 iff all rows coincide. Masked: in (−∞, 0].
+        Tensor: shape (...), in [−log g, 0]; 0 iff all rows coincide. Masked: in (−∞, 0]. With
+        ``"rms"``: see ``bounds``.
 
     Raises:
         ConfigError: z has no rows or fewer than two axes, or an option is out of range.
@@ -121,7 +124,7 @@ def hinge(
         z (Tensor): shape (..., g, d), any float dtype.
         eps: margin ε > 0 on the squared distance. Not published; 1 is this library's default.
         diagonal: keep or mask the pairs i = j.
-        scale: ``"none"`` leaves out the division by d.
+        scale: as of ``infonce_l2``.
 
     Returns:
         Tensor: shape (...), in [ε²/g, ε²]. Masked: in [0, ε²].
@@ -160,7 +163,8 @@ def covariance(
         z (Tensor): shape (..., g, d), any float dtype.
         diagonal: keep or mask the entries m = n of the covariance matrix.
         scale: ``"dim"`` is the mean over the kept entries, ``"none"`` their sum (d² times the mean,
-            or d² − d if masked, where constant dimensions are left out).
+            or d² − d if masked, where constant dimensions are left out). ``"rms"`` is as ``"dim"``:
+            standardised features have no length of their own.
 
     Returns:
         Tensor: shape (...), in [max(1/d, 1/(g−1)), 1] for ``"dim"``, times d² for ``"none"``. Masked:
@@ -186,7 +190,7 @@ def covariance(
         squares, entries = (squares - count).clamp_min(0), entries - count
         all_entries -= width
     mean = torch.where(entries > 0, squares / entries.clamp_min(1), torch.ones_like(squares))
-    return mean if scale == "dim" else mean * all_entries
+    return mean * all_entries if scale == "none" else mean
 
 
 def standardise(z: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -234,7 +238,13 @@ def _total_weight(rows: int, diagonal: Diagonal, weights: Tensor | None) -> Tens
 
 
 def scaled_distances(z: Tensor, scale: Scale, share_of: int | None = None) -> Tensor:
-    """``‖z_i − z_j‖²``, divided by d for ``"dim"``: shape (..., g, g)."""
+    """``‖z_i − z_j‖²``, divided by d for ``"dim"``, by the mean of ``‖z_i‖²`` for ``"rms"``: (..., g, g)."""
+    if scale == "rms":
+        # Dividing by the largest entry first: squares of 1e-20 or 1e25 leave the range of float32.
+        top = largest(z.detach().abs().amax(dim=(-2, -1), keepdim=True), share_of)
+        z = z / torch.where(top > 0, top, 1.0)
+        length = total(z.square().sum(dim=-1).mean(dim=-1), share_of)[..., None, None]
+        return squared_distances(z, share_of) / torch.where(length > 0, length, 1.0)
     distances = squared_distances(z, share_of)
     return distances / (share_of or z.shape[-1]) if scale == "dim" else distances
 
@@ -320,25 +330,30 @@ def bounds(
 
     With the diagonal kept, g rows: ℓ2 ``[−log g, 0]``; cosine
     ``[log((e^{1/τ} + (g−1) e^{−1/((g−1)τ)})/g), 1/τ]``; hinge ``[ε²/g, ε²]``; covariance
-    ``[max(1/d, 1/(g−1)), 1]``. The cosine floor is a regular simplex, which needs d ≥ g − 1.
+    ``[max(1/d, 1/(g−1)), 1]``. The cosine floor is a regular simplex, which needs d ≥ g − 1. With
+    ``scale = "rms"`` the mean of D over pairs is at most 2, and a simplex is the floor of ℓ2 and hinge too:
+    D = ``2g/(g−1)`` for every pair i ≠ j.
     """
     names = ("infonce-l2", "infonce-cosine", "hinge", "covariance")
     check_choice("loss.variant", variant, names)
     if rows < 2:
         return Bounds(0.0, 0.0)
     keep = diagonal == "keep"
+    apart = 2 * rows / (rows - 1) if scale == "rms" else math.inf  # D of a pair at the floor
     if variant == "infonce-l2":
-        return Bounds(-math.log(rows) if keep else -math.inf, 0.0)
+        kept = math.log1p((rows - 1) * math.exp(-apart / tau)) - math.log(rows)
+        return Bounds(kept if keep else -apart / tau, 0.0)
     if variant == "infonce-cosine":
-        apart = -1 / ((rows - 1) * tau)
-        # log((e^{1/τ} + (g−1) e^apart)/g), written so that a small τ does not overflow.
-        kept = 1 / tau + math.log1p((rows - 1) * math.exp(apart - 1 / tau)) - math.log(rows)
-        return Bounds(kept if keep else apart, 1 / tau)
+        least = -1 / ((rows - 1) * tau)
+        # log((e^{1/τ} + (g−1) e^least)/g), written so that a small τ does not overflow.
+        kept = 1 / tau + math.log1p((rows - 1) * math.exp(least - 1 / tau)) - math.log(rows)
+        return Bounds(kept if keep else least, 1 / tau)
     if variant == "hinge":
-        return Bounds(eps**2 / rows if keep else 0.0, eps**2)
-    smallest, largest, entries = max(width, width**2 / (rows - 1)), float(width**2), width**2
+        left = max(eps - apart, 0.0) ** 2
+        return Bounds((eps**2 + (rows - 1) * left) / rows if keep else left, eps**2)
+    smallest, most, entries = max(width, width**2 / (rows - 1)), float(width**2), width**2
     if not keep:
-        smallest, largest, entries = smallest - width, largest - width, width**2 - width
-    if scale == "dim" and entries > 0:
-        return Bounds(smallest / entries, largest / entries)
-    return Bounds(smallest, largest) if scale == "none" else Bounds(1.0, 1.0)
+        smallest, most, entries = smallest - width, most - width, width**2 - width
+    if scale == "none":
+        return Bounds(smallest, most)
+    return Bounds(smallest / entries, most / entries) if entries > 0 else Bounds(1.0, 1.0)

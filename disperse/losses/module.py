@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import distributed
 from ..errors import ConfigError, NonFiniteError
 from . import exchange
-from .contrastive import CANDIDATES, CONTRASTIVE, Candidates
+from .contrastive import CANDIDATES, CONTRASTIVE, VIEW_SCALES, Candidates, ViewScale
 from .dispersive import (
     DIAGONALS,
     SCALES,
@@ -97,7 +97,8 @@ class DispersiveLoss(nn.Module):
         tau: temperature of the InfoNCE variants, > 0.
         eps: margin of the hinge, > 0.
         diagonal: ``"keep"`` or ``"mask"`` the pairs i = j.
-        scale: ``"dim"`` or ``"none"``: divide distances by the number of dimensions, or don't.
+        scale: ``"dim"`` or ``"none"``: divide distances by the number of dimensions, or don't. ``"rms"``:
+            divide them by the mean squared length of the group's rows, so that length alone gains nothing.
         tokens: ``"flatten"`` reads (b, ...) as (b, d); ``"mean"`` averages (b, n, d) over n first.
         local_batch: split the batch into consecutive groups of this many rows and average their
             losses, as that many devices would; None lets all rows see each other.
@@ -256,7 +257,7 @@ class DispersiveLoss(nn.Module):
         if self.variant == "hinge":
             share = masked / kept * ((rows - 1) / rows)
         else:
-            share = masked / kept * ((width - 1) / width if self.scale == "dim" else 1)
+            share = masked / kept * (1 if self.scale == "none" else (width - 1) / width)
         return torch.where(kept > 0, share, 0.0)
 
 
@@ -287,7 +288,7 @@ class ContrastiveLoss(nn.Module):
         offdiagonal_weight: float = 1.0,
         candidates: Candidates = "second",
         diagonal: Diagonal | None = None,
-        scale: Scale = "dim",
+        scale: ViewScale = "dim",
         tokens: Tokens = "flatten",
         local_batch: int | None = None,
         across_ranks: bool = False,
@@ -298,7 +299,7 @@ class ContrastiveLoss(nn.Module):
         check_choice("loss.candidates", candidates, CANDIDATES)
         if diagonal is not None:
             check_choice("loss.diagonal", diagonal, DIAGONALS)
-        check_choice("loss.scale", scale, SCALES)
+        check_choice("loss.scale", scale, VIEW_SCALES)
         check_choice("loss.tokens", tokens, get_args(Tokens))
         _check_local_batch(local_batch)
         self.variant = variant
