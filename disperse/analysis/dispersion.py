@@ -13,8 +13,7 @@ from torch import Tensor
 from ..data import ImageSet
 from ..losses import DispersiveLoss
 from ..models import DiffusionTransformer
-from ..objectives import Draws, Objective, build_objective
-from ..rng import normal
+from ..objectives import build_objective, draws_at
 from .geometry import effective_rank, mean_cosine, rms, rows_of
 
 
@@ -54,21 +53,6 @@ def measure(z: Tensor) -> Dispersion:
         effective_rank=effective_rank(z),
         mean_cosine=mean_cosine(z),
     )
-
-
-def draws_at(objective: Objective, x: Tensor, level: float, *key: str | int) -> Draws:
-    """One noise level for all of x (b, c, h, w), keyed noise, no label dropped; on the device of x.
-
-    Args:
-        objective: whose times they are.
-        x: images.
-        level: noise level in [0, 1], 1 = pure noise.
-        key: of the noise, the same for every model.
-    """
-    t = objective.time_of_noise_level(torch.full((len(x),), level, device=x.device))
-    eps = normal(tuple(x.shape), *key).to(x.device)
-    kept = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    return Draws(t, eps, kept, objective.second_time(t))
 
 
 @torch.no_grad()

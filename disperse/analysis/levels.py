@@ -10,10 +10,10 @@ from torch import Tensor
 from ..data import ImageSet
 from ..errors import ConfigError
 from ..models import DiffusionTransformer
-from ..objectives import Draws, Objective, build_objective
+from ..objectives import Draws, Objective, build_objective, draws_at
 from ..regularizers import DispersiveRegularizer
 from ..spec import DispersiveSpec, RunSpec
-from .dispersion import draws_at, measure
+from .dispersion import measure
 
 BINS = 10
 PASSES = 4  # over the data, each with noise of its own

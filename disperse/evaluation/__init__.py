@@ -4,12 +4,17 @@ from .features import (
     CIFAR10_EVALUATOR,
     EVALUATOR,
     EVALUATORS,
-    classifier,
+    PIXELS,
     classify,
+    describe,
     evaluator_for,
     find_evaluator,
+    network,
+    read_features,
+    spaces_for,
 )
 from .fid import EVALUATOR as FID_EVALUATOR
+from .floors import Sight, memorizer_distance, real_distance, sight
 from .frechet import (
     Estimate,
     Gaussian,
@@ -21,6 +26,7 @@ from .frechet import (
     proportion,
     within,
 )
+from .held_out import held_out_loss
 from .neighbours import nearer_to_seen, precision_recall
 from .protocol import Protocol, check_evaluator, evaluate, noise_floor
 
@@ -29,23 +35,32 @@ __all__ = [
     "EVALUATOR",
     "EVALUATORS",
     "FID_EVALUATOR",
+    "PIXELS",
     "Estimate",
     "Gaussian",
     "Protocol",
+    "Sight",
     "check_evaluator",
-    "classifier",
     "classify",
+    "describe",
     "evaluate",
     "evaluator_for",
     "find_evaluator",
     "fit_gaussian",
     "frechet_distance",
     "frechet_with_interval",
+    "held_out_loss",
     "log_ratio",
     "mean_over_seeds",
+    "memorizer_distance",
     "nearer_to_seen",
+    "network",
     "noise_floor",
     "precision_recall",
     "proportion",
+    "read_features",
+    "real_distance",
+    "sight",
+    "spaces_for",
     "within",
 ]

@@ -66,9 +66,15 @@ def read_statistics(reference: str) -> Gaussian:
 
 
 def evaluate_fid(
-    model: DiffusionTransformer, labels: list[int], sampler: SamplerConfig, reference: str
+    model: DiffusionTransformer,
+    labels: list[int],
+    sampler: SamplerConfig,
+    reference: str,
+    first_seed: int = 0,
 ) -> Estimate:
-    """Fréchet distance of Inception features of samples, one per label, seeds from 0, to the statistics.
+    """Fréchet distance of Inception features of samples, one per label, to the statistics.
+
+    Seeds count from ``first_seed``.
 
     A batch at a time from noise to features: neither latents nor images of 50 000 samples are ever held.
     """
@@ -78,8 +84,9 @@ def evaluate_fid(
     rows = []
     for start in range(0, len(labels), BATCH):
         part = labels[start : start + BATCH]
+        seeds = range(first_seed + start, first_seed + start + len(part))
         latents = sample(
-            model, range(start, start + len(part)), part, solver=sampler.solver, num_steps=sampler.num_steps,
+            model, seeds, part, solver=sampler.solver, num_steps=sampler.num_steps,
             guidance=sampler.guidance, precision=sampler.precision, batch_size=BATCH,
         )  # fmt: skip
         rows.append(read(latents.to(device)).double().cpu())

@@ -1,48 +1,57 @@
 """What is measured and how: the protocol, its noise floor, and the card printed beside a number."""
 
 import dataclasses
-import functools
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 from torch import Tensor
 
 from ..atomic import digest
 from ..data import SPLITS, ImageSet, base_name, load_data
 from ..errors import ConfigError
 from ..models import DiffusionTransformer
-from ..rng import stream
 from ..sampling import SamplerConfig, sample
 from ..spec import Strict
 from . import fid
-from .features import EVALUATOR, classifier, classify, find_evaluator
-from .frechet import (
-    Array,
-    Estimate,
-    Gaussian,
-    fit_gaussian,
-    frechet_distance,
-    frechet_with_interval,
-    proportion,
+from .features import (
+    EVALUATOR,
+    PIXELS,
+    classify,
+    describe,
+    find_evaluator,
+    metric_name,
+    network,
+    read_features,
 )
+from .floors import image_set, real_distance, real_features, reference
+from .frechet import Array, Estimate, frechet_with_interval, mean_over_seeds, proportion
+from .held_out import held_out_loss
 from .neighbours import nearer_to_seen, precision_recall
+
+# Fields that change no number that was measured before them, but for which noise the samples began with.
+MORE = ("spaces", "sample_seeds")
 
 
 class Protocol(Strict):
     """Settings of an evaluation; its hash names the stored result.
 
-    Sample i has seed i and label i mod classes, so two models are compared on the same noise.
-    ``evaluator`` names the network of the features and its weights: other weights are another protocol.
-    ``reference`` is a split of ``data``, or of an external evaluator the statistics it compares with.
-    ``against_training`` compares with the images of training too. It is left out of the plain data where it
-    is False, and ``precision`` of the network while it samples where it is fp32.
+    Sample i has label i mod classes. With ``sample_seeds = "shared"`` it has seed i, so all models are
+    compared on the same noise, and an interval over training seeds leaves out how the noise fell. With
+    ``"own"`` it has seed ``i + num_samples · training seed``: runs of one training seed still share their
+    noise, and an interval over training seeds holds that of the samples too.
+
+    ``evaluator`` names the network of the features and its weights: other weights are another protocol;
+    ``spaces`` names further feature spaces, whose distances stand beside. ``reference`` is a split of
+    ``data``, or of an external evaluator the statistics it compares with. ``num_samples = 0`` measures the
+    held-out loss alone. ``against_training`` compares with the images of training too. What came later
+    than the first results is left out of the plain data at its default.
     """
 
     evaluator: str = EVALUATOR
     data: str = "digits"
     reference: str = "held-out"
-    num_samples: int = Field(default=1000, ge=2)
+    num_samples: int = Field(default=1000, ge=0)
     solver: str = "heun"
     num_steps: int = Field(default=25, ge=1)
     guidance: float = Field(default=1.0, ge=0)
@@ -52,14 +61,38 @@ class Protocol(Strict):
     neighbours: int = Field(default=3, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     against_training: bool = False
+    spaces: tuple[str, ...] = ()
+    sample_seeds: Literal["shared", "own"] = "shared"
+
+    @field_validator("num_samples")
+    @classmethod
+    def _several(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("expected 0, or at least 2")
+        return value
 
     @model_serializer(mode="wrap")
     def _as_before_there_was_a_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values = handler(self)
-        for name in ("precision", "against_training"):
-            if values[name] == type(self).model_fields[name].default:
+        for name in ("precision", "against_training", *MORE):
+            if values[name] in (type(self).model_fields[name].default, []):
                 del values[name]  # so that a new field does not rename old evaluations
         return values
+
+    def fits(self, other: dict[str, Any]) -> bool:
+        """Whether an evaluation under another protocol, as plain data, measures the same quantities.
+
+        Further feature spaces change no number that was there, and other sample seeds are other draws of the
+        same: results from before there were either stand beside newer ones.
+        """
+        own = self.model_dump(mode="json")
+        return {k: v for k, v in own.items() if k not in MORE} == {
+            k: v for k, v in other.items() if k not in MORE
+        }
+
+    def first_seed(self, training_seed: int) -> int:
+        """Seed of the first sample of a run."""
+        return training_seed * self.num_samples if self.sample_seeds == "own" else 0
 
     @property
     def hash(self) -> str:
@@ -80,7 +113,9 @@ class Protocol(Strict):
         """One line that names features, n, sampler, guidance, weights and sample seeds."""
         weights = "raw weights" if self.weights == "raw" else f"EMA {self.weights}"
         how = self.sampler.describe() + ("" if self.precision == "fp32" else f" in {self.precision}")
-        made = f"{how}; {weights}; sample seeds 0–{self.num_samples - 1}"
+        first = f"0–{self.num_samples - 1}"
+        seeds = first if self.sample_seeds == "shared" else f"{first} + {self.num_samples} · training seed"
+        made = f"{how}; {weights}; sample seeds {seeds}"
         if self.evaluator == fid.EVALUATOR:
             return (
                 f"{self.evaluator}, {fid.FEATURES} features; n = {self.num_samples}, labels balanced, "
@@ -91,10 +126,12 @@ class Protocol(Strict):
             if self.guided_samples
             else ""
         )
-        features = find_evaluator(self.evaluator).num_features
+        if not self.num_samples:
+            return f"held-out loss alone, on {len(load_data(self.data, self.reference))} images; {weights}"
+        also = f"; also in {' and '.join(map(describe, self.spaces))}" if self.spaces else ""
         return (
-            f"{self.evaluator}, {features} features; n = {self.num_samples}, labels balanced, against "
-            f"{len(load_data(self.data, self.reference))} {self.reference} images; "
+            f"{describe(self.evaluator)}{also}; images clipped to [−1, 1]; n = {self.num_samples}, labels "
+            f"balanced, against {len(load_data(self.data, self.reference))} {self.reference} images; "
             f"{made}; precision and recall by {self.neighbours} neighbours{guided}"
         )
 
@@ -110,62 +147,100 @@ def check_evaluator(protocol: Protocol) -> None:
     if protocol.evaluator == fid.EVALUATOR:
         fid.check_available(protocol.reference)
         return
-    row, base = find_evaluator(protocol.evaluator), base_name(protocol.data)
-    if base != row.data:
-        raise ConfigError(
-            f"protocol.data = {protocol.data}: the evaluator {protocol.evaluator} knows {row.data}"
-        )
-    classifier(protocol.evaluator)
+    base = base_name(protocol.data)
+    for space in (protocol.evaluator, *protocol.spaces):
+        if space == PIXELS:
+            continue
+        row = find_evaluator(space)
+        if base not in row.data:
+            raise ConfigError(
+                f"protocol.data = {protocol.data}: the evaluator {space} knows {' and '.join(row.data)}"
+            )
+        network(space)
 
 
 def evaluate(
-    model: DiffusionTransformer, protocol: Protocol, *, seen: ImageSet | None = None
+    model: DiffusionTransformer,
+    protocol: Protocol,
+    *,
+    seen: ImageSet | None = None,
+    training_seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Measure a model: name of the metric → fields of its ``Estimate``.
 
-    ``fd``: Fréchet distance. ``precision``, ``recall``: by neighbours. ``agreement``: share of the
-    same samples that the classifier puts in the class asked for; ``guided_agreement``: the same
-    under ``agreement_guidance``. ``nearer_to_seen``: share of the same samples whose nearest image, in
-    pixels, is one of ``seen``, what the model was trained on, and not of the reference. An external
-    evaluator gives ``fd`` alone.
+    ``fd``: Fréchet distance in the evaluator's features; ``fd_selfsup``, ``fd_pixels``: in further spaces.
+    ``precision``, ``recall``: by neighbours in the evaluator's features, and with ``_selfsup`` in the
+    encoder's. ``agreement``: share of the same samples that the classifier puts in the class asked for;
+    ``guided_agreement``: the same under ``agreement_guidance``. ``clipped``: share of the samples' values
+    outside [−1, 1], before they are clipped. ``nearer_to_seen``: share of the same samples whose nearest
+    image, in pixels, is one of ``seen``, what the model was trained on, and not of the reference.
+    ``held_out_loss``: of ``held_out_loss``, with its mean ``by_level``. An external evaluator gives ``fd``
+    alone.
+
+    Args:
+        model: in eval mode.
+        protocol: what and how.
+        seen: images of training, to compare with.
+        training_seed: of the run, which with ``sample_seeds = "own"`` chooses the samples' seeds.
 
     Raises:
         ConfigError, CheckpointError, DataError: as ``check_evaluator``.
     """
     check_evaluator(protocol)
+    first = protocol.first_seed(training_seed)
     if protocol.evaluator == fid.EVALUATOR:
         labels = _labels(model, protocol.num_samples)
-        estimate = fid.evaluate_fid(model, labels.tolist(), protocol.sampler, protocol.reference)
+        estimate = fid.evaluate_fid(model, labels.tolist(), protocol.sampler, protocol.reference, first)
         return {"fd": dataclasses.asdict(estimate)}
-    images, labels = _samples(model, protocol.num_samples, protocol.sampler)
-    features, scores = classify(images, evaluator=protocol.evaluator)
-    real, reference = _reference(protocol.data, protocol.reference, protocol.evaluator)
-    precision, recall = precision_recall(features.numpy(), real, k=protocol.neighbours)
-    metrics = {
-        "fd": frechet_with_interval(features.double().numpy(), reference),
-        "precision": precision,
-        "recall": recall,
-        "agreement": _agreement(scores, labels),
-    }
-    if seen is not None:
-        unseen = _image_set(protocol.data, protocol.reference)
-        points = (images, seen.read(slice(None)), unseen.read(slice(None)))
-        metrics["nearer_to_seen"] = nearer_to_seen(*(p.flatten(1).double().numpy() for p in points))
+    unseen = image_set(protocol.data, protocol.reference)
+    found: dict[str, Estimate] = {}
+    if protocol.num_samples:
+        images, labels = _samples(model, protocol.num_samples, protocol.sampler, first)
+        found = _compare(images, labels, protocol)
+        if seen is not None:
+            points = (images, seen.read(slice(None)), unseen.read(slice(None)))
+            found["nearer_to_seen"] = nearer_to_seen(*(p.flatten(1).double().numpy() for p in points))
     if protocol.guided_samples:
         sampler = dataclasses.replace(protocol.sampler, guidance=protocol.agreement_guidance)
-        images, labels = _samples(model, protocol.guided_samples, sampler)
-        metrics["guided_agreement"] = _agreement(classify(images, evaluator=protocol.evaluator)[1], labels)
-    return {name: dataclasses.asdict(estimate) for name, estimate in metrics.items()}
+        images, labels = _samples(model, protocol.guided_samples, sampler, first)
+        found["guided_agreement"] = _agreement(classify(images, evaluator=protocol.evaluator)[1], labels)
+    metrics = {name: dataclasses.asdict(estimate) for name, estimate in found.items()}
+    loss, by_level = held_out_loss(model, unseen)
+    return {**metrics, "held_out_loss": {**dataclasses.asdict(loss), "by_level": by_level}}
 
 
-@functools.cache
-def noise_floor(protocol: Protocol, repeats: int = 20) -> Estimate | None:
-    """Distance of real to real images at the same n and reference: what a perfect model would score.
+def _compare(images: Tensor, labels: Array, protocol: Protocol) -> dict[str, Estimate]:
+    """What samples are like, beside real images."""
+    features, scores = classify(images, evaluator=protocol.evaluator)
+    found = _distances(features, protocol.evaluator, protocol)
+    found["agreement"] = _agreement(scores, labels)
+    for space in protocol.spaces:
+        found |= _distances(read_features(images, space, data=protocol.data), space, protocol)
+    outside = (images.abs() > 1).flatten(1).double().mean(dim=1)
+    clipped = dataclasses.replace(mean_over_seeds(outside.tolist()), method="Student's t over samples")
+    return {**found, "clipped": clipped}
+
+
+def _distances(features: Tensor, space: str, protocol: Protocol) -> dict[str, Estimate]:
+    """Fréchet distance in a space, and in a network's precision and recall."""
+    name, of_real = metric_name(space), (protocol.data, protocol.reference, space)
+    found = {name: frechet_with_interval(features.double().numpy(), reference(*of_real))}
+    if space != PIXELS:
+        both = precision_recall(features.numpy(), real_features(*of_real), k=protocol.neighbours)
+        suffix = name.removeprefix("fd")
+        found |= {f"precision{suffix}": both[0], f"recall{suffix}": both[1]}
+    return found
+
+
+def noise_floor(protocol: Protocol, repeats: int = 20, *, space: str | None = None) -> Estimate | None:
+    """Distance of real to real images at the same n and reference; see ``real_distance``.
 
     None for an external evaluator: it compares with statistics, and there are no real images to draw.
 
-    Each repeat draws ``num_samples`` different train images, balanced over classes; they overlap, so
-    the interval (2.5% to 97.5% of the repeats) is narrower than that of fresh images.
+    Args:
+        protocol: of the samples that stand beside.
+        repeats: draws of real images.
+        space: one of ``protocol.spaces``; the evaluator by default.
 
     Raises:
         ConfigError: the train split has too few images for that n.
@@ -173,40 +248,16 @@ def noise_floor(protocol: Protocol, repeats: int = 20) -> Estimate | None:
     if protocol.evaluator == fid.EVALUATOR:
         return None
     check_evaluator(protocol)
-    train = _image_set(protocol.data, "train")
-    _, reference = _reference(protocol.data, protocol.reference, protocol.evaluator)
-    features = _features(protocol.data, "train", protocol.evaluator)
-    labels = train.labels.numpy()
-    classes = int(labels.max()) + 1
-    each, smallest = -(-protocol.num_samples // classes), int(np.bincount(labels).min())
-    if each > smallest:
-        raise ConfigError(
-            f"num_samples = {protocol.num_samples}: the noise floor needs {each} real images of "
-            f"each class, the train split has {smallest}; take at most {smallest * classes} samples"
-        )
-    values = []
-    for repeat in range(repeats):
-        draw = stream("noise floor", repeat)
-        # As many of class c as ``evaluate`` samples: label i mod classes.
-        counts = np.bincount(np.arange(protocol.num_samples) % classes, minlength=classes)
-        rows = np.concatenate(
-            [draw.permutation(np.flatnonzero(labels == c))[:n] for c, n in enumerate(counts)]
-        )
-        values.append(frechet_distance(fit_gaussian(features[rows]), reference))
-    return Estimate(
-        float(np.mean(values)),
-        float(np.quantile(values, 0.025)),
-        float(np.quantile(values, 0.975)),
-        protocol.num_samples,
-        f"{repeats} draws of real images",
+    return real_distance(
+        protocol.data, protocol.reference, space or protocol.evaluator, protocol.num_samples, repeats
     )
 
 
-def _samples(model: DiffusionTransformer, n: int, sampler: SamplerConfig) -> tuple[Tensor, Array]:
+def _samples(model: DiffusionTransformer, n: int, sampler: SamplerConfig, first: int) -> tuple[Tensor, Array]:
     labels = _labels(model, n)
     images = sample(
         model,
-        range(n),
+        range(first, first + n),
         labels.tolist(),
         solver=sampler.solver,
         num_steps=sampler.num_steps,
@@ -223,20 +274,3 @@ def _agreement(scores: Tensor, labels: Array) -> Estimate:
 
 def _labels(model: DiffusionTransformer, n: int) -> Array:
     return np.arange(n) % model.config.num_classes
-
-
-def _image_set(data: str, split: str) -> ImageSet:
-    found = load_data(data, split)
-    assert isinstance(found, ImageSet)
-    return found
-
-
-@functools.cache
-def _features(data: str, split: str, evaluator: str) -> Array:
-    return classify(_image_set(data, split), evaluator=evaluator)[0].double().numpy()
-
-
-@functools.cache
-def _reference(data: str, split: str, evaluator: str) -> tuple[Array, Gaussian]:
-    features = _features(data, split, evaluator)
-    return features, fit_gaussian(features)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import unknown
-from ..evaluation import CIFAR10_EVALUATOR, EVALUATOR, EVALUATORS, FID_EVALUATOR, Protocol
+from ..evaluation import CIFAR10_EVALUATOR, EVALUATOR, EVALUATORS, FID_EVALUATOR, Protocol, spaces_for
 from ..models import preset
 from ..objectives.diffusion import nearest_ddim
 from ..spec import OptimizerSpec, RunSpec, TermSpec
@@ -147,6 +147,7 @@ class Profile:
             data=self.data,
             reference=self.reference,
             precision=self.precision,
+            spaces=spaces_for(self.data) if self.classifies else (),
         )
 
     def protocol_of(self, system: str) -> Protocol:

@@ -58,7 +58,7 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
     if data.sha256:
         check_content(folder, spec, data.sha256)
     count = min(ANALYSED, protocol.num_samples)  # a toy evaluation looks at few images too
-    few = data.few(count)
+    few = data.few(count or ANALYSED)
     seen = load_data(spec.data, "train").few(2 * count) if protocol.against_training else None
     unseen = few if protocol.split == protocol.reference else None  # beside statistics there are none
     record: Record = {
@@ -70,9 +70,9 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
         "spec": spec.identity,
         "protocol": protocol.model_dump(mode="json"),
         "card": protocol.card(),
-        "metrics": evaluate(model, protocol, seen=seen),
-        "blocks": measure_blocks(model, few),
-        "terms": measure_terms(model, spec, few),
+        "metrics": evaluate(model, protocol, seen=seen, training_seed=spec.seed),
+        "blocks": measure_blocks(model, few) if count else [],
+        "terms": measure_terms(model, spec, few) if count else [],
         **({} if seen is None else {"levels": measure_levels(model, spec, seen, unseen, TERM)}),
         "device": device_name(place),
         "torch": torch.__version__,
@@ -83,32 +83,51 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
     return read_record(path)
 
 
-def is_complete(spec: RunSpec, protocol: Protocol) -> bool:
-    """Whether every milestone and the end are evaluated."""
-    folder, steps = run_folder(spec), {*spec.milestones, spec.num_steps}
-    return all(evaluation_path(folder, step, protocol).exists() for step in steps)
+Evaluations = tuple[tuple[int, Protocol], ...]
 
 
-def complete(spec: RunSpec, protocol: Protocol) -> None:
-    """Train a run as far as its spec says and evaluate every milestone and the end; cheap if done.
+def at_every_step(spec: RunSpec, protocol: Protocol) -> Evaluations:
+    """The evaluations of every milestone and the end."""
+    return tuple((step, protocol) for step in sorted({*spec.milestones, spec.num_steps}))
+
+
+def is_complete(spec: RunSpec, evaluations: Protocol | Evaluations) -> bool:
+    """Whether a run's evaluations are there; under a protocol, those of every milestone and the end."""
+    folder = run_folder(spec)
+    return all(evaluation_path(folder, *each).exists() for each in wanted(spec, evaluations))
+
+
+def complete(spec: RunSpec, evaluations: Protocol | Evaluations) -> None:
+    """Train a run as far as its spec says and evaluate it; cheap if done.
 
     Several processes only train it: one alone, called the same way, evaluates then.
+
+    Args:
+        spec: the run.
+        evaluations: step and protocol of each; a protocol alone: every milestone and the end.
     """
     folder = run_folder(spec)
-    if is_complete(spec, protocol):
+    if is_complete(spec, evaluations):
         return
-    check_evaluator(protocol)
+    each = wanted(spec, evaluations)
+    for _, protocol in each:
+        check_evaluator(protocol)
     train(spec, folder, progress=False)
     if distributed.size() > 1:
         return
-    for step in sorted({*spec.milestones, spec.num_steps}):
+    for step, protocol in each:
         evaluate_run(folder, step, protocol, device=spec.device)
 
 
-def records(spec: RunSpec, protocol: Protocol) -> list[Record]:
-    """Stored evaluations of a run at its milestones and end, as far as they exist."""
+def wanted(spec: RunSpec, evaluations: Protocol | Evaluations) -> Evaluations:
+    """Step and protocol of each evaluation; a protocol alone is that of every milestone and the end."""
+    return at_every_step(spec, evaluations) if isinstance(evaluations, Protocol) else evaluations
+
+
+def records(spec: RunSpec, evaluations: Protocol | Evaluations) -> list[Record]:
+    """Stored evaluations of a run, as far as they exist; under a protocol, at its milestones and end."""
     folder = run_folder(spec)
-    paths = (evaluation_path(folder, s, protocol) for s in sorted({*spec.milestones, spec.num_steps}))
+    paths = (evaluation_path(folder, *each) for each in wanted(spec, evaluations))
     return [read_record(path) for path in paths if path.exists()]
 
 
@@ -183,13 +202,19 @@ def record_key(record: Record) -> tuple[str, int, str]:
 
 
 def select(pool: list[Record], spec: RunSpec, protocol: Protocol) -> list[Record]:
-    """Records of a run under a protocol, by step, as far as the spec goes and at no other step."""
+    """Records of a run under a protocol, by step, as far as the spec goes and at no other step.
+
+    A record from before there were further feature spaces or sample seeds of a run's own will do, where there
+    is none under the protocol itself.
+    """
     wanted, steps = protocol.model_dump(mode="json"), {*spec.milestones, spec.num_steps}
-    matches = {
-        r["step"]: r
-        for r in pool
-        if r["fingerprint"] == spec.fingerprint and r["protocol"] == wanted and r["step"] in steps
-    }
+    matches: dict[int, Record] = {}
+    for record in pool:
+        step, own = record["step"], record["protocol"]
+        if record["fingerprint"] != spec.fingerprint or step not in steps or not protocol.fits(own):
+            continue
+        if step not in matches or own == wanted:
+            matches[step] = record
     return [matches[step] for step in sorted(matches)]
 
 

@@ -1,7 +1,7 @@
 """Objectives: from a model and a batch to one loss per sample, and the features on the way."""
 
 from ..spec import DiTSpec, MeanFlowSpec, SiTSpec
-from .base import Draws, ForwardPass, IndependentNoise, Losses, Objective, RestrictedNoise, View
+from .base import Draws, ForwardPass, IndependentNoise, Losses, Objective, RestrictedNoise, View, draws_at
 from .diffusion import GaussianDiffusion
 from .interpolant import Interpolant
 from .meanflow import MeanFlow
@@ -39,4 +39,5 @@ __all__ = [
     "RestrictedNoise",
     "View",
     "build_objective",
+    "draws_at",
 ]

@@ -196,3 +196,18 @@ def check_shape(name: str, value: Tensor, expected: torch.Size) -> None:
 def per_sample(t: Tensor, like: Tensor) -> Tensor:
     """(b,) → (b, 1, ...), to stand against ``like`` of shape (b, ...)."""
     return t.view(-1, *[1] * (like.ndim - 1))
+
+
+def draws_at(objective: Objective, x: Tensor, level: float, *key: str | int) -> Draws:
+    """One noise level for all of x (b, c, h, w), keyed noise, no label dropped; on the device of x.
+
+    Args:
+        objective: whose times they are.
+        x: images.
+        level: noise level in [0, 1], 1 = pure noise.
+        key: of the noise, the same for every model.
+    """
+    t = objective.time_of_noise_level(torch.full((len(x),), level, device=x.device))
+    eps = normal(tuple(x.shape), *key).to(x.device)
+    kept = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    return Draws(t, eps, kept, objective.second_time(t))

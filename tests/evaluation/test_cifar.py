@@ -11,7 +11,15 @@ from disperse import atomic
 from disperse.cli import main
 from disperse.data import images, load_data
 from disperse.errors import CheckpointError, ConfigError, DataError
-from disperse.evaluation import CIFAR10_EVALUATOR, Protocol, classify, evaluator_for, features, noise_floor
+from disperse.evaluation import (
+    CIFAR10_EVALUATOR,
+    Protocol,
+    classify,
+    evaluator_for,
+    features,
+    floors,
+    noise_floor,
+)
 from disperse.evaluation import train_cifar_classifier as script
 from disperse.experiments import evaluate_run
 from disperse.experiments.store import complete
@@ -48,10 +56,10 @@ def shipped(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     for path in features.FOLDER.glob("digits*"):
         shutil.copy(path, folder)
     monkeypatch.setattr(features, "FOLDER", folder)
-    features.classifier.cache_clear()
+    features.network.cache_clear()
     yield folder
-    features.classifier.cache_clear()
-    noise_floor.cache_clear()
+    for cached in (features.network, floors.real_features, floors.reference, floors.real_distance):
+        cached.cache_clear()
 
 
 def test_the_evaluator_is_named_after_its_weights_and_good_enough() -> None:
@@ -160,7 +168,7 @@ def test_a_run_on_colour_images_is_evaluated(shipped: Path, tmp_path: Path) -> N
     train(SPEC, tmp_path / "run", progress=False, on_log=rows.extend)
     record = evaluate_run(tmp_path / "run", 3, PROTOCOL, device="cpu")
     assert {name: metric["n"] for name, metric in record["metrics"].items()} == {
-        "fd": 20, "precision": 20, "recall": 20, "agreement": 20, "guided_agreement": 10,
+        "fd": 20, "precision": 20, "recall": 20, "agreement": 20, "guided_agreement": 10, "clipped": 20, "held_out_loss": 20,
     }  # fmt: skip
     assert record["protocol"]["precision"] == "bf16"
     for part in (CIFAR10_EVALUATOR, "128 features", "20 held-out images", "in bf16"):

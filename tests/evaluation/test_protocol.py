@@ -12,7 +12,7 @@ from torch import Tensor
 from disperse.atomic import sha256_file
 from disperse.data import digits
 from disperse.errors import CheckpointError, ConfigError, NonFiniteError
-from disperse.evaluation import Protocol, classify, evaluate, features, noise_floor, protocol
+from disperse.evaluation import Protocol, classify, evaluate, features, floors, noise_floor, protocol
 from disperse.evaluation.features import EVALUATOR
 from disperse.models import DiffusionTransformer, build_model
 from disperse.rng import normal
@@ -93,18 +93,19 @@ def flip(path: Path) -> None:
     ids=["bit", "cut", "empty", "gone", "no record", "cut record", "record without hash", "other record"],
 )
 def test_damaged_weights_are_refused(copied: Path, damage: Any) -> None:
-    assert features.classifier.__wrapped__() is not None
+    assert features.network.__wrapped__(EVALUATOR) is not None
     damage(copied)
     with pytest.raises(CheckpointError, match=copied.stem) as caught:
-        features.classifier.__wrapped__()
+        features.network.__wrapped__(EVALUATOR)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 3
 
 
 def test_noise_floor_is_positive_repeats_and_falls_with_n() -> None:
-    values = [noise_floor.__wrapped__(Protocol(num_samples=n), repeats=5) for n in (100, 300, 1000)]
+    values = [noise_floor(Protocol(num_samples=n), repeats=5) for n in (100, 300, 1000)]
     assert values[0].value > values[1].value > values[2].value > 0
-    assert values[2] == noise_floor.__wrapped__(Protocol(num_samples=1000), repeats=5)
+    floors.real_distance.cache_clear()
+    assert values[2] == noise_floor(Protocol(num_samples=1000), repeats=5)
     for value in values:
         assert value.low <= value.value <= value.high
     with pytest.raises(ConfigError, match=r"num_samples = 1250: .*125 real images"):
@@ -113,20 +114,21 @@ def test_noise_floor_is_positive_repeats_and_falls_with_n() -> None:
 
 @pytest.mark.parametrize("n", [15, 100, 101, 109])
 def test_noise_floor_uses_as_many_images_as_it_says(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, rows = protocol.fit_gaussian, []
+    real, rows = floors.fit_gaussian, []
 
     def counted(x: Any) -> Any:
         rows.append(len(x))
         return real(x)
 
-    protocol._reference("digits", "held-out", EVALUATOR)  # cached before counting
-    monkeypatch.setattr(protocol, "fit_gaussian", counted)
-    assert noise_floor.__wrapped__(Protocol(num_samples=n), repeats=2).n == n
+    floors.reference("digits", "held-out", EVALUATOR)  # cached before counting
+    monkeypatch.setattr(floors, "fit_gaussian", counted)
+    floors.real_distance.cache_clear()
+    assert noise_floor(Protocol(num_samples=n), repeats=2).n == n
     assert rows == [n, n]
 
 
 def test_noise_floor_of_fifteen_is_not_that_of_twenty() -> None:
-    fifteen, twenty = (noise_floor.__wrapped__(Protocol(num_samples=n), repeats=3) for n in (15, 20))
+    fifteen, twenty = (noise_floor(Protocol(num_samples=n), repeats=3) for n in (15, 20))
     assert fifteen.value > twenty.value
 
 
@@ -146,7 +148,8 @@ def test_an_evaluation_repeats_and_its_parts_agree(model: DiffusionTransformer) 
     assert evaluate(model, settings) == first
     json.dumps(first, allow_nan=False)
     assert {name: metric["n"] for name, metric in first.items()} == {
-        "fd": 40, "precision": 40, "recall": 500, "agreement": 40, "guided_agreement": 20,
+        "fd": 40, "precision": 40, "recall": 500, "agreement": 40, "guided_agreement": 20, "clipped": 40,
+        "held_out_loss": 500,
     }  # fmt: skip
     assert all(metric["low"] <= metric["value"] <= metric["high"] for metric in first.values())
     # Every setting reaches the numbers.
@@ -209,7 +212,7 @@ def test_every_field_is_in_the_hash_of_the_protocol() -> None:
     changes = {
         "evaluator": "other", "data": "other", "reference": "train", "num_samples": 7, "solver": "euler", "num_steps": 3, "guidance": 2.0,
         "guided_samples": 1, "agreement_guidance": 3.0, "weights": "raw", "neighbours": 5,
-        "precision": "bf16", "against_training": True,
+        "precision": "bf16", "against_training": True, "spaces": ("pixels",), "sample_seeds": "own",
     }  # fmt: skip
     assert set(changes) == set(Protocol.model_fields)
     hashes = {base.model_copy(update={field: value}).hash for field, value in changes.items()}

@@ -69,7 +69,10 @@ def test_small_rows_speak_of_no_gpu(
 def test_hashes_of_published_protocols_do_not_move() -> None:
     cpu = profile("cpu")
     found = [cpu.protocol_of(system).hash for system in ("sit", "dit", "meanflow")]
-    assert found == ["6e717cd8", "31f48aaa", "da341b8b"]
+    assert found == ["1aab7faa", "b655be31", "47aae706"]
+    # Those of the results that were published before there were further feature spaces.
+    plain = [cpu.protocol_of(s).model_copy(update={"spaces": ()}).hash for s in ("sit", "dit", "meanflow")]
+    assert plain == ["6e717cd8", "31f48aaa", "da341b8b"]
 
 
 def test_a_gpu_run_fits_ten_minutes() -> None:
