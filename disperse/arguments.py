@@ -205,4 +205,15 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     publish.add_argument("--profile", default="cpu")
     publish.add_argument("--seeds", type=int, default=16, help="look for seeds 0 to SEEDS-1")
+
+    queue = command(
+        "queue", "Complete the runs of docs/rules.md in their order, at low priority; goes on if stopped.",
+        "disperse queue --processes 2",
+    )  # fmt: skip
+    queue.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="such as E4; all by default")
+    queue.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    queue.add_argument("--list", action="store_true", help="print what is done and left; run nothing")
+    queue.add_argument("--publish", action="store_true", help="append finished evaluations to the published "
+                       "results; run nothing")  # fmt: skip
+    data_path(queue)
     return top

@@ -305,6 +305,20 @@ def _publish(options: argparse.Namespace) -> None:
         print(f"no pictures of samples: {error}")
 
 
+def _queue(options: argparse.Namespace) -> None:
+    from .experiments.queue import complete_queue, describe_left, publish_queue
+
+    names = tuple(options.experiments)
+    if options.list:
+        print(describe_left(names))
+    elif options.publish:
+        for profile, count in publish_queue(names).items():
+            print(f"figures/{profile}/results.jsonl: {count} new evaluations")
+    else:
+        complete_queue(names, processes=options.processes)
+        print(describe_left(names))
+
+
 COMMANDS = {
     "train": _train,
     "sample": _sample,
@@ -317,6 +331,7 @@ COMMANDS = {
     "notebook": _notebook,
     "figures": _figures,
     "publish": _publish,
+    "queue": _queue,
     "gallery": _gallery,
     "report": _report,
     "verify": _verify,

@@ -2,13 +2,14 @@
 
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..evaluation import Protocol
 from ..spec import RunSpec
 from ..training import home
 from .operations import evaluation_operations, training_operations
-from .store import evaluation_path, run_folder
+from .store import Evaluations, evaluation_path, is_complete, run_folder, wanted
 
 # Operations a second of one core on the small models of the ladder, training and sampling alike: what
 # 250 runs of 2400 steps gave. Large models come nearer to a core's peak.
@@ -17,9 +18,12 @@ CORE_RATE = 40e9
 START_S = 4.0
 
 
-def remaining_core_hours(runs: list[tuple[RunSpec, Protocol]]) -> list[float]:
-    """Estimated core-hours of what isn't trained and evaluated yet, of each run."""
-    each = [_training_s(spec, _trained(spec)) + _evaluation_s(spec, how) for spec, how in runs]
+def remaining_core_hours(runs: Sequence[tuple[RunSpec, Protocol | Evaluations]]) -> list[float]:
+    """Estimated core-hours of what isn't trained and evaluated yet, of each run and its evaluations."""
+    each = [
+        0.0 if is_complete(spec, how) else _training_s(spec, _trained(spec)) + _evaluation_s(spec, how)
+        for spec, how in runs
+    ]
     slowness = _slowness()
     return [(seconds * slowness + START_S * (seconds > 0)) / 3600 for seconds in each]
 
@@ -38,12 +42,11 @@ def _training_s(spec: RunSpec, done: int) -> float:
     return training_operations(spec, max(spec.num_steps - done, 0)) / CORE_RATE
 
 
-def _evaluation_s(spec: RunSpec, protocol: Protocol) -> float:
-    """Of the milestones without an evaluation."""
+def _evaluation_s(spec: RunSpec, how: Protocol | Evaluations) -> float:
+    """Of the evaluations that aren't there."""
     folder = run_folder(spec)
-    steps = {*spec.milestones, spec.num_steps}
-    missing = sum(not evaluation_path(folder, step, protocol).exists() for step in steps)
-    return missing * evaluation_operations(spec, protocol) / CORE_RATE
+    missing = [each for each in wanted(spec, how) if not evaluation_path(folder, *each).exists()]
+    return sum(evaluation_operations(spec, protocol) for _, protocol in missing) / CORE_RATE
 
 
 def _trained(spec: RunSpec) -> int:

@@ -1,6 +1,7 @@
 """Floating-point operations of training and of evaluating a run, in closed form."""
 
 from ..evaluation import Protocol
+from ..evaluation.held_out import LEVELS, MOST
 from ..models import config_of
 from ..models.flops import forward_macs, train_flops
 from ..spec import RunSpec
@@ -10,6 +11,8 @@ ADAPTIVE_NFE = 100  # an adaptive solver decides for itself
 MEANFLOW_FACTOR = 1.9
 # A second view: forward through the whole network, and back through the blocks before the tap.
 SECOND_VIEW = 0.5
+# Of the held-out loss: at most so many images at each noise level.
+HELD_OUT_PASSES = LEVELS * MOST
 
 
 def training_operations(spec: RunSpec, num_steps: int) -> float:
@@ -20,7 +23,7 @@ def training_operations(spec: RunSpec, num_steps: int) -> float:
 
 
 def evaluation_operations(spec: RunSpec, protocol: Protocol) -> float:
-    """Of one evaluation: the network's calls in sampling; guidance doubles them."""
+    """Of one evaluation: the network's calls in sampling, which guidance doubles, and the held-out loss."""
     calls = protocol.sampler.nfe or ADAPTIVE_NFE
     passes = protocol.num_samples * (1 if protocol.guidance == 1 else 2) + 2 * protocol.guided_samples
-    return 2 * forward_macs(config_of(spec)) * calls * passes
+    return 2 * forward_macs(config_of(spec)) * (calls * passes + HELD_OUT_PASSES)

@@ -12,16 +12,28 @@ import torch
 from tqdm import tqdm
 
 from ..errors import DisperseError, Interrupted, RunFailedError, unknown
-from ..evaluation import Protocol
 from ..spec import RunSpec
 from .items import Cell, item
 from .profiles import Profile, profile
-from .store import Record, complete, is_complete, published, records, run_folder, select
+from .store import (
+    Evaluations,
+    Record,
+    at_every_step,
+    complete,
+    is_complete,
+    published,
+    records,
+    run_folder,
+    select,
+)
 
 
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Job = tuple[RunSpec, Evaluations]
 
 
 def complete_all(
@@ -32,46 +44,67 @@ def complete_all(
     Args:
         specs: runs; those that are finished cost nothing.
         row: profile that says how each milestone is evaluated.
+        processes, progress: as of ``complete_jobs``.
+
+    Raises:
+        RunFailedError, Interrupted: as ``complete_jobs``.
+    """
+    complete_jobs(
+        [(spec, at_every_step(spec, row.protocol_of(spec.objective.kind))) for spec in specs],
+        processes=processes,
+        progress=progress,
+    )
+
+
+def complete_jobs(
+    jobs: list[Job], *, processes: int | None = None, progress: bool = True, niceness: int = 0
+) -> None:
+    """Train and evaluate runs in their order, several at a time; a failed run does not stop the others.
+
+    Args:
+        jobs: runs and their evaluations; those that are finished cost nothing.
         processes: how many at a time, one thread each; None takes every core on a machine without
             accelerator, and one process with one.
         progress: show images done of all runs.
+        niceness: by how much the processes give way to others, 0 to 19.
 
     Raises:
         RunFailedError: after all are done, naming each run that failed and why.
         Interrupted: Ctrl-C; every run saved its last step.
     """
-    specs = [spec for spec in specs if not is_complete(spec, row.protocol_of(spec.objective.kind))]
-    if not specs:
+    jobs = [job for job in jobs if not is_complete(*job)]
+    if not jobs:
         return
     if processes is None:
         processes = 1 if torch.cuda.is_available() or torch.backends.mps.is_available() else cores()
-    # Specs of one run, of several lengths, share its folder: one worker takes them in turn.
-    runs: dict[str, list[RunSpec]] = {}
-    for spec in specs:
-        runs.setdefault(spec.fingerprint, []).append(spec)
-    lengths = [sorted(same, key=lambda spec: spec.num_steps) for same in runs.values()]
-    longest = [same[-1] for same in lengths]
+    # Jobs of one run, of several lengths, share its folder: one worker takes them in turn.
+    runs: dict[str, list[Job]] = {}
+    for job in jobs:
+        runs.setdefault(job[0].fingerprint, []).append(job)
+    lengths = [sorted(same, key=lambda job: job[0].num_steps) for same in runs.values()]
+    longest = [same[-1][0] for same in lengths]
     total = sum(spec.num_steps * spec.batch_size for spec in longest)
     # spawn: a forked PyTorch may hang on the thread pools of its parent.
     context = multiprocessing.get_context("spawn")
     failures: dict[str, str] = {}
     with (
-        ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool,
+        ProcessPoolExecutor(
+            processes, mp_context=context, initializer=_start_worker, initargs=(niceness,)
+        ) as pool,
         tqdm(total=total, unit="img", unit_scale=True, desc="runs", disable=not progress) as bar,
     ):
-        jobs = {
-            pool.submit(_work, same, row.protocol_of(same[-1].objective.kind)): same[-1] for same in lengths
-        }
-        pending: set[Future[None]] = set(jobs)
+        of_future = {pool.submit(_work, same): same[-1][0] for same in lengths}
+        pending: set[Future[None]] = set(of_future)
         try:
             while pending:
                 done, pending = wait(pending, timeout=1.0)
-                for job in done:
-                    error = job.exception()
+                for future in done:
+                    error = future.exception()
                     if error is not None:
-                        failures[jobs[job].run_id] = _reason(error)
+                        failures[of_future[future].run_id] = _reason(error)
                 if progress:
-                    bar.set_postfix_str(f"{len(jobs) - len(pending)} of {len(jobs)} runs", refresh=False)
+                    count = len(of_future)
+                    bar.set_postfix_str(f"{count - len(pending)} of {count} runs", refresh=False)
                     bar.update(sum(map(_seen_images, longest)) - bar.n)
         except KeyboardInterrupt:
             for worker in multiprocessing.active_children():
@@ -130,19 +163,20 @@ def cells_of(names: tuple[str, ...], profile_name: str, num_seeds: int) -> list[
 _interrupted: list[BaseException] = []
 
 
-def _work(lengths: list[RunSpec], protocol: Protocol) -> None:
+def _work(lengths: list[Job]) -> None:
     """``complete`` in a worker; after a signal, jobs that were queued already are not begun."""
     if _interrupted:
         raise _interrupted[0]
     try:
-        for spec in lengths:
-            complete(spec, protocol)
+        for spec, evaluations in lengths:
+            complete(spec, evaluations)
     except (Interrupted, KeyboardInterrupt) as error:
         _interrupted.append(error)
         raise
 
 
-def _start_worker() -> None:
+def _start_worker(niceness: int) -> None:
+    os.nice(niceness)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.simplefilter("default")

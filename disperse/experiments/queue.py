@@ -1,0 +1,109 @@
+"""The queue: what is left of the rules' runs, completed in their order at low priority."""
+
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+from ..spec import RunSpec
+from .cost import remaining_core_hours
+from .rules import EXPERIMENTS, Experiment, experiment, runs_of
+from .runner import Job, complete_jobs
+from .store import Evaluations, Record, evaluation_path, publish, record_key, records, run_folder
+
+NICENESS = 15
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left of an experiment.
+
+    Attributes:
+        experiment: which.
+        runs, evaluations: (done, all) of its runs and evaluations on this machine.
+        core_hours: estimated, of what is left.
+    """
+
+    experiment: Experiment
+    runs: tuple[int, int]
+    evaluations: tuple[int, int]
+    core_hours: float
+
+
+def jobs_of(each: Experiment) -> list[Job]:
+    """Every run of an experiment with its evaluations."""
+    return [(spec, each.evaluations(spec)) for spec in runs_of(each)]
+
+
+def queue(names: tuple[str, ...] = ()) -> list[Job]:
+    """Runs of the experiments in their order, each run once with the evaluations of all that share it.
+
+    Args:
+        names: of experiments; all by default.
+
+    Raises:
+        ConfigError: unknown experiment.
+    """
+    merged: dict[str, Job] = {}
+    for each in _chosen(names):
+        for spec, evaluations in jobs_of(each):
+            known, wanted = merged.get(spec.fingerprint, (spec, ()))
+            longest = max(known, spec, key=lambda s: s.num_steps)
+            both = tuple(sorted({*wanted, *evaluations}, key=lambda e: (e[0], e[1].hash)))
+            milestones = tuple(sorted({step for step, _ in both} - {longest.num_steps}))
+            merged[spec.fingerprint] = (longest.replace(milestones=milestones), both)
+    return list(merged.values())
+
+
+def complete_queue(names: tuple[str, ...] = (), *, processes: int = 2, progress: bool = True) -> None:
+    """Complete what is left; killed at any moment, the same call goes on from the last checkpoints.
+
+    Raises:
+        ConfigError: unknown experiment, or ``processes`` < 1.
+        RunFailedError, Interrupted: as ``complete_jobs``.
+    """
+    if processes < 1:
+        raise ConfigError(f"--processes {processes}: expected ≥ 1")
+    complete_jobs(queue(names), processes=processes, progress=progress, niceness=NICENESS)
+
+
+def left(names: tuple[str, ...] = ()) -> list[Left]:
+    """What is done and left of each experiment, on this machine."""
+    found = []
+    for each in _chosen(names):
+        jobs = jobs_of(each)
+        done = [_done(*job) for job in jobs]
+        wanted = [len(evaluations) for _, evaluations in jobs]
+        whole = sum(map(int.__eq__, done, wanted))
+        hours = sum(remaining_core_hours(jobs))
+        found.append(Left(each, (whole, len(jobs)), (sum(done), sum(wanted)), hours))
+    return found
+
+
+def describe_left(names: tuple[str, ...] = ()) -> str:
+    """A line for each experiment: runs done of all, evaluations, and core-hours left."""
+    lines = []
+    for row in left(names):
+        runs, evaluations = ("{:4} of {:3}".format(*count) for count in (row.runs, row.evaluations))
+        lines.append(
+            f"{row.experiment.name:18}{runs} runs, {evaluations} evaluations, "
+            f"{row.core_hours:5.1f} core-hours left: {row.experiment.question}"
+        )
+    return "\n".join(lines)
+
+
+def publish_queue(names: tuple[str, ...] = ()) -> dict[str, int]:
+    """Append this machine's finished evaluations to the published results: profile → how many were new."""
+    by_profile: dict[str, dict[tuple[str, int, str], Record]] = {}
+    for each in _chosen(names):
+        found = by_profile.setdefault(each.profile, {})
+        for job in jobs_of(each):
+            found.update({record_key(record): record for record in records(*job)})
+    return {name: publish(name, list(found.values())) for name, found in by_profile.items()}
+
+
+def _done(spec: RunSpec, evaluations: Evaluations) -> int:
+    folder = run_folder(spec)
+    return sum(evaluation_path(folder, *each).exists() for each in evaluations)
+
+
+def _chosen(names: tuple[str, ...]) -> list[Experiment]:
+    return [experiment(name) for name in names] if names else list(EXPERIMENTS.values())

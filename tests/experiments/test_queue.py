@@ -1,0 +1,82 @@
+"""The queue: what is left, in its order, each run once; and what it publishes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from disperse.cli import main
+from disperse.errors import ConfigError
+from disperse.experiments import published, queue, rules, runner
+from disperse.experiments.items import Cell
+from disperse.experiments.profiles import PROFILES, Profile
+from disperse.experiments.rules import Experiment
+
+from .cases import TOY, toy
+
+__all__ = ["toy"]
+
+
+def short(row: Profile, seed: int) -> list[Cell]:
+    return [Cell("baseline", row.spec("baseline", seed))]
+
+
+def longer(row: Profile, seed: int) -> list[Cell]:
+    return [Cell("baseline", row.spec("baseline", seed).replace(num_steps=6, milestones=(3,)))]
+
+
+@pytest.fixture(autouse=True)
+def experiments(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Experiment("first", "does it work?", "toy", short, (1, 2))
+    rows = (first, Experiment("second", "does it last?", "toy", longer, (1,), losses_alone=True))
+    monkeypatch.setitem(PROFILES, "toy", replace(TOY, name="toy"))
+    monkeypatch.setattr(queue, "EXPERIMENTS", {row.name: row for row in rows})
+    monkeypatch.setattr(rules, "EXPERIMENTS", {row.name: row for row in rows})
+
+
+def test_a_run_that_two_experiments_share_is_one_as_long_as_the_longer_with_the_evaluations_of_both() -> None:
+    jobs = queue.queue()
+    assert [(spec.seed, spec.num_steps) for spec, _ in jobs] == [(1, 6), (2, 4)]
+    spec, evaluations = jobs[0]
+    assert spec.milestones == (2, 3, 4)
+    assert [(step, protocol.num_samples > 0) for step, protocol in evaluations] == [
+        (2, True), (3, False), (4, True), (6, True),
+    ]  # fmt: skip
+    assert [spec.num_steps for spec, _ in queue.queue(("second",))] == [6]
+    with pytest.raises(ConfigError, match="frist"):
+        queue.queue(("frist",))
+    with pytest.raises(ConfigError, match="--processes 0"):
+        queue.complete_queue(processes=0)
+
+
+def test_it_completes_publishes_once_and_says_what_is_left(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    asked = {}
+
+    def one_after_another(jobs: list[runner.Job], **options: object) -> None:
+        asked.update(options)
+        for job in jobs:
+            runner.complete(*job)
+
+    monkeypatch.setattr(queue, "complete_jobs", one_after_another)
+    assert main(["queue", "--list"]) == 0
+    assert "0 of   2 runs,    0 of   4 evaluations" in capsys.readouterr().out
+    assert main(["queue", "first", "--processes", "3"]) == 0
+    assert asked["processes"] == 3
+    assert asked["niceness"] == queue.NICENESS > 0
+    assert "2 of   2 runs,    4 of   4 evaluations,   0.0 core-hours left" in capsys.readouterr().out
+    rows = {row.experiment.name: row for row in queue.left()}
+    assert rows["second"].evaluations == (0, 2)
+    assert rows["second"].core_hours > 0
+    assert main(["queue", "--publish"]) == 0
+    assert "figures/toy/results.jsonl: 4 new" in capsys.readouterr().out
+    assert main(["queue", "--publish"]) == 0
+    assert "results.jsonl: 0 new" in capsys.readouterr().out
+    found = published("toy")
+    assert {record["protocol"]["sample_seeds"] for record in found} == {"own"}
+    queue.complete_queue(processes=1)
+    assert queue.publish_queue() == {"toy": 2}  # the longer run goes on from the shorter one
+    alone = [record for record in published("toy") if record["step"] == 3]
+    assert [sorted(record["metrics"]) for record in alone] == [["held_out_loss"]]
+    assert alone[0]["blocks"] == []
