@@ -61,7 +61,7 @@ EVALUATORS = {
         "digits_classifier.safetensors", "train_classifier",
     ),
     CIFAR10_EVALUATOR: Evaluator(
-        ("cifar10",), (3, 32, 32), Cifar10Classifier, Cifar10Classifier.num_features,
+        ("cifar10", "cifar16"), (3, 32, 32), Cifar10Classifier, Cifar10Classifier.num_features,
         "cifar10_classifier.safetensors", "train_cifar_classifier",
     ),
     DIGITS_ENCODER: Evaluator(
@@ -252,7 +252,8 @@ def _fits(shape: tuple[int, ...], row: Evaluator) -> bool:
     """The network's own shape, or with several data sets one a whole number of times as large or small."""
     if len(shape) != 3 or shape[0] != row.shape[0] or shape[1] != shape[2]:
         return False
-    return shape == row.shape or (len(row.data) > 1 and max(shape[1], row.shape[1]) % min(shape[1:]) == 0)
+    sizes = sorted((shape[1], row.shape[1]))
+    return shape == row.shape or (len(row.data) > 1 and sizes[1] % sizes[0] == 0)
 
 
 def _resized(x: Tensor, size: int) -> Tensor:

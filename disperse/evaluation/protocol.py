@@ -29,9 +29,6 @@ from .frechet import Array, Estimate, frechet_with_interval, mean_over_seeds, pr
 from .held_out import held_out_loss
 from .neighbours import nearer_to_seen, precision_recall
 
-# Fields that change no number that was measured before them, but for which noise the samples began with.
-MORE = ("spaces", "sample_seeds")
-
 
 class Protocol(Strict):
     """Settings of an evaluation; its hash names the stored result.
@@ -74,21 +71,21 @@ class Protocol(Strict):
     @model_serializer(mode="wrap")
     def _as_before_there_was_a_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values = handler(self)
-        for name in ("precision", "against_training", *MORE):
+        for name in ("precision", "against_training", "spaces", "sample_seeds"):
             if values[name] in (type(self).model_fields[name].default, []):
                 del values[name]  # so that a new field does not rename old evaluations
         return values
 
     def fits(self, other: dict[str, Any]) -> bool:
-        """Whether an evaluation under another protocol, as plain data, measures the same quantities.
+        """Whether an evaluation under another protocol, as plain data, differs in its further spaces alone.
 
-        Further feature spaces change no number that was there, and other sample seeds are other draws of the
-        same: results from before there were either stand beside newer ones.
+        Further feature spaces change no number that was there, so results from before there were any stand
+        beside newer ones.
         """
-        own = self.model_dump(mode="json")
-        return {k: v for k, v in own.items() if k not in MORE} == {
-            k: v for k, v in other.items() if k not in MORE
-        }
+        plain, others = self.model_dump(mode="json"), dict(other)
+        for values in (plain, others):
+            values.pop("spaces", None)
+        return plain == others
 
     def first_seed(self, training_seed: int) -> int:
         """Seed of the first sample of a run."""
@@ -205,7 +202,8 @@ def evaluate(
         images, labels = _samples(model, protocol.guided_samples, sampler, first)
         found["guided_agreement"] = _agreement(classify(images, evaluator=protocol.evaluator)[1], labels)
     metrics = {name: dataclasses.asdict(estimate) for name, estimate in found.items()}
-    loss, by_level = held_out_loss(model, unseen)
+    # A toy evaluation looks at few images here too.
+    loss, by_level = held_out_loss(model, unseen.few(protocol.num_samples or len(unseen)))
     return {**metrics, "held_out_loss": {**dataclasses.asdict(loss), "by_level": by_level}}
 
 

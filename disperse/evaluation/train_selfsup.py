@@ -53,7 +53,7 @@ class Recipe:
 RECIPES = {
     "digits": Recipe(steps=2000),
     "fashion": Recipe(steps=1500, turn=0.1, shift=0.1),
-    "cifar16": Recipe(steps=6000, turn=0.1, shift=0.1, flip=True),
+    "cifar16": Recipe(steps=3000, turn=0.1, shift=0.1, flip=True),
 }
 
 

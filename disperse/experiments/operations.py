@@ -11,8 +11,6 @@ ADAPTIVE_NFE = 100  # an adaptive solver decides for itself
 MEANFLOW_FACTOR = 1.9
 # A second view: forward through the whole network, and back through the blocks before the tap.
 SECOND_VIEW = 0.5
-# Of the held-out loss: at most so many images at each noise level.
-HELD_OUT_PASSES = LEVELS * MOST
 
 
 def training_operations(spec: RunSpec, num_steps: int) -> float:
@@ -26,4 +24,5 @@ def evaluation_operations(spec: RunSpec, protocol: Protocol) -> float:
     """Of one evaluation: the network's calls in sampling, which guidance doubles, and the held-out loss."""
     calls = protocol.sampler.nfe or ADAPTIVE_NFE
     passes = protocol.num_samples * (1 if protocol.guidance == 1 else 2) + 2 * protocol.guided_samples
-    return 2 * forward_macs(config_of(spec)) * (calls * passes + HELD_OUT_PASSES)
+    held_out = LEVELS * min(protocol.num_samples or MOST, MOST)
+    return 2 * forward_macs(config_of(spec)) * (calls * passes + held_out)

@@ -37,6 +37,8 @@ class Profile:
         ema: averages of the weights that a run keeps.
         precision: of the network in training and in the evaluation's samples.
         beta2: of AdamW; weight decay is 0 everywhere.
+        meanflow_lr: of MeanFlow without and with a term, where the rates were chosen for it (E2 of
+            docs/rules.md); empty: ``lr``.
         evaluator, reference: whose features are compared, and with what.
         gpus: accelerators that one run is trained on; with several, ``torchrun`` starts a process on each.
             0: none is asked for, and one that is there is used.
@@ -69,6 +71,7 @@ class Profile:
     ema: tuple[str, ...] = ("power-0.1", "constant-0.9999")
     precision: Literal["fp32", "bf16"] = "fp32"
     beta2: float = 0.95
+    meanflow_lr: tuple[float, float] | tuple[()] = ()
     evaluator: str = EVALUATOR
     reference: str = "held-out"
     gpus: int = 0
@@ -178,6 +181,36 @@ PROFILES = {row.name: row for row in (
         num_steps=2400, milestones=(600, 1200, 1800),
         solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
         weights="power-0.1"),
+    # Fashion-MNIST at 28×28: 49 patches. Network, length and rate were chosen by the baseline's quality on
+    # seed 0, within about 40 minutes of one core a run; docs/rules.md has the scan.
+    Profile(
+        name="fashion", model="SiT-Midi/4", sizes=("Micro", "Nano", "Mini", "Midi"),
+        subsets=(2000, 10_000), larger_meanflow=("Midi", 1), longer=("Midi", 4),
+        batch_size=128, lr=2e-3, warmup_steps=100,
+        num_steps=4000, milestones=(2000,),
+        solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
+        weights="power-0.1",
+        data="fashion", overrides={"input_size": 28, "in_channels": 1, "num_classes": 10},
+        evaluator="fashion-classifier-pending"),
+    # CIFAR-10 for a laptop: averaged to 16×16 (16 patches), and whole (64 patches).
+    Profile(
+        name="cifar16", model="SiT-Midi/4", sizes=("Micro", "Nano", "Mini", "Midi"),
+        subsets=(2000, 10_000), larger_meanflow=("Midi", 1), longer=("Midi", 4),
+        batch_size=128, lr=1e-3, warmup_steps=100,
+        num_steps=9600, milestones=(1200, 4800),
+        solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
+        weights="power-0.1",
+        data="cifar16", flip=True, overrides={"input_size": 16, "in_channels": 3, "num_classes": 10},
+        evaluator=CIFAR10_EVALUATOR),
+    Profile(
+        name="cifar32", model="SiT-Midi/4", sizes=("Micro", "Nano", "Mini", "Midi"),
+        subsets=(2000, 10_000), larger_meanflow=("Midi", 1), longer=("Midi", 4),
+        batch_size=128, lr=1e-3, warmup_steps=100,
+        num_steps=4800, milestones=(2400,),
+        solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
+        weights="power-0.1",
+        data="cifar10", flip=True, overrides={"input_size": 32, "in_channels": 3, "num_classes": 10},
+        evaluator=CIFAR10_EVALUATOR, hours=6),
     # CIFAR-10. Size, length, rate and warm-up are our choices, made before any run: about five minutes of
     # training on one GPU at 30% of an H100's bf16 peak (size B: twenty).
     Profile(

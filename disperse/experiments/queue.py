@@ -1,10 +1,13 @@
 """The queue: what is left of the rules' runs, completed in their order at low priority."""
 
+import warnings
 from dataclasses import dataclass
 
-from ..errors import ConfigError
+from ..data import load_data
+from ..errors import ConfigError, DataError
 from ..spec import RunSpec
 from .cost import remaining_core_hours
+from .profiles import profile
 from .rules import EXPERIMENTS, Experiment, experiment, runs_of
 from .runner import Job, complete_jobs
 from .store import Evaluations, Record, evaluation_path, publish, record_key, records, run_folder
@@ -56,13 +59,15 @@ def queue(names: tuple[str, ...] = ()) -> list[Job]:
 def complete_queue(names: tuple[str, ...] = (), *, processes: int = 2, progress: bool = True) -> None:
     """Complete what is left; killed at any moment, the same call goes on from the last checkpoints.
 
+    Experiments on data that are not on this machine are left out, with a warning that says where to get them.
+
     Raises:
         ConfigError: unknown experiment, or ``processes`` < 1.
         RunFailedError, Interrupted: as ``complete_jobs``.
     """
     if processes < 1:
         raise ConfigError(f"--processes {processes}: expected ≥ 1")
-    complete_jobs(queue(names), processes=processes, progress=progress, niceness=NICENESS)
+    complete_jobs(queue(_with_data(names)), processes=processes, progress=progress, niceness=NICENESS)
 
 
 def left(names: tuple[str, ...] = ()) -> list[Left]:
@@ -98,6 +103,25 @@ def publish_queue(names: tuple[str, ...] = ()) -> dict[str, int]:
         for job in jobs_of(each):
             found.update({record_key(record): record for record in records(*job)})
     return {name: publish(name, list(found.values())) for name, found in by_profile.items()}
+
+
+def _with_data(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the experiments, those whose data are here."""
+    found, missing = [], {}
+    for each in _chosen(names):
+        data = profile(each.profile).data
+        try:
+            if data not in missing:
+                load_data(data)
+        except DataError as error:
+            missing[data] = str(error)
+        if data not in missing:
+            found.append(each.name)
+    for data, reason in missing.items():
+        warnings.warn(f"experiments on {data} are left out: {reason}", stacklevel=3)
+    if not found:
+        raise ConfigError("nothing to do: no experiment has its data on this machine")
+    return tuple(found)
 
 
 def _done(spec: RunSpec, evaluations: Evaluations) -> int:

@@ -204,8 +204,7 @@ def record_key(record: Record) -> tuple[str, int, str]:
 def select(pool: list[Record], spec: RunSpec, protocol: Protocol) -> list[Record]:
     """Records of a run under a protocol, by step, as far as the spec goes and at no other step.
 
-    A record from before there were further feature spaces or sample seeds of a run's own will do, where there
-    is none under the protocol itself.
+    A record with other further feature spaces will do, where there is none under the protocol itself.
     """
     wanted, steps = protocol.model_dump(mode="json"), {*spec.milestones, spec.num_steps}
     matches: dict[int, Record] = {}

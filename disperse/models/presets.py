@@ -1,5 +1,6 @@
 """One row per published model, and the small ones of the ladder."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +77,8 @@ def meanflow(
 def _small() -> dict[str, Preset]:
     table = {}
     shape = {"input_size": 8, "in_channels": 1, "num_classes": 10}
-    small = [(size, 2) for size in ("Pico", "Micro", "Nano", "Tiny", "Mini", "Midi")]
-    for size, patch in (*small, ("Nano", 4)):
+    sizes = ("Pico", "Micro", "Nano", "Tiny", "Mini", "Midi")
+    for size, patch in itertools.product(sizes, (2, 4)):
         table[f"SiT-{size}/{patch}"] = Preset(
             _config("SiT", size, patch, **shape, learn_sigma=False), SiTSpec()
         )

@@ -123,7 +123,8 @@ def test_spaces_stand_beside_and_change_nothing_else() -> None:
     assert all(after[name] == before[name] for name in before)
     assert more.fits(plain.model_dump(mode="json"))
     assert plain.fits(more.model_dump(mode="json"))
-    assert not more.fits(plain.model_copy(update={"num_steps": 2}).model_dump(mode="json"))
+    for change in ({"num_steps": 2}, {"sample_seeds": "own"}):
+        assert not more.fits(plain.model_copy(update=change).model_dump(mode="json"))
     assert "spaces" not in plain.model_dump(mode="json")
     assert Protocol.parse(json.loads(json.dumps(more.model_dump(mode="json")))) == more
     with pytest.raises(ConfigError, match="knows cifar10"):

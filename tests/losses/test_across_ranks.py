@@ -48,10 +48,11 @@ def test_dispersive(ranks: Ranks, variant: str, diagonal: Any, local_batch: int 
     compare(ranks, loss, features(1, WIDTH))
 
 
+@pytest.mark.parametrize("scale", ["none", "rms"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_weights_tokens_and_scale(ranks: Ranks, variant: str) -> None:
+def test_weights_tokens_and_scale(ranks: Ranks, variant: str, scale: Any) -> None:
     weights = torch.rand(ROWS, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    loss = DispersiveLoss(variant, tau=2.0, eps=9.0, scale="none", tokens="mean", across_ranks=True)
+    loss = DispersiveLoss(variant, tau=2.0, eps=9.0, scale=scale, tokens="mean", across_ranks=True)
     compare(ranks, loss, features(3, 5, WIDTH), weights=weights)
 
 
