@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -119,7 +120,11 @@ def check_evaluator(protocol: Protocol) -> None:
 
 
 def evaluate(
-    model: DiffusionTransformer, protocol: Protocol, *, seen: ImageSet | None = None
+    model: DiffusionTransformer,
+    protocol: Protocol,
+    *,
+    seen: ImageSet | None = None,
+    images: Mapping[float, Tensor] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measure a model: name of the metric → fields of its ``Estimate``.
 
@@ -129,6 +134,9 @@ def evaluate(
     pixels, is one of ``seen``, what the model was trained on, and not of the reference. An external
     evaluator gives ``fd`` alone.
 
+    ``images`` are samples that were made already, guidance → (n, c, h, w), of seeds and labels 0, 1, ... as the
+    protocol has them; an external evaluator makes its own.
+
     Raises:
         ConfigError, CheckpointError, DataError: as ``check_evaluator``.
     """
@@ -137,8 +145,8 @@ def evaluate(
         labels = _labels(model, protocol.num_samples)
         estimate = fid.evaluate_fid(model, labels.tolist(), protocol.sampler, protocol.reference)
         return {"fd": dataclasses.asdict(estimate)}
-    images, labels = _samples(model, protocol.num_samples, protocol.sampler)
-    features, scores = classify(images, evaluator=protocol.evaluator)
+    samples, labels = _samples(model, protocol.num_samples, protocol.sampler, images)
+    features, scores = classify(samples, evaluator=protocol.evaluator)
     real, reference = _reference(protocol.data, protocol.reference, protocol.evaluator)
     precision, recall = precision_recall(features.numpy(), real, k=protocol.neighbours)
     metrics = {
@@ -149,12 +157,12 @@ def evaluate(
     }
     if seen is not None:
         unseen = _image_set(protocol.data, protocol.reference)
-        points = (images, seen.read(slice(None)), unseen.read(slice(None)))
+        points = (samples, seen.read(slice(None)), unseen.read(slice(None)))
         metrics["nearer_to_seen"] = nearer_to_seen(*(p.flatten(1).double().numpy() for p in points))
     if protocol.guided_samples:
         sampler = dataclasses.replace(protocol.sampler, guidance=protocol.agreement_guidance)
-        images, labels = _samples(model, protocol.guided_samples, sampler)
-        metrics["guided_agreement"] = _agreement(classify(images, evaluator=protocol.evaluator)[1], labels)
+        samples, labels = _samples(model, protocol.guided_samples, sampler, images)
+        metrics["guided_agreement"] = _agreement(classify(samples, evaluator=protocol.evaluator)[1], labels)
     return {name: dataclasses.asdict(estimate) for name, estimate in metrics.items()}
 
 
@@ -202,8 +210,12 @@ def noise_floor(protocol: Protocol, repeats: int = 20) -> Estimate | None:
     )
 
 
-def _samples(model: DiffusionTransformer, n: int, sampler: SamplerConfig) -> tuple[Tensor, Array]:
+def _samples(
+    model: DiffusionTransformer, n: int, sampler: SamplerConfig, made: Mapping[float, Tensor] | None
+) -> tuple[Tensor, Array]:
     labels = _labels(model, n)
+    if made is not None:
+        return made[sampler.guidance][:n], labels
     images = sample(
         model,
         range(n),

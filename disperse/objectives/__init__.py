@@ -6,6 +6,7 @@ from .diffusion import GaussianDiffusion
 from .interpolant import Interpolant
 from .meanflow import MeanFlow
 from .paths import PATHS, Path
+from .stacked import stacked_objective
 
 
 def build_objective(
@@ -39,4 +40,5 @@ __all__ = [
     "RestrictedNoise",
     "View",
     "build_objective",
+    "stacked_objective",
 ]
