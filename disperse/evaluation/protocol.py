@@ -134,8 +134,8 @@ def evaluate(
     pixels, is one of ``seen``, what the model was trained on, and not of the reference. An external
     evaluator gives ``fd`` alone.
 
-    ``images`` are samples that were made already, guidance → (n, c, h, w), of seeds and labels 0, 1, ... as the
-    protocol has them; an external evaluator makes its own.
+    ``images`` are samples that were made already, guidance → (n, c, h, w), of the seeds and labels that the
+    protocol has; an external evaluator makes its own.
 
     Raises:
         ConfigError, CheckpointError, DataError: as ``check_evaluator``.

@@ -111,8 +111,8 @@ class Ensemble:
         self._step_optimizer()
         self.step += 1
         for name, average in self.averages.items():
-            weights = [value.detach() for value in self.parameters.values()]
-            ema.update(average.values(), weights, ema.decay(name, self.step))
+            now = [value.detach() for value in self.parameters.values()]
+            ema.update(average.values(), now, ema.decay(name, self.step))
         if self.step % spec.log_interval == 0:
             self._log(loss, diffusion, norm, terms, first)
 

@@ -1,0 +1,172 @@
+"""Ensembles in a span of time: how many members fit, and training them in waves, one stack each."""
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..evaluation import Protocol
+from ..spec import RunSpec
+from ..training.ensemble import Ensemble
+from ..training.ensemble_members import ENGINES, stack_key
+from .ensemble_records import Clock, Evaluations, Report, keep_weights
+from .runner import cores
+from .store import commit, device_name
+
+TIMED_MEMBERS, TIMED_STEPS = 64, 12  # of the timing; its first two steps don't count
+MARGIN = 1.15  # by which a wave may take longer than timed
+EVALUATION_S = 4.0  # of one core for the measures of one member; only to leave room for the last of them
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_per_step(specs: list[RunSpec], device: torch.device, draws: str) -> float:
+    """Seconds that one step of one member takes, timed on a few members of a stack."""
+    ensemble = Ensemble(specs[:TIMED_MEMBERS], device, draws=draws)
+    ensemble.train(2)
+    wait_for(device)
+    started = time.monotonic()
+    ensemble.train(TIMED_STEPS)
+    wait_for(device)
+    return (time.monotonic() - started) / (TIMED_STEPS - 2) / len(ensemble.specs)
+
+
+def sampled_steps(protocol: Protocol, spec: RunSpec) -> float:
+    """Training steps that cost as much as the samples of a member: a step is three passes of a batch."""
+    passes = protocol.sampler.nfe or 0
+    images = protocol.num_samples + 2 * protocol.guided_samples
+    return images * passes / (3 * spec.batch_size)
+
+
+def waves_of(members: list[RunSpec], most: int) -> list[list[RunSpec]]:
+    """Members in stacks of nearly equal size, each of one shape and at most ``most``, early seeds first."""
+    waves = []
+    for _, stack in itertools.groupby(sorted(members, key=stack_key), stack_key):
+        same = sorted(stack, key=lambda spec: spec.seed)
+        count = -(-len(same) // most)
+        bounds = [len(same) * number // count for number in range(count + 1)]
+        waves += [same[a:b] for a, b in itertools.pairwise(bounds)]
+    return sorted(waves, key=lambda wave: wave[0].seed)
+
+
+def that_fit(
+    members: list[RunSpec], cost: Callable[[RunSpec], float], seconds: float
+) -> tuple[list[RunSpec], list[RunSpec]]:
+    """Members of as many whole seeds as fit, at least one seed; and the others.
+
+    Args:
+        members: all that are wanted.
+        cost: seconds of one.
+        seconds: that there are.
+    """
+    by_seed: dict[int, list[RunSpec]] = {}
+    for spec in members:
+        by_seed.setdefault(spec.seed, []).append(spec)
+    taken: list[RunSpec] = []
+    total = 0.0
+    for seed in sorted(by_seed):
+        total += sum(map(cost, by_seed[seed]))
+        if taken and total > seconds:
+            break
+        taken += by_seed[seed]
+    chosen = set(taken)
+    return taken, [spec for spec in members if spec not in chosen]
+
+
+def train_wave(
+    specs: list[RunSpec], device: torch.device, draws: str, clock: Clock, until: float, report: Report
+) -> Ensemble:
+    """Train one stack to its end, or until ``until`` seconds are spent."""
+    started, num_steps = time.monotonic(), specs[0].num_steps
+    ensemble = Ensemble(specs, device, draws=draws)
+    begun = time.monotonic()
+    for tenth in range(1, 11):
+        ensemble.train(num_steps * tenth // 10, enough=lambda: clock.spent > until)
+        wait_for(device)
+        if tenth == 1:
+            report.say(clock, f"{len(specs)} members: {ensemble.step} of {num_steps} steps")
+        if ensemble.step < num_steps * tenth // 10:
+            report.say(clock, f"time is up: {len(specs)} members stay at step {ensemble.step} of {num_steps}")
+            break
+    took = time.monotonic() - begun
+    report.waves.append(
+        {
+            "members": len(specs),
+            "model": specs[0].model,
+            "steps": ensemble.step,
+            "of": num_steps,
+            "start_s": round(begun - started, 2),
+            "train_s": round(took, 2),
+            "ms_per_member_step": round(1000 * took / max(ensemble.step * len(specs), 1), 5),
+        }
+    )
+    return ensemble
+
+
+def run_waves(
+    members: list[RunSpec],
+    protocol_of: Callable[[str], Protocol],
+    device: torch.device,
+    out: Path,
+    clock: Clock,
+    *,
+    draws: str,
+    most: int,
+    keep: int = 0,
+    code: str | None = None,
+) -> Report:
+    """Train and evaluate as many members as fit the time; everything that is done is in ``out`` at once.
+
+    Args:
+        members: runs, seeds in the order of their importance.
+        protocol_of: how those of a system are evaluated.
+        device: where they are trained and sampled.
+        out: folder of ``results.jsonl``, ``report.json`` and weights.
+        clock: the time that there is.
+        draws: ``"device"`` or ``"keyed"``.
+        most: members of one stack.
+        keep: of so many members the weights are kept too.
+        code: commit of the code; None asks git.
+    """
+    processes = max(cores() - 1, 1)
+    threads = max(processes // max(len(members), 1), 1)
+    facts = {"device": device_name(device), "torch": torch.__version__, "commit": code or commit()}
+    report = Report({**facts, "engine": ENGINES[draws], "draws": draws, "wanted": len(members)})
+    evaluations = Evaluations(out, facts, processes, threads)
+    costs: dict[str, float] = {}
+    for key, stack in itertools.groupby(sorted(members, key=stack_key), stack_key):
+        same = list(stack)
+        costs[key] = seconds_per_step(same, device, draws)
+        report.say(clock, f"{same[0].model}: {1000 * costs[key]:.4f} ms a step and member, timed")
+
+    def cost(spec: RunSpec) -> float:
+        steps = spec.num_steps + sampled_steps(protocol_of(spec.objective.kind), spec)
+        return MARGIN * costs[stack_key(spec)] * steps + EVALUATION_S / (10 * processes)
+
+    tail = 5.0 + EVALUATION_S * min(most, len(members)) / (processes * threads)
+    chosen, others = that_fit(members, cost, clock.left - tail)
+    report.not_begun = [spec.run_id for spec in others]
+    report.say(clock, f"{len(chosen)} of {len(members)} members fit {clock.seconds:.0f} s")
+    kept = {spec.fingerprint for spec in chosen[:keep]}
+    waves = waves_of(chosen, most)
+    for number, wave in enumerate(waves):
+        if number and clock.left < tail:
+            report.not_begun += [spec.run_id for spec in wave]
+            continue
+        protocol = protocol_of(wave[0].objective.kind)
+        sampling = costs[stack_key(wave[0])] * len(wave) * sampled_steps(protocol, wave[0])
+        ensemble = train_wave(wave, device, draws, clock, clock.seconds - tail - MARGIN * sampling, report)
+        evaluations.add(ensemble, protocol, report, clock)
+        report.say(clock, f"wave {number + 1} of {len(waves)} is trained and sampled")
+        for row, spec in enumerate(ensemble.specs):
+            if spec.fingerprint in kept and int(ensemble.first_bad[row]) < 0:
+                keep_weights(out, spec, ensemble.weights(row, protocol.weights))
+        del ensemble
+    evaluations.finish(clock, report)
+    return report
