@@ -102,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--minutes {options.minutes:g}: expected more than 0")
     check_count("--seeds", options.seeds, 1)
     check_count("--members", options.members, 1)
+    if options.measure_on not in ("cpu", "device"):
+        raise unknown("--measure-on", options.measure_on, ("cpu", "device"))
     row, device = profile(options.profile), resolve_device(options.device)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     names = [name for name in options.cells.split(",") if name]
@@ -128,6 +130,7 @@ def run(options: argparse.Namespace) -> int:
     report = run_waves(
         remaining, protocol_of, device, options.out, clock,
         draws=options.draws, most=options.members, keep=options.keep, code=options.commit,
+        measure_on="cpu" if options.measure_on == "cpu" else options.device, tail=options.tail,
     )  # fmt: skip
     write_report(options.out, report, clock)
     missing = len(report.unfinished) + len(report.failed)
@@ -160,6 +163,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--samples", type=int, default=None, help="of an evaluation; the profile's by default")
     top.add_argument("--members", type=int, default=256, help="most members of one stack")
     top.add_argument("--keep", type=int, default=0, help="keep the weights of the first so many members")
+    top.add_argument("--measure-on", default="cpu", help="cpu, many at a time; or device, for large networks")
+    top.add_argument("--tail", type=float, default=None, help="seconds to leave for the last measures")
     top.add_argument("--commit", default=None, help="of the code, where it is no clone of git")
     top.add_argument(
         "--set", dest="changes", action="append", default=[], metavar="FIELD=VALUE",

@@ -88,10 +88,13 @@ class Evaluations:
         facts: of the device and the code, which go into every record.
         processes: how many at a time.
         threads: of each.
+        device: on which the inner representations are measured.
     """
 
-    def __init__(self, out: Path, facts: dict[str, str], processes: int, threads: int = 1):
-        self.out, self.facts, self.lock = out, facts, threading.Lock()
+    def __init__(
+        self, out: Path, facts: dict[str, str], processes: int, threads: int = 1, device: str = "cpu"
+    ):
+        self.out, self.facts, self.device, self.lock = out, facts, device, threading.Lock()
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(threads,))
         self.jobs: dict[Future[Record], tuple[RunSpec, dict[str, Tensor]]] = {}
@@ -115,7 +118,9 @@ class Evaluations:
             weights = {**shared, **{name: value[row].clone() for name, value in on_cpu.items()}}
             arrays = {name: value.numpy() for name, value in weights.items()}
             made = {guidance: value.numpy().copy() for guidance, value in own.items()}
-            job = self.pool.submit(_evaluate, spec, ensemble.step, protocol, arrays, made, self.facts)
+            job = self.pool.submit(
+                _evaluate, spec, ensemble.step, protocol, arrays, made, self.facts, self.device
+            )
             self.jobs[job] = spec, weights
             job.add_done_callback(self._write)
 
@@ -163,6 +168,7 @@ def _evaluate(
     weights: dict[str, np.ndarray],
     images: dict[float, np.ndarray],
     facts: dict[str, str],
+    device: str,
 ) -> Record:
     """A member's record, as ``evaluate_run`` makes it of an ordinary run folder."""
     with tempfile.TemporaryDirectory(prefix="disperse-") as name:
@@ -175,7 +181,7 @@ def _evaluate(
             folder / "checkpoints", checkpoints.Checkpoint(step, spec.fingerprint, tensors, progress)
         )
         made = {guidance: torch.from_numpy(value) for guidance, value in images.items()}
-        record = evaluate_run(folder, step, protocol, device="cpu", images=made)
+        record = evaluate_run(folder, step, protocol, device=device, images=made)
     return seal({**record, **facts})
 
 

@@ -15,7 +15,7 @@ from .ensemble_records import Clock, Evaluations, Report, keep_weights
 from .runner import cores
 from .store import commit, device_name
 
-TIMED_MEMBERS, TIMED_STEPS = 64, 12  # of the timing; its first two steps don't count
+TIMED_STEPS = 12  # of the timing; the first two don't count
 MARGIN = 1.15  # by which a wave may take longer than timed
 EVALUATION_S = 4.0  # of one core for the measures of one member; only to leave room for the last of them
 
@@ -27,8 +27,8 @@ def wait_for(device: torch.device) -> None:
 
 
 def seconds_per_step(specs: list[RunSpec], device: torch.device, draws: str) -> float:
-    """Seconds that one step of one member takes, timed on a few members of a stack."""
-    ensemble = Ensemble(specs[:TIMED_MEMBERS], device, draws=draws)
+    """Seconds that one step of one member takes, timed on a stack."""
+    ensemble = Ensemble(specs, device, draws=draws)
     ensemble.train(2)
     wait_for(device)
     started = time.monotonic()
@@ -120,6 +120,8 @@ def run_waves(
     most: int,
     keep: int = 0,
     code: str | None = None,
+    measure_on: str = "cpu",
+    tail: float | None = None,
 ) -> Report:
     """Train and evaluate as many members as fit the time; everything that is done is in ``out`` at once.
 
@@ -133,23 +135,28 @@ def run_waves(
         most: members of one stack.
         keep: of so many members the weights are kept too.
         code: commit of the code; None asks git.
+        measure_on: device on which the inner representations are measured.
+        tail: seconds left at the end for the last measures; None reckons with ``EVALUATION_S``.
     """
-    processes = max(cores() - 1, 1)
-    threads = max(processes // max(len(members), 1), 1)
     facts = {"device": device_name(device), "torch": torch.__version__, "commit": code or commit()}
+    if not members:
+        return Report(facts)
+    processes = max(cores() - 1, 1)
+    threads = max(processes // len(members), 1)
     report = Report({**facts, "engine": ENGINES[draws], "draws": draws, "wanted": len(members)})
-    evaluations = Evaluations(out, facts, processes, threads)
+    evaluations = Evaluations(out, facts, min(processes, len(members)), threads, measure_on)
     costs: dict[str, float] = {}
     for key, stack in itertools.groupby(sorted(members, key=stack_key), stack_key):
         same = list(stack)
-        costs[key] = seconds_per_step(same, device, draws)
+        costs[key] = seconds_per_step(same[:most], device, draws)
         report.say(clock, f"{same[0].model}: {1000 * costs[key]:.4f} ms a step and member, timed")
 
     def cost(spec: RunSpec) -> float:
         steps = spec.num_steps + sampled_steps(protocol_of(spec.objective.kind), spec)
         return MARGIN * costs[stack_key(spec)] * steps + EVALUATION_S / (10 * processes)
 
-    tail = 5.0 + EVALUATION_S * min(most, len(members)) / (processes * threads)
+    if tail is None:
+        tail = 5.0 + EVALUATION_S * min(most, len(members)) / (processes * threads)
     chosen, others = that_fit(members, cost, clock.left - tail)
     report.not_begun = [spec.run_id for spec in others]
     report.say(clock, f"{len(chosen)} of {len(members)} members fit {clock.seconds:.0f} s")
