@@ -25,7 +25,7 @@ done
 choose_python "$rehearse"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1
 device=cuda
-size=(--profile cpu --members 336)  # 8 seeds of the 42 cells
+size=(--profile cpu --members 504)  # 12 seeds of the 42 cells: as many as one call takes
 if [ "$rehearse" = True ]; then
   device=cpu seeds=2
   cells=baseline,infonce-l2,infonce-l2-restricted

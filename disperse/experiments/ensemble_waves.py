@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from .runner import cores
 from .store import commit, device_name
 
 TIMED_STEPS = 12  # of the timing; the first two don't count
-MARGIN = 1.15  # by which a wave may take longer than timed
+MARGIN = 1.1  # by which a wave may take longer than timed
 EVALUATION_S = 2.5  # of one core for the measures of one member; only to leave room for the last of them
 
 
@@ -26,8 +27,8 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds_per_step(specs: list[RunSpec], device: torch.device, draws: str) -> float:
-    """Seconds that one step of one member takes, timed on a stack; a step that waits for CUDA warns."""
+def seconds_of_step(specs: list[RunSpec], device: torch.device, draws: str) -> float:
+    """Seconds that one step of a stack takes; a step that waits for CUDA warns."""
     ensemble = Ensemble(specs, device, draws=draws)
     ensemble.train(1)
     wait_for(device)
@@ -40,7 +41,28 @@ def seconds_per_step(specs: list[RunSpec], device: torch.device, draws: str) -> 
     started = time.monotonic()
     ensemble.train(TIMED_STEPS)
     wait_for(device)
-    return (time.monotonic() - started) / (TIMED_STEPS - 2) / len(ensemble.specs)
+    return (time.monotonic() - started) / (TIMED_STEPS - 2)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a step of M members, ``fixed + each · M``: what any stack takes, and what a member adds."""
+
+    fixed: float
+    each: float
+
+    @classmethod
+    def timed(cls, specs: list[RunSpec], device: torch.device, draws: str) -> "Pace":
+        """By a stack of all these members and one of half of them."""
+        many, few = len(specs), max(len(specs) // 2, 1)
+        half = seconds_of_step(specs[:few], device, draws)
+        whole = half if many == few else seconds_of_step(specs, device, draws)
+        each = max(whole - half, 0.0) / (many - few) if many > few else whole
+        return cls(max(whole - each * many, 0.0), each)
+
+    def seconds(self, members: int, steps: float) -> float:
+        """Of so many steps of a stack."""
+        return steps * (self.fixed + self.each * members)
 
 
 def sampled_steps(protocol: Protocol, spec: RunSpec) -> float:
@@ -62,27 +84,22 @@ def waves_of(members: list[RunSpec], most: int) -> list[list[RunSpec]]:
 
 
 def that_fit(
-    members: list[RunSpec], cost: Callable[[RunSpec], float], seconds: float
+    members: list[RunSpec], most: int, cost: Callable[[list[RunSpec]], float], seconds: float
 ) -> tuple[list[RunSpec], list[RunSpec]]:
     """Members of as many whole seeds as fit, at least one seed; and the others.
 
     Args:
         members: all that are wanted.
-        cost: seconds of one.
+        most: members of one wave.
+        cost: seconds of a wave.
         seconds: that there are.
     """
-    by_seed: dict[int, list[RunSpec]] = {}
-    for spec in members:
-        by_seed.setdefault(spec.seed, []).append(spec)
-    taken: list[RunSpec] = []
-    total = 0.0
-    for seed in sorted(by_seed):
-        total += sum(map(cost, by_seed[seed]))
-        if taken and total > seconds:
+    seeds = sorted({spec.seed for spec in members})
+    for count in range(len(seeds), 0, -1):
+        taken = [spec for spec in members if spec.seed <= seeds[count - 1]]
+        if count == 1 or sum(map(cost, waves_of(taken, most))) <= seconds:
             break
-        taken += by_seed[seed]
-    chosen = set(taken)
-    return taken, [spec for spec in members if spec not in chosen]
+    return taken, [spec for spec in members if spec.seed > seeds[count - 1]]
 
 
 def train_wave(
@@ -151,19 +168,23 @@ def run_waves(
     threads = max(processes // len(members), 1)
     report = Report({**facts, "engine": ENGINES[draws], "draws": draws, "wanted": len(members)})
     evaluations = Evaluations(out, facts, min(processes, len(members)), threads, measure_on)
-    costs: dict[str, float] = {}
+    paces: dict[str, Pace] = {}
     for key, stack in itertools.groupby(sorted(members, key=stack_key), stack_key):
-        same = list(stack)
-        costs[key] = seconds_per_step(same[:most], device, draws)
-        report.say(clock, f"{same[0].model}: {1000 * costs[key]:.4f} ms a step and member, timed")
+        same = list(stack)[:most]
+        pace = paces[key] = Pace.timed(same, device, draws)
+        report.say(
+            clock,
+            f"{same[0].model}: a step takes {1000 * pace.fixed:.2f} ms and {1000 * pace.each:.4f} a member, "
+            f"timed on {len(same)}",
+        )
 
-    def cost(spec: RunSpec) -> float:
-        steps = spec.num_steps + sampled_steps(protocol_of(spec.objective.kind), spec)
-        return MARGIN * costs[stack_key(spec)] * steps + EVALUATION_S / (10 * processes)
+    def cost(wave: list[RunSpec]) -> float:
+        steps = wave[0].num_steps + sampled_steps(protocol_of(wave[0].objective.kind), wave[0])
+        return MARGIN * paces[stack_key(wave[0])].seconds(len(wave), steps)
 
     if tail is None:
         tail = 5.0 + EVALUATION_S * min(most, len(members)) / (processes * threads)
-    chosen, others = that_fit(members, cost, clock.left - tail)
+    chosen, others = that_fit(members, most, cost, clock.left - tail)
     report.not_begun = [spec.run_id for spec in others]
     report.say(clock, f"{len(chosen)} of {len(members)} members fit {clock.seconds:.0f} s")
     kept = {spec.fingerprint for spec in chosen[:keep]}
@@ -173,7 +194,7 @@ def run_waves(
             report.not_begun += [spec.run_id for spec in wave]
             continue
         protocol = protocol_of(wave[0].objective.kind)
-        sampling = costs[stack_key(wave[0])] * len(wave) * sampled_steps(protocol, wave[0])
+        sampling = paces[stack_key(wave[0])].seconds(len(wave), sampled_steps(protocol, wave[0]))
         ensemble = train_wave(wave, device, draws, clock, clock.seconds - tail - MARGIN * sampling, report)
         evaluations.add(ensemble, protocol, report, clock)
         report.say(clock, f"wave {number + 1} of {len(waves)} is trained and sampled")

@@ -1,5 +1,6 @@
 """Members of an ensemble: what they must share, what they compute together, and their order."""
 
+import functools
 import itertools
 import json
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from .ensemble_draws import CHUNK
 ENGINES = {"keyed": "single", "device": "ensemble-1"}
 
 
+@functools.lru_cache(maxsize=4096)
 def stack_key(spec: RunSpec) -> str:
     """What members of one stack must share, as text: all that decides shapes and steps."""
     values = spec.model_dump(

@@ -1,6 +1,7 @@
 """Ensembles by the command line: which members, how many fit, their records, and mistakes in one line."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from disperse import atomic
 from disperse.experiments import dispersive_term, evaluate_run, profile
 from disperse.experiments.ensemble import FIRST_SEED, cells, main, members
 from disperse.experiments.ensemble_records import Clock, Report
-from disperse.experiments.ensemble_waves import that_fit, train_wave, waves_of
+from disperse.experiments.ensemble_waves import Pace, that_fit, train_wave, waves_of
 from disperse.experiments.store import check_seal, select
 from disperse.models.checkpoints import load_model_file
 from disperse.sampling import sample
@@ -44,10 +45,12 @@ def test_members_are_runs_of_another_engine_seed_by_seed() -> None:
 
 def test_whole_seeds_fit_and_waves_are_of_one_shape() -> None:
     specs = members(["pair", "meanflow-patch2-baseline"], "cpu", range(4))
-    taken, others = that_fit(specs, lambda spec: 10.0, 65.0)
+    taken, others = that_fit(specs, 100, lambda wave: 10.0 * len(wave), 65.0)
     assert [spec.seed for spec in taken] == [0, 0, 0, 1, 1, 1]
     assert len(taken) + len(others) == len(specs)
-    assert len(that_fit(specs, lambda spec: 10.0, 5.0)[0]) == 3  # one seed is begun in any case
+    assert len(that_fit(specs, 100, lambda wave: 10.0, 5.0)[0]) == 3  # one seed is begun in any case
+    assert len(that_fit(specs, 100, lambda wave: 10.0, 20.0)[0]) == 12  # what a wave costs alone counts once
+    assert len(that_fit(specs, 4, lambda wave: 10.0, 20.0)[0]) == 6
     waves = waves_of(specs, 3)
     assert sorted(len(wave) for wave in waves) == [2, 2, 2, 3, 3]
     assert all(len({(spec.model, spec.num_steps) for spec in wave}) == 1 for wave in waves)
@@ -173,3 +176,26 @@ def test_mistakes_are_one_line(
     assert message in error
     assert error.startswith("ensemble: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("gpu_ensemble.sh", ["--bad"], "--bad: expected --minutes"),
+        ("gpu_ensemble.sh", ["--seeds"], "--seeds: expected a value"),
+        ("gpu_cifar.sh", [], "--data: name the folder"),
+        ("gpu_cifar.sh", ["--data", "nowhere"], "no such folder"),
+    ],
+)
+def test_scripts_for_a_gpu_refuse_mistakes_in_one_line(
+    script: str, arguments: list[str], message: str
+) -> None:
+    path = Path(__file__).parents[2] / "scripts" / script
+    done = subprocess.run(["bash", str(path), *arguments], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_pace_of_a_stack_has_a_part_of_its_own_and_one_of_each_member() -> None:
+    assert Pace(0.5, 0.25).seconds(4, 10) == 15.0
