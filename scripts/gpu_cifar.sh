@@ -25,7 +25,7 @@ done
 choose_python "$rehearse"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 DISPERSE_DATA="$data"
 device=cuda
-size=(--set model=SiT-S/4 --steps "$steps" --measure-on device --tail 75)
+size=(--set model=SiT-S/4 --steps "$steps" --tail 110)
 if [ "$rehearse" = True ]; then
   device=cpu
   tiny='{"input_size": 32, "in_channels": 3, "num_classes": 10, "depth": 2, "hidden_size": 16, "num_heads": 2}'

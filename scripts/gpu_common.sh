@@ -3,17 +3,17 @@
 
 fail() { echo "$(basename "$0"): $*" >&2; exit 2; }
 
-choose_python() {  # the environment's own where its torch sees CUDA, else that of the clone; $1: no CUDA needed
-  local candidate
-  for candidate in "${PYTHON:-}" python python3 .venv/bin/python; do
-    [ -n "$candidate" ] && command -v "$candidate" >/dev/null || continue
+choose_python() {  # $PYTHON, or the environment's own where its torch sees CUDA, or that of the clone; $1: no CUDA needed
+  local candidate found=""
+  for candidate in ${PYTHON:-python python3 .venv/bin/python}; do
+    command -v "$candidate" >/dev/null || continue
     if "$candidate" -c "import sys, torch; sys.exit(not ($1 or torch.cuda.is_available()))" 2>/dev/null; then
-      PYTHON="$candidate"
+      found="$candidate"
       break
     fi
-    [ "$candidate" = .venv/bin/python ] && fail "no python here has a torch that sees CUDA"
   done
-  [ -n "${PYTHON:-}" ] || fail "no python here has a torch that sees CUDA; set PYTHON"
+  [ -n "$found" ] || fail "${PYTHON:-no python here}: no torch that sees CUDA; set PYTHON to one that has it"
+  PYTHON="$found"
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$PYTHON is older than Python 3.11"
   local missing
   missing=$("$PYTHON" -c '

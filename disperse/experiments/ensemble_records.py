@@ -140,11 +140,12 @@ class Evaluations:
         self.pool.shutdown(wait=False, cancel_futures=True)
         for job, (spec, weights) in self.jobs.items():
             if job.done() and not job.cancelled():
-                if job.exception() is not None:
-                    report.failed.append(f"{spec.run_id}: {job.exception()}")
-                    report.say(clock, f"{spec.run_id}: {job.exception()}")
-                continue
-            report.unfinished.append(spec.run_id)
+                if job.exception() is None:
+                    continue
+                report.failed.append(f"{spec.run_id}: {job.exception()}")
+                report.say(clock, f"{spec.run_id}: {job.exception()}")
+            else:
+                report.unfinished.append(spec.run_id)
             keep_weights(self.out, spec, weights)
         for process in multiprocessing.active_children():
             process.terminate()

@@ -81,13 +81,12 @@ class StackedNetwork:
     def initial(self, seeds: list[int], device: torch.device) -> dict[str, Tensor]:
         """Weights of members as ``from_config`` makes them of their seeds, (members, ...) each."""
         model = from_config(self.config, objective=self.objective)
-        rows: dict[str, list[Tensor]] = {}
-        for seed in seeds:
+        trained = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+        own: dict[int, dict[str, Tensor]] = {}
+        for seed in dict.fromkeys(seeds):
             model.initialize(seed)
-            for name, value in model.named_parameters():
-                if value.requires_grad:
-                    rows.setdefault(name, []).append(value.detach().clone())
-        return {name: torch.stack(values).to(device) for name, values in rows.items()}
+            own[seed] = {name: value.clone() for name, value in trained.items()}
+        return {name: torch.stack([own[seed][name] for seed in seeds]).to(device) for name in trained}
 
     def member(self, weights: Mapping[str, Tensor]) -> "Member":
         """One member, to be called inside ``vmap`` over its weights."""

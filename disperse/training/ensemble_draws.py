@@ -139,29 +139,36 @@ class DeviceSource(Source):
         return Batch(x, self.labels[index], _part(self.draws, rows), seconds)
 
     def _draw(self, chunk: int) -> None:
+        """Draws of a chunk, once for each seed: members that share it share them, as single runs do."""
         self.chunk = chunk
         b, *image = self.shape
         whole, seeds = (CHUNK * b, *image), [spec.seed for spec in self.specs]
-        index = [
-            indices_of_steps(len(self.sets[spec.data]), b, spec.seed, chunk * CHUNK, CHUNK)
-            + self.first[spec.data]
-            for spec in self.specs
-        ]
-        self.index = torch.stack(index).flatten(1).to(self.device)
-        draws = [self._keyed("first", seed, lambda: self.objective.draw(whole)) for seed in seeds]
-        self.flips: Tensor | None = None
-        if self.specs[0].flip:
-            self.flips = torch.stack([self._keyed("flip", s, lambda: flipped(whole[0])) for s in seeds])
-        self.seconds = {}
-        for view, first, last in self.views:
-            again = [
-                self._keyed(
-                    "second", seeds[row], functools.partial(self.objective.second_view, draws[row], view)
-                )
-                for row in range(first, last)
-            ]
-            self.seconds[view, first, last] = _stacked(again)
-        self.draws = _stacked(draws)
+
+        @functools.cache
+        def index(data: str, seed: int) -> Tensor:
+            rows = indices_of_steps(len(self.sets[data]), b, seed, chunk * CHUNK, CHUNK)
+            return rows.flatten() + self.first[data]
+
+        @functools.cache
+        def first(seed: int) -> Draws:
+            return self._keyed("first", seed, lambda: self.objective.draw(whole))
+
+        @functools.cache
+        def mirror(seed: int) -> Tensor:
+            return self._keyed("flip", seed, lambda: flipped(whole[0]))
+
+        @functools.cache
+        def second(seed: int, view: View) -> Draws:
+            return self._keyed("second", seed, lambda: self.objective.second_view(first(seed), view))
+
+        self.index = torch.stack([index(spec.data, spec.seed) for spec in self.specs]).to(self.device)
+        self.draws = _stacked([first(seed) for seed in seeds])
+        flip = self.specs[0].flip
+        self.flips = torch.stack([mirror(seed) for seed in seeds]) if flip else None
+        self.seconds = {
+            (view, start, stop): _stacked([second(seed, view) for seed in seeds[start:stop]])
+            for view, start, stop in self.views
+        }
 
     def _keyed(self, purpose: str, seed: int, draw: Callable[[], T]) -> T:
         text = f"ensemble-1\x1f{purpose}\x1f{seed}\x1f{self.chunk}"
