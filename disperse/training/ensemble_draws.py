@@ -57,7 +57,7 @@ class Source:
         device: where batches go.
 
     Raises:
-        ConfigError: data that are no images in memory, or more than a device holds twice.
+        ConfigError: the data are no images in memory.
     """
 
     def __init__(
@@ -120,9 +120,8 @@ class DeviceSource(Source):
         self.images = torch.cat([data.images for data in self.sets.values()]).to(self.device)
         self.labels = torch.cat([data.labels for data in self.sets.values()]).to(self.device)
         self.first: dict[str, int] = {}  # row of each set in those
-        for name, data in self.sets.items():
+        for name in self.sets:
             self.first[name] = sum(len(self.sets[before]) for before in self.first)
-            assert len(data)
         self.chunk = -1
 
     def batch(self, step: int) -> Batch:
