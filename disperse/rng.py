@@ -8,8 +8,10 @@ only 32 bits of its seed, so among 50 000 keyed streams two would be equal with 
 Draws are made on the CPU and moved, so that every device sees the same numbers.
 """
 
+import contextlib
+import contextvars
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -32,6 +34,23 @@ def stream(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(words, "little")))
 
 
+_generator: contextvars.ContextVar[torch.Generator | None] = contextvars.ContextVar("generator", default=None)
+
+
+@contextlib.contextmanager
+def drawn_by(generator: torch.Generator) -> Iterator[None]:
+    """Let ``normal`` and ``uniform`` draw from this generator, on its device, and not from keyed streams.
+
+    For an ensemble alone (``training.ensemble``), whose draws would be too many for the CPU. Their keys are
+    not looked at then: whoever seeds the generator says what the draws are for.
+    """
+    token = _generator.set(generator)
+    try:
+        yield
+    finally:
+        _generator.reset(token)
+
+
 def _tagged(part: object) -> str:
     if isinstance(part, str):
         return f"str:{part}"
@@ -41,12 +60,18 @@ def _tagged(part: object) -> str:
 
 
 def normal(shape: Sequence[int], *key: str | int) -> Tensor:
-    """Standard normal float32 tensor of the given shape from ``stream(*key)``."""
+    """Standard normal float32 tensor of the given shape from ``stream(*key)``; see ``drawn_by``."""
+    generator = _generator.get()
+    if generator is not None:
+        return torch.randn(tuple(shape), generator=generator, device=generator.device)
     return torch.from_numpy(stream(*key).standard_normal(tuple(shape), dtype=np.float32))
 
 
 def uniform(shape: Sequence[int], *key: str | int) -> Tensor:
-    """Uniform float32 tensor in [0, 1) of the given shape from ``stream(*key)``."""
+    """Uniform float32 tensor in [0, 1) of the given shape from ``stream(*key)``; see ``drawn_by``."""
+    generator = _generator.get()
+    if generator is not None:
+        return torch.rand(tuple(shape), generator=generator, device=generator.device)
     return torch.from_numpy(stream(*key).random(tuple(shape), dtype=np.float32))
 
 

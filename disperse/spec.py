@@ -251,7 +251,8 @@ class RunSpec(Strict):
     too, so that a new field doesn't rename old runs.
 
     ``data`` names images, not where they lie: ``DISPERSE_DATA`` says that. ``flip`` mirrors each image of a
-    batch with probability ½.
+    batch with probability ½. ``engine`` is a numerics stamp of its own: ``"ensemble-1"`` draws on the device
+    (``training.ensemble``), so its numbers are others than those of ``train``; it moves when they do.
     """
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
@@ -270,6 +271,7 @@ class RunSpec(Strict):
     ema: tuple[str, ...] = ("power-0.1", "constant-0.9999")
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = Field(default=0, ge=0)
+    engine: Literal["single", "ensemble-1"] = "single"
     numerics: int = NUMERICS
 
     name: str = Field(default="run", pattern=r"^[a-z0-9][a-z0-9.\-]{0,60}$")

@@ -46,7 +46,7 @@ DEFAULTS: list[tuple[Strict, dict[str, Any]]] = [
             "regularizers": (),
             "optimizer": {"lr": 1e-4, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.0, "warmup_steps": 0},
             "batch_size": 128, "label_drop": 0.1, "ema": ("power-0.1", "constant-0.9999"),
-            "precision": "fp32", "seed": 0, "numerics": 2,
+            "precision": "fp32", "seed": 0, "engine": "single", "numerics": 2,
             "name": "run", "num_steps": 1000, "milestones": (), "checkpoint_interval": 250,
             "log_interval": 10, "device": "auto", "compile": False,
         },

@@ -128,3 +128,14 @@ def batch_indices(size: int, batch_size: int, seed: int, step: int) -> Tensor:
     epoch, position = divmod(step, size // batch_size)
     first = position * batch_size
     return torch.from_numpy(_order(size, seed, epoch)[first : first + batch_size].copy()).long()
+
+
+def indices_of_steps(size: int, batch_size: int, seed: int, first: int, count: int) -> Tensor:
+    """``batch_indices`` of ``count`` steps from ``first`` on, shape (count, b), int64; errors as there."""
+    batch_indices(size, batch_size, seed, first)
+    each = size // batch_size
+    epochs = range(first // each, (first + count - 1) // each + 1)
+    orders = np.concatenate([_order(size, seed, epoch)[: each * batch_size] for epoch in epochs])
+    start = (first - epochs[0] * each) * batch_size
+    rows = orders[start : start + count * batch_size].reshape(count, batch_size)
+    return torch.from_numpy(rows.copy()).long()

@@ -1,6 +1,7 @@
 """What is measured and how: the protocol, its noise floor, and the card printed beside a number."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -162,6 +163,7 @@ def evaluate(
     *,
     seen: ImageSet | None = None,
     training_seed: int = 0,
+    images: Mapping[float, Tensor] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measure a model: name of the metric → fields of its ``Estimate``.
 
@@ -179,6 +181,8 @@ def evaluate(
         protocol: what and how.
         seen: images of training, to compare with.
         training_seed: of the run, which with ``sample_seeds = "own"`` chooses the samples' seeds.
+        images: samples that were made already, guidance → (n, c, h, w), of the seeds and labels that the
+            protocol has; an external evaluator makes its own.
 
     Raises:
         ConfigError, CheckpointError, DataError: as ``check_evaluator``.
@@ -192,15 +196,15 @@ def evaluate(
     unseen = image_set(protocol.data, protocol.reference)
     found: dict[str, Estimate] = {}
     if protocol.num_samples:
-        images, labels = _samples(model, protocol.num_samples, protocol.sampler, first)
-        found = _compare(images, labels, protocol)
+        samples, labels = _samples(model, protocol.num_samples, protocol.sampler, first, images)
+        found = _compare(samples, labels, protocol)
         if seen is not None:
-            points = (images, seen.read(slice(None)), unseen.read(slice(None)))
+            points = (samples, seen.read(slice(None)), unseen.read(slice(None)))
             found["nearer_to_seen"] = nearer_to_seen(*(p.flatten(1).double().numpy() for p in points))
     if protocol.guided_samples:
         sampler = dataclasses.replace(protocol.sampler, guidance=protocol.agreement_guidance)
-        images, labels = _samples(model, protocol.guided_samples, sampler, first)
-        found["guided_agreement"] = _agreement(classify(images, evaluator=protocol.evaluator)[1], labels)
+        samples, labels = _samples(model, protocol.guided_samples, sampler, first, images)
+        found["guided_agreement"] = _agreement(classify(samples, evaluator=protocol.evaluator)[1], labels)
     metrics = {name: dataclasses.asdict(estimate) for name, estimate in found.items()}
     # A toy evaluation looks at few images here too.
     loss, by_level = held_out_loss(model, unseen.few(protocol.num_samples or len(unseen)))
@@ -251,8 +255,16 @@ def noise_floor(protocol: Protocol, repeats: int = 20, *, space: str | None = No
     )
 
 
-def _samples(model: DiffusionTransformer, n: int, sampler: SamplerConfig, first: int) -> tuple[Tensor, Array]:
+def _samples(
+    model: DiffusionTransformer,
+    n: int,
+    sampler: SamplerConfig,
+    first: int,
+    made: Mapping[float, Tensor] | None,
+) -> tuple[Tensor, Array]:
     labels = _labels(model, n)
+    if made is not None:
+        return made[sampler.guidance][:n], labels
     images = sample(
         model,
         range(first, first + n),

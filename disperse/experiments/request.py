@@ -52,7 +52,7 @@ def requested_spec(
     if num_steps is not None:
         values |= {"num_steps": num_steps, "milestones": []}
     for change in changes:
-        _assign(values, change)
+        assign(values, change)
     return RunSpec.parse(values)
 
 
@@ -107,7 +107,7 @@ def json_or_text(text: str) -> Any:
         return text
 
 
-def _assign(values: dict[str, Any], change: str) -> None:
+def assign(values: dict[str, Any], change: str) -> None:
     """Set ``a.b=value`` in nested plain data; the value is JSON, or text if it isn't."""
     path, equals, text = change.partition("=")
     if not equals:

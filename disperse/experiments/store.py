@@ -8,10 +8,12 @@ pure function of specs: what is there is used, what is missing is computed.
 import datetime
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .. import atomic, distributed
 from ..analysis import measure_blocks, measure_levels, measure_terms
@@ -41,8 +43,15 @@ def evaluation_path(folder: Path, step: int, protocol: Protocol) -> Path:
     return folder / "evaluations" / f"step_{step:08d}-{protocol.hash}.json"
 
 
-def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "auto") -> Record:
-    """Evaluate a checkpoint, or read the stored evaluation.
+def evaluate_run(
+    folder: Path,
+    step: int,
+    protocol: Protocol,
+    *,
+    device: str = "auto",
+    images: Mapping[float, Tensor] | None = None,
+) -> Record:
+    """Evaluate a checkpoint, or read the stored evaluation; ``images`` as in ``evaluate``.
 
     Raises:
         StorageError: the stored evaluation was edited or damaged.
@@ -70,7 +79,7 @@ def evaluate_run(folder: Path, step: int, protocol: Protocol, *, device: str = "
         "spec": spec.identity,
         "protocol": protocol.model_dump(mode="json"),
         "card": protocol.card(),
-        "metrics": evaluate(model, protocol, seen=seen, training_seed=spec.seed),
+        "metrics": evaluate(model, protocol, seen=seen, training_seed=spec.seed, images=images),
         "blocks": measure_blocks(model, few) if count else [],
         "terms": measure_terms(model, spec, few) if count else [],
         **({} if seen is None else {"levels": measure_levels(model, spec, seen, unseen, TERM)}),

@@ -6,6 +6,7 @@ from .diffusion import GaussianDiffusion
 from .interpolant import Interpolant
 from .meanflow import MeanFlow
 from .paths import PATHS, Path
+from .stacked import stacked_objective
 
 
 def build_objective(
@@ -40,4 +41,5 @@ __all__ = [
     "View",
     "build_objective",
     "draws_at",
+    "stacked_objective",
 ]

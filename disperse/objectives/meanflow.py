@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..losses.distances import at_least_float32
 from ..rng import normal
 from ..spec import MeanFlowSpec
-from .base import ForwardPass, Losses, Network, Objective, Times, check_shape, per_sample
+from .base import Draws, ForwardPass, Losses, Network, Objective, Times, check_shape, per_sample
 
 STEP = 5e-3  # of the finite difference: its error is about STEP² + rounding/STEP
 
@@ -45,7 +45,7 @@ class MeanFlow(Objective):
             for name in ("t", "r")
         )
         t = torch.maximum(first, second)
-        return t, torch.where(self.apart(n), torch.minimum(first, second), t)
+        return t, torch.where(self.apart(n).to(t.device), torch.minimum(first, second), t)
 
     def near(self, times: Times, shift: Tensor) -> Times:
         """Both times moved by ``shift``, within [0, 1]."""
@@ -92,11 +92,16 @@ class MeanFlow(Objective):
         """``v_g − (t − r) du/dt``, shape (b, c, h, w), float32; where r = t no derivative is computed."""
         target, draws = self.guided_velocity(model, forward), forward.draws
         assert draws.r is not None
-        rows = (draws.t != draws.r).nonzero().flatten()
+        rows = self.rows_apart(draws)
         if len(rows):
             z, y, t, r, v = forward.x_t[rows], forward.y[rows], draws.t[rows], draws.r[rows], target[rows]
             target[rows] = v - per_sample(t - r, v) * self.derivative(model, z, t, r, y, v)
         return target
+
+    def rows_apart(self, draws: Draws) -> Tensor:
+        """Indices of the rows that need a derivative, those with r < t."""
+        assert draws.r is not None
+        return (draws.t != draws.r).nonzero().flatten()
 
     @torch.no_grad()
     def guided_velocity(self, model: Network, forward: ForwardPass) -> Tensor:

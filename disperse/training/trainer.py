@@ -55,11 +55,16 @@ def train(
         on_log: called with new rows of ``metrics.jsonl``, every few logged steps; on rank 0.
 
     Raises:
-        ConfigError: the folder holds another run, or a setting doesn't fit the data or the ranks.
+        ConfigError: the folder holds another run, or a setting doesn't fit data, ranks or this trainer.
         NonFiniteError: a loss or gradient is NaN or infinite; weights are those of the step before.
         LockedError: another process trains in this folder.
     """
     folder = Path(folder)
+    if spec.engine != "single":
+        raise ConfigError(
+            f"engine = {spec.engine}: such a run is one of many that are trained as one; "
+            "python -m disperse.experiments.ensemble --help"
+        )
     with distributed.together():  # first the rank that may keep what it decodes, then those that find it
         data = load_data(spec.data) if distributed.rank() == 0 else None
     with distributed.together():
@@ -68,7 +73,7 @@ def train(
     with distributed.together():
         if len(set(contents)) > 1:  # each rank would train on a part of another batch
             raise DataError(f"data = {spec.data}: the ranks found {contents}; give all the same images")
-        _check_fit(spec, data, config_of(spec))
+        check_fit(spec, data, config_of(spec))
         state = TrainState.initial(spec, distributed.rank_device(spec.device))
     with contextlib.ExitStack() as stack:
         received = stack.enter_context(_deferred_signals())
@@ -209,7 +214,7 @@ def _averaged(**values: Tensor) -> dict[str, Tensor]:
     return dict(zip(values, distributed.gathered(stacked).mean(dim=0).unbind(), strict=True))
 
 
-def _check_fit(spec: RunSpec, data: ImageSet | LatentSet, config: TransformerConfig) -> None:
+def check_fit(spec: RunSpec, data: ImageSet | LatentSet, config: TransformerConfig) -> None:
     """Refuse what would fail later: before a folder is made, and before the first step."""
     if data.shape != config.image_shape:
         raise ConfigError(

@@ -44,7 +44,7 @@ def test_defaults_never_move() -> None:
         "objective": {"kind": "sit", "path": "linear", "prediction": "velocity", "weighting": "none",
                       "reversed_time": False},
         "optimizer": {"lr": 1e-4, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.0, "warmup_steps": 0},
-        "label_drop": 0.1, "ema": ["power-0.1", "constant-0.9999"], "precision": "fp32", "seed": 0,
+        "label_drop": 0.1, "ema": ["power-0.1", "constant-0.9999"], "precision": "fp32", "seed": 0, "engine": "single",
     }  # fmt: skip
     shared = {
         "variant": "infonce-l2", "lam": 0.5, "lam_schedule": [], "tau": 0.5, "eps": 1.0, "blocks": "quarter",
