@@ -22,6 +22,7 @@ from .ensemble_waves import run_waves
 from .items import ITEMS, item
 from .profiles import profile
 from .request import assign
+from .rules import rule_protocol
 
 FIRST_SEED = 100
 
@@ -115,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
 
     def protocol_of(system: str) -> Protocol:
         changed = {} if options.samples is None else {"num_samples": options.samples}
-        values = row.protocol_of(system).model_dump() | changed
+        values = rule_protocol(row, system).model_dump() | changed
         values["guided_samples"] = min(values["guided_samples"], values["num_samples"])
         return Protocol.parse(values)
 

@@ -64,8 +64,11 @@ class Report:
         print(f"{clock.spent:7.1f} s  {text}", flush=True)
 
 
-def images_of(network: StackedNetwork, weights: dict[str, Tensor], protocol: Protocol) -> dict[float, Tensor]:
+def images_of(
+    network: StackedNetwork, weights: dict[str, Tensor], protocol: Protocol, training_seeds: list[int]
+) -> dict[float, Tensor]:
     """Samples of all members as the protocol has them, guidance → (members, n, c, h, w)."""
+    offsets = [protocol.first_seed(seed) for seed in training_seeds]
     wanted: dict[float, int] = {}
     for guidance, count in (
         (protocol.guidance, protocol.num_samples),
@@ -76,7 +79,7 @@ def images_of(network: StackedNetwork, weights: dict[str, Tensor], protocol: Pro
     for guidance, count in wanted.items():
         sampler = protocol.model_copy(update={"guidance": guidance}).sampler
         labels = torch.arange(count) % network.config.num_classes
-        found[guidance] = sample_stacked(network, weights, range(count), labels, sampler)
+        found[guidance] = sample_stacked(network, weights, range(count), labels, sampler, offsets=offsets)
     return found
 
 
@@ -105,7 +108,7 @@ class Evaluations:
         chosen = protocol.weights
         stack = ensemble.parameters if chosen == "raw" else ensemble.averages[chosen]
         stack = {name: value.detach() for name, value in stack.items()}
-        images = images_of(ensemble.network, stack, protocol)
+        images = images_of(ensemble.network, stack, protocol, [spec.seed for spec in ensemble.specs])
         report.waves[-1]["sample_s"] = round(time.monotonic() - started, 2)
         on_cpu = {name: value.cpu() for name, value in stack.items()}
         shared = {name: value.cpu() for name, value in ensemble.network.frozen.items()}

@@ -13,6 +13,7 @@ from disperse.experiments import dispersive_term, evaluate_run, profile
 from disperse.experiments.ensemble import FIRST_SEED, cells, main, members
 from disperse.experiments.ensemble_records import Clock, Report
 from disperse.experiments.ensemble_waves import Pace, that_fit, train_wave, waves_of
+from disperse.experiments.rules import rule_protocol
 from disperse.experiments.store import check_seal, select
 from disperse.models.checkpoints import load_model_file
 from disperse.sampling import sample
@@ -114,7 +115,7 @@ def test_keyed_members_are_measured_as_the_single_run(tmp_path: Path) -> None:
     (spec,) = members(["infonce-l2"], "smoke", range(3, 4), draws="keyed", steps=4, changes=TINY[1::2])
     assert record["fingerprint"] == spec.fingerprint
     train(spec.replace(device="cpu"), tmp_path / "run", progress=False)
-    protocol = profile("smoke").protocol.model_copy(update={"num_samples": 20})
+    protocol = rule_protocol(profile("smoke"), "sit").model_copy(update={"num_samples": 20})
     single = evaluate_run(tmp_path / "run", 4, protocol, device="cpu")
     assert record.keys() == single.keys()
     for name, metric in single["metrics"].items():

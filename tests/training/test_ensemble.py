@@ -243,13 +243,25 @@ def test_stacked_samples_are_those_of_each_member(system: str, guidance: float) 
     for value in weights.values():  # new ones predict zero
         value.add_(0.03 * torch.randn(value.shape, generator=generator))
     labels = torch.arange(7) % 10
-    images = sample_stacked(network, weights, range(7), labels, config, batch_size=4)
-    for row in range(3):
+    images = sample_stacked(network, weights, range(7), labels, config, offsets=(0, 100, 0), batch_size=4)
+    for row, first in enumerate((0, 100, 0)):
         model = network.model({name: value[row] for name, value in weights.items()})
+        seeds = range(first, first + 7)
         alone = sample(
-            model, range(7), labels, solver=config.solver, num_steps=config.num_steps, guidance=guidance
+            model, seeds, labels, solver=config.solver, num_steps=config.num_steps, guidance=guidance
         )
         torch.testing.assert_close(images[row], alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("system", "solver"), [("sit", "sde-euler"), ("dit", "ddpm")])
+def test_members_that_draw_noise_at_every_step_share_their_seeds(system: str, solver: str) -> None:
+    spec = SMOKE.spec("x", 0, system=system)
+    from disperse.models import config_of
+
+    network = StackedNetwork(config_of(spec), spec.objective, CPU)
+    labels, sde = torch.arange(2), SamplerConfig(solver, 4)
+    with pytest.raises(ConfigError, match="draws noise at every step"):
+        sample_stacked(network, network.initial([3, 4], CPU), range(2), labels, sde, offsets=(0, 1))
 
 
 def test_initial_weights_are_those_of_training() -> None:
