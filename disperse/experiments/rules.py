@@ -111,6 +111,19 @@ def clock(row: Profile, seed: int) -> list[Cell]:
     return cells
 
 
+def meanflow_pair(row: Profile, seed: int) -> list[Cell]:
+    """MeanFlow plain and with the term, each at the rate that was chosen for it."""
+    rates = row.meanflow_lr or (row.lr, row.lr)
+    base, own = (row.spec("run", seed, *terms, system="meanflow", lr=lr) for terms, lr in zip(
+        ((), (dispersive_term(L2),)), rates, strict=True
+    ))  # fmt: skip
+    labels = "meanflow-own-rate-baseline", f"meanflow-own-rate-{L2}"
+    return [
+        Cell(labels[0], base.replace(name=labels[0])),
+        Cell(labels[1], own.replace(name=labels[1]), labels[0]),
+    ]
+
+
 def _items(*names: str) -> Callable[[Profile, int], list[Cell]]:
     return lambda row, seed: [cell for name in names for cell in item(name, row.name, (seed,))]
 
