@@ -21,12 +21,21 @@ from torch import Tensor
 from ..atomic import sha256_file
 from ..data import ImageSet, base_name, load_data
 from ..errors import CheckpointError, ConfigError, unknown
-from .networks import ENCODERS, Cifar10Classifier, DigitsClassifier, Encoder, FeatureNetwork
+from .networks import (
+    ENCODERS,
+    Cifar10Classifier,
+    DigitsClassifier,
+    Encoder,
+    FashionClassifier,
+    FeatureNetwork,
+)
 
 FOLDER = Path(__file__).parent / "weights"
 EVALUATOR = "digits-classifier-f77f"
 CIFAR10_EVALUATOR = "cifar10-classifier-f1f1"
+FASHION_EVALUATOR = "fashion-classifier-4dd8"
 DIGITS_ENCODER = "digits-selfsup-e830"
+FASHION_ENCODER = "fashion-selfsup-9488"
 PIXELS = "pixels"
 COMPONENTS = 64  # of pixels, where an image has more
 FITTED_ON = 10_000  # at most so many training images
@@ -64,9 +73,17 @@ EVALUATORS = {
         ("cifar10", "cifar16"), (3, 32, 32), Cifar10Classifier, Cifar10Classifier.num_features,
         "cifar10_classifier.safetensors", "train_cifar_classifier",
     ),
+    FASHION_EVALUATOR: Evaluator(
+        ("fashion",), (1, 28, 28), FashionClassifier, FashionClassifier.num_features,
+        "fashion_classifier.safetensors", "train_classifier",
+    ),
     DIGITS_ENCODER: Evaluator(
         ("digits",), (1, 8, 8), lambda: Encoder(*ENCODERS["digits"]), 32,
         "digits_selfsup.safetensors", "train_selfsup", classifies=False,
+    ),
+    FASHION_ENCODER: Evaluator(
+        ("fashion",), (1, 28, 28), lambda: Encoder(*ENCODERS["fashion"]), 64,
+        "fashion_selfsup.safetensors", "train_selfsup", classifies=False,
     ),
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from ..rng import stream
 from .features import read_features
 from .frechet import Array, Estimate, Gaussian, fit_gaussian, frechet_distance
 
+POOL = 10_000  # training images, spread evenly over the set, that real ones are drawn from
 ALIVE = 1e-3  # of the largest standard deviation: a feature that moves less is dead
 
 
@@ -34,6 +35,19 @@ def image_set(data: str, split: str) -> ImageSet:
 
 
 @functools.cache
+def train_pool(data: str) -> ImageSet:
+    """At most 10,000 images of the train split."""
+    train = image_set(data, "train")
+    return train if len(train) <= POOL else train.few(POOL)
+
+
+@functools.cache
+def pool_features(data: str, space: str) -> Array:
+    """Features (n, d) of those images in a space, float64."""
+    return read_features(train_pool(data), space, data=data).double().numpy()
+
+
+@functools.cache
 def real_distance(data: str, split: str, space: str, num_samples: int, repeats: int = 20) -> Estimate:
     """Distance of real to real images at the same n and reference: that of fresh images of the same law.
 
@@ -43,15 +57,15 @@ def real_distance(data: str, split: str, space: str, num_samples: int, repeats: 
     Raises:
         ConfigError: the train split has too few images for that n.
     """
-    labels = image_set(data, "train").labels.numpy()
+    labels = train_pool(data).labels.numpy()
     counts = _balanced(labels, num_samples)
     smallest = int(np.bincount(labels).min())
     if max(counts) > smallest:
         raise ConfigError(
             f"num_samples = {num_samples}: the noise floor needs {max(counts)} real images of "
-            f"each class, the train split has {smallest}; take at most {smallest * len(counts)} samples"
+            f"each class, there are {smallest}; take at most {smallest * len(counts)} samples"
         )
-    features, against = real_features(data, "train", space), reference(data, split, space)
+    features, against = pool_features(data, space), reference(data, split, space)
     values = []
     for repeat in range(repeats):
         draw = stream("noise floor", repeat)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..rng import stream
 from .features import read_features
-from .floors import image_set, real_distance, real_features, reference
+from .floors import pool_features, real_distance, reference, train_pool
 from .frechet import Array, Estimate, fit_gaussian, frechet_distance
 
 KERNEL = (0.25, 0.5, 0.25)  # of the blur, along each side
@@ -63,8 +63,8 @@ def spoiled_distances(data: str, space: str, num_samples: int, split: str = "hel
     Raises:
         ConfigError: as ``real_distance``.
     """
-    train, against = image_set(data, "train"), reference(data, split, space)
-    labels, features = train.labels.numpy(), real_features(data, "train", space)
+    train, against = train_pool(data), reference(data, split, space)
+    labels, features = train.labels.numpy(), pool_features(data, space)
     classes = int(labels.max()) + 1
 
     def score(rows: Array) -> float:

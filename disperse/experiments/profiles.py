@@ -4,7 +4,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import unknown
-from ..evaluation import CIFAR10_EVALUATOR, EVALUATOR, EVALUATORS, FID_EVALUATOR, Protocol, spaces_for
+from ..evaluation import (
+    CIFAR10_EVALUATOR,
+    EVALUATOR,
+    EVALUATORS,
+    FASHION_EVALUATOR,
+    FID_EVALUATOR,
+    Protocol,
+    spaces_for,
+)
 from ..models import preset
 from ..objectives.diffusion import nearest_ddim
 from ..spec import OptimizerSpec, RunSpec, TermSpec
@@ -191,7 +199,7 @@ PROFILES = {row.name: row for row in (
         solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
         weights="power-0.1",
         data="fashion", overrides={"input_size": 28, "in_channels": 1, "num_classes": 10},
-        evaluator="fashion-classifier-pending"),
+        evaluator=FASHION_EVALUATOR),
     # CIFAR-10 for a laptop: averaged to 16×16 (16 patches), and whole (64 patches).
     Profile(
         name="cifar16", model="SiT-Midi/4", sizes=("Micro", "Nano", "Mini", "Midi"),

@@ -58,7 +58,14 @@ def shipped(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setattr(features, "FOLDER", folder)
     features.network.cache_clear()
     yield folder
-    for cached in (features.network, floors.real_features, floors.reference, floors.real_distance):
+    for cached in (
+        features.network,
+        floors.real_features,
+        floors.train_pool,
+        floors.pool_features,
+        floors.reference,
+        floors.real_distance,
+    ):
         cached.cache_clear()
 
 

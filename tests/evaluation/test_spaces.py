@@ -1,6 +1,7 @@
 """Feature spaces beside the classifier: alive, of some variety, and able to tell spoiled sets from real ones."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,21 @@ def test_what_is_seen_of_features_with_a_known_spectrum() -> None:
 def test_spoiled_sets_lie_beyond_the_floor(space: str) -> None:
     found = spoiled_distances("digits", space, 1000)
     assert found.beyond == {"blurred": True, "class_missing": True, "one_style": True}
+
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason=f"no {FASHION}: apt-get install dataset-fashion-mnist")
+def test_the_spaces_of_fashion_are_alive_and_tell_spoiled_sets_apart() -> None:
+    spaces = (evaluator_for("fashion"), *spaces_for("fashion"))
+    assert len(spaces) == 3
+    for space in spaces:
+        found = spoiled_distances("fashion", space, 1000)
+        assert found.beyond == {"blurred": True, "class_missing": True, "one_style": True}, space
+        if space != PIXELS:
+            record = features.record_of(space)["held_out_features"]
+            assert sight("fashion", space).asdict() == pytest.approx(record, rel=1e-3)
 
 
 def test_the_encoder_sees_variety_that_the_classifier_hardly_does() -> None:
