@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from disperse.evaluation import noise_floor
+from disperse.evaluation.features import metric_name
 from disperse.experiments import LOOKS, PROFILES, Cell, item, published, seen_by, select
 from disperse.experiments.claims import judge
 from disperse.experiments.compare import compare
+from disperse.experiments.rules import rule_protocol
 from disperse.experiments.statements import STATEMENTS
 from disperse.experiments.store import Record
 from disperse.experiments.tables import variants_markdown
@@ -71,6 +75,27 @@ def test_the_claims_in_the_readme_are_those_of_the_results(pool: list[Record]) -
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert text.count(BEGIN) == text.count(END) == 1
     assert with_claims(text, verdicts(pool, ROW)) == text
+
+
+def test_every_distance_tells_half_of_the_training_from_the_whole_beyond_the_floor(
+    pool: list[Record],
+) -> None:
+    """The baseline of seeds 0 to 2: the mean falls by more than the width of the floor's interval."""
+    protocol = rule_protocol(ROW, "sit")
+    specs = [c.spec for c in item("pair", "cpu", (0, 1, 2)) if c.label == "baseline"]
+    half, whole = (
+        [next(r for r in select(pool, spec, protocol) if r["step"] == step) for spec in specs]
+        for step in (1200, 2400)
+    )
+    for space in (protocol.evaluator, *protocol.spaces):
+        floor, name = noise_floor(protocol, space=space), metric_name(space)
+        mean = {
+            key: np.mean([r["metrics"][name]["value"] for r in rs]) for key, rs in (("h", half), ("w", whole))
+        }
+        assert mean["h"] - mean["w"] > floor.high - floor.low, space
+        assert mean["w"] > floor.high  # the baseline is no perfect model in any of them
+    losses = [[r["metrics"]["held_out_loss"]["value"] for r in rs] for rs in (half, whole)]
+    assert min(losses[0]) > max(losses[1])
 
 
 def test_tables_say_what_the_results_say(pool: list[Record]) -> None:
