@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 
 from ..data import load_data
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, RunFailedError
 from ..spec import RunSpec
 from .cost import remaining_core_hours
 from .profiles import profile
@@ -36,26 +36,6 @@ def jobs_of(each: Experiment) -> list[Job]:
     return [(spec, each.evaluations(spec)) for spec in runs_of(each)]
 
 
-def queue(names: tuple[str, ...] = ()) -> list[Job]:
-    """Runs of the experiments in their order, each run once with the evaluations of all that share it.
-
-    Args:
-        names: of experiments; all by default.
-
-    Raises:
-        ConfigError: unknown experiment.
-    """
-    merged: dict[str, Job] = {}
-    for each in _chosen(names):
-        for spec, evaluations in jobs_of(each):
-            known, wanted = merged.get(spec.fingerprint, (spec, ()))
-            longest = max(known, spec, key=lambda s: s.num_steps)
-            both = tuple(sorted({*wanted, *evaluations}, key=lambda e: (e[0], e[1].hash)))
-            milestones = tuple(sorted({step for step, _ in both} - {longest.num_steps}))
-            merged[spec.fingerprint] = (longest.replace(milestones=milestones), both)
-    return list(merged.values())
-
-
 def complete_queue(names: tuple[str, ...] = (), *, processes: int = 2, progress: bool = True) -> None:
     """Complete what is left; killed at any moment, the same call goes on from the last checkpoints.
 
@@ -67,19 +47,34 @@ def complete_queue(names: tuple[str, ...] = (), *, processes: int = 2, progress:
     """
     if processes < 1:
         raise ConfigError(f"--processes {processes}: expected ≥ 1")
-    complete_jobs(queue(_with_data(names)), processes=processes, progress=progress, niceness=NICENESS)
+    failures = []
+    # One after another: a run that a later experiment wants longer goes on then, and holds up nothing before.
+    for each in _with_data(names):
+        try:
+            complete_jobs(jobs_of(each), processes=processes, progress=progress, niceness=NICENESS)
+        except RunFailedError as error:
+            failures.append(f"{each.name}: {error}")
+    if failures:
+        raise RunFailedError("; ".join(failures))
 
 
 def left(names: tuple[str, ...] = ()) -> list[Left]:
-    """What is done and left of each experiment, on this machine."""
-    found = []
-    for each in _chosen(names):
+    """What is done and left of each experiment here; the hours of a run stand where it comes first."""
+    chosen = _chosen(names)
+    first: dict[str, list[Job]] = {}
+    seen: set[tuple[str, int]] = set()
+    for each in chosen:
         jobs = jobs_of(each)
-        done = [_done(*job) for job in jobs]
-        wanted = [len(evaluations) for _, evaluations in jobs]
+        first[each.name] = [job for job in jobs if (job[0].fingerprint, job[0].num_steps) not in seen]
+        seen |= {(spec.fingerprint, spec.num_steps) for spec, _ in jobs}
+    hours = iter(remaining_core_hours([job for jobs in first.values() for job in jobs]))
+    found = []
+    for each in chosen:
+        jobs = jobs_of(each)
+        done, wanted = [_done(*job) for job in jobs], [len(evaluations) for _, evaluations in jobs]
+        own = sum(next(hours) for _ in first[each.name])
         whole = sum(map(int.__eq__, done, wanted))
-        hours = sum(remaining_core_hours(jobs))
-        found.append(Left(each, (whole, len(jobs)), (sum(done), sum(wanted)), hours))
+        found.append(Left(each, (whole, len(jobs)), (sum(done), sum(wanted)), own))
     return found
 
 
@@ -105,9 +100,10 @@ def publish_queue(names: tuple[str, ...] = ()) -> dict[str, int]:
     return {name: publish(name, list(found.values())) for name, found in by_profile.items()}
 
 
-def _with_data(names: tuple[str, ...]) -> tuple[str, ...]:
+def _with_data(names: tuple[str, ...]) -> list[Experiment]:
     """Of the experiments, those whose data are here."""
-    found, missing = [], {}
+    found: list[Experiment] = []
+    missing: dict[str, str] = {}
     for each in _chosen(names):
         data = profile(each.profile).data
         try:
@@ -116,12 +112,12 @@ def _with_data(names: tuple[str, ...]) -> tuple[str, ...]:
         except DataError as error:
             missing[data] = str(error)
         if data not in missing:
-            found.append(each.name)
+            found.append(each)
     for data, reason in missing.items():
         warnings.warn(f"experiments on {data} are left out: {reason}", stacklevel=3)
     if not found:
         raise ConfigError("nothing to do: no experiment has its data on this machine")
-    return tuple(found)
+    return found
 
 
 def _done(spec: RunSpec, evaluations: Evaluations) -> int:

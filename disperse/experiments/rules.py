@@ -12,7 +12,7 @@ from typing import Any
 from ..atomic import digest
 from ..errors import unknown
 from ..evaluation import Protocol
-from ..spec import DispersiveSpec, OptimizerSpec, RunSpec, Variant
+from ..spec import DispersiveSpec, RunSpec, Variant
 from .items import Cell, dispersive_term, item
 from .profiles import Profile, profile
 from .store import Evaluations, at_every_step
@@ -55,14 +55,12 @@ def rule_protocol(row: Profile, kind: str) -> Protocol:
     return row.protocol_of(kind).model_copy(update={"sample_seeds": "own"})
 
 
-def _rate(row: Profile, lr: float) -> OptimizerSpec:
-    return OptimizerSpec(lr=lr, beta2=row.beta2, warmup_steps=row.warmup_steps)
-
-
-def _pair(row: Profile, seed: int, name: str, **changes: Any) -> list[Cell]:
+def _pair(
+    row: Profile, seed: int, name: str, *, system: str = "sit", lr: float | None = None, **changes: Any
+) -> list[Cell]:
     """A baseline and the same with the paper's term."""
     label, own = f"{name}-baseline", f"{name}-{L2}"
-    base = row.spec(label.lower(), seed).replace(**changes)
+    base = row.spec(label.lower(), seed, system=system, lr=lr).replace(**changes)
     with_term = base.replace(name=own.lower(), regularizers=(dispersive_term(L2),))
     return [Cell(label, base), Cell(own, with_term, label)]
 
@@ -72,13 +70,7 @@ RATES = (1e-3, 2e-3, 4e-3)
 
 def meanflow_rates(row: Profile, seed: int) -> list[Cell]:
     """MeanFlow at three learning rates, plain and with the term."""
-    start = row.spec("run", seed, system="meanflow")
-    fixed = {"model": start.model, "objective": start.objective, "flip": start.flip}
-    return [
-        cell
-        for lr in RATES
-        for cell in _pair(row, seed, f"meanflow-lr{lr:g}", optimizer=_rate(row, lr), **fixed)
-    ]
+    return [cell for lr in RATES for cell in _pair(row, seed, f"meanflow-lr{lr:g}", system="meanflow", lr=lr)]
 
 
 def safe_settings(row: Profile, seed: int) -> list[Cell]:
@@ -169,3 +161,9 @@ def runs_of(each: Experiment) -> list[RunSpec]:
 def digest_of(each: Experiment) -> str:
     """12 hex digits that name all runs of an experiment; ``docs/rules.md`` holds them."""
     return digest([spec.fingerprint for spec in runs_of(each)])
+
+
+def plan_digest_of(each: Experiment) -> str:
+    """12 hex digits that name how long those runs are, and when and how each is evaluated."""
+    runs = runs_of(each)
+    return digest([[spec.num_steps, [[s, p.hash] for s, p in each.evaluations(spec)]] for spec in runs])

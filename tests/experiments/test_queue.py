@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from disperse.cli import main
-from disperse.errors import ConfigError
+from disperse.errors import ConfigError, DataError, RunFailedError
 from disperse.experiments import published, queue, rules, runner
 from disperse.experiments.items import Cell
 from disperse.experiments.profiles import PROFILES, Profile
@@ -34,19 +34,40 @@ def experiments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "EXPERIMENTS", {row.name: row for row in rows})
 
 
-def test_a_run_that_two_experiments_share_is_one_as_long_as_the_longer_with_the_evaluations_of_both() -> None:
-    jobs = queue.queue()
-    assert [(spec.seed, spec.num_steps) for spec, _ in jobs] == [(1, 6), (2, 4)]
-    spec, evaluations = jobs[0]
-    assert spec.milestones == (2, 3, 4)
-    assert [(step, protocol.num_samples > 0) for step, protocol in evaluations] == [
-        (2, True), (3, False), (4, True), (6, True),
-    ]  # fmt: skip
-    assert [spec.num_steps for spec, _ in queue.queue(("second",))] == [6]
+def test_experiments_come_one_after_another_and_a_longer_run_goes_on_when_its_own_comes(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[tuple[int, int, list[int]]]] = []
+
+    def seen(jobs: list[runner.Job], **_: object) -> None:
+        asked.append(
+            [(spec.seed, spec.num_steps, [step for step, _ in evaluations]) for spec, evaluations in jobs]
+        )
+        if len(asked) == 1:
+            raise RunFailedError("seed 2 is bad")
+
+    monkeypatch.setattr(queue, "complete_jobs", seen)
+    with pytest.raises(RunFailedError, match="first: seed 2 is bad"):  # said when all others are done
+        queue.complete_queue()
+    assert asked == [[(1, 4, [2, 4]), (2, 4, [2, 4])], [(1, 6, [3, 6])]]
     with pytest.raises(ConfigError, match="frist"):
-        queue.queue(("frist",))
+        queue.complete_queue(("frist",))
     with pytest.raises(ConfigError, match="--processes 0"):
         queue.complete_queue(processes=0)
+
+
+def test_experiments_without_their_data_are_left_out_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(queue, "complete_jobs", lambda jobs, **_: asked.append(len(jobs)))
+
+    def missing(name: str) -> None:
+        raise DataError(f"data = {name}: not here")
+
+    monkeypatch.setattr(queue, "load_data", missing)
+    with pytest.warns(UserWarning, match="experiments on digits are left out: data = digits: not here"):
+        with pytest.raises(ConfigError, match="no experiment has its data"):
+            queue.complete_queue()
+    assert asked == []
 
 
 def test_it_completes_publishes_once_and_says_what_is_left(
@@ -68,7 +89,7 @@ def test_it_completes_publishes_once_and_says_what_is_left(
     assert "2 of   2 runs,    4 of   4 evaluations,   0.0 core-hours left" in capsys.readouterr().out
     rows = {row.experiment.name: row for row in queue.left()}
     assert rows["second"].evaluations == (0, 2)
-    assert rows["second"].core_hours > 0
+    assert rows["first"].core_hours == 0 < rows["second"].core_hours
     assert main(["queue", "--publish"]) == 0
     assert "figures/toy/results.jsonl: 4 new" in capsys.readouterr().out
     assert main(["queue", "--publish"]) == 0
