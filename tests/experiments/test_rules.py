@@ -13,8 +13,9 @@ from disperse.errors import ConfigError
 from disperse.experiments import power, profile, rules
 
 TEXT = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
-# Of the file up to the first addition. A change here is a change of the rules after the runs began.
-FIRST, FROZEN = "## Addition", "c783ea4c193a7b4f"
+# Of the file as it stood before the first addition, and before each next one, and now. A change of a line means
+# that the rules were changed after the runs began; a new addition appends one.
+FROZEN = ["c783ea4c193a7b4f", "d674d1b706e4e6e7"]
 
 
 def rows_of(section: str) -> list[list[str]]:
@@ -24,20 +25,24 @@ def rows_of(section: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_rules_are_not_edited() -> None:
-    first = TEXT.split(f"\n{FIRST}", 1)[0].rstrip("\n")
-    assert hashlib.sha256(first.encode()).hexdigest()[:16] == FROZEN
+def test_the_rules_are_not_edited_and_additions_are_dated() -> None:
+    starts = [match.start() for match in re.finditer(r"^## Addition", TEXT, flags=re.MULTILINE)]
+    assert len(re.findall(r"^## Addition of \d{4}-\d\d-\d\d: ", TEXT, flags=re.MULTILINE)) == len(starts)
+    before = [TEXT[:start].rstrip("\n") for start in [*starts, len(TEXT)]]
+    assert [hashlib.sha256(text.encode()).hexdigest()[:16] for text in before] == FROZEN
 
 
-@pytest.mark.parametrize("row", rows_of("Runs"), ids=lambda row: row[0])
-def test_the_runs_are_those_that_the_rules_name(row: list[str]) -> None:
-    name, _, count, named = row
-    each = rules.experiment(name)
-    assert (str(len(rules.runs_of(each))), f"`{rules.digest_of(each)}`") == (count, named)
+def test_the_runs_are_those_that_the_rules_name() -> None:
+    named = re.findall(r"^\| ([\w-]+) \| [\d–]+ \| (\d+) \| `(\w+)` \|$", TEXT, flags=re.MULTILINE)
+    assert [name for name, *_ in named] == list(rules.EXPERIMENTS)
+    for name, count, digest in named:
+        each = rules.experiment(name)
+        assert (str(len(rules.runs_of(each))), rules.digest_of(each)) == (count, digest), name
 
 
-def test_every_experiment_of_the_queue_is_in_the_rules() -> None:
-    assert set(re.findall(r"\| ([\w-]+) \| [\d–, ]+ \| \d+ \| `", TEXT)) == set(rules.EXPERIMENTS)
+def test_their_length_and_evaluations_are_those_that_the_rules_name() -> None:
+    named = re.findall(r"^\| ([\w-]+) \| `(\w{12})` \|$", TEXT, flags=re.MULTILINE)
+    assert named == [(each.name, rules.plan_digest_of(each)) for each in rules.EXPERIMENTS.values()]
 
 
 def test_what_is_judged_was_not_looked_at() -> None:
@@ -84,6 +89,18 @@ def test_smallest_effects_are_computed(row: list[str]) -> None:
     low, high, most = (100 * abs(math.expm1(x)) for x in (-effect, effect, margin))
     assert row[4] == f"−{low:.{digits}f}% or +{high:.{digits}f}%"
     assert row[5] == f"{most:.{digits}f}%"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [[c.strip() for c in line.strip("|").split("|")] for line in TEXT.splitlines() if "0.05/" in line],
+    ids=lambda row: f"{row[0]}, {row[1]}",
+)
+def test_smallest_effects_at_the_levels_of_holm(row: list[str]) -> None:
+    sd, n, share = float(row[2]), int(row[3]), float(row[4].removeprefix("0.05/"))
+    effect, digits = power.smallest_effect(sd, n, level=0.05 / share), 2 if float(row[2]) < 0.01 else 1
+    low, high = (100 * abs(math.expm1(x)) for x in (-effect, effect))
+    assert row[5] == f"−{low:.{digits}f}% or +{high:.{digits}f}%"
 
 
 def test_power_is_that_of_drawn_seeds() -> None:
