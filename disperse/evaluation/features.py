@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..atomic import sha256_file
-from ..data import ImageSet, base_name, load_data
+from ..data import ImageSet, base_name
 from ..errors import CheckpointError, ConfigError, unknown
+from .images import train_pool
 from .networks import (
     ENCODERS,
     Cifar10Classifier,
@@ -38,7 +39,6 @@ DIGITS_ENCODER = "digits-selfsup-e830"
 FASHION_ENCODER = "fashion-selfsup-9488"
 PIXELS = "pixels"
 COMPONENTS = 64  # of pixels, where an image has more
-FITTED_ON = 10_000  # at most so many training images
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,14 @@ def metric_name(space: str) -> str:
     return "fd" if find_evaluator(space).classifies else "fd_selfsup"
 
 
-def find_evaluator(name: str) -> Evaluator:
-    """A row of the table.
+def find_evaluator(name: str, field: str = "protocol.evaluator") -> Evaluator:
+    """A row of the table; ``field`` is what an error says was wrong.
 
     Raises:
         ConfigError: this version has no such network, or other weights of it.
     """
     if name not in EVALUATORS:
-        raise ConfigError(f"protocol.evaluator = {name}: this version has {', '.join(EVALUATORS)}")
+        raise ConfigError(f"{field} = {name}: this version has {', '.join(EVALUATORS)}")
     return EVALUATORS[name]
 
 
@@ -187,7 +187,9 @@ def network(name: str) -> FeatureNetwork:
     except OSError as error:
         raise _missing(error, name) from None
     if found != expected:
-        raise CheckpointError(f"{weights}: SHA-256 {found[:12]}, the record says {expected[:12]}")
+        raise CheckpointError(
+            f"{weights}: SHA-256 {found[:12]}, the record says {expected[:12]}; reinstall the package"
+        )
     model = row.network()
     # Counters of batches that batch norm keeps are not stored: nothing reads them in eval mode.
     tensors = {key: value.float() for key, value in load_file(weights).items()}
@@ -284,9 +286,7 @@ def _resized(x: Tensor, size: int) -> Tensor:
 @functools.cache
 def _components(data: str) -> tuple[Tensor, Tensor | None]:
     """Mean (p,) and the first principal axes (p, 64) of the training images' pixels; None: all pixels."""
-    train = load_data(data, "train")
-    assert isinstance(train, ImageSet)
-    x = train.few(FITTED_ON).images.flatten(1).double()
+    x = train_pool(data).images.flatten(1).double()
     mean = x.mean(dim=0)
     if x.shape[1] <= COMPONENTS:
         return mean.float(), None

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..data import ImageSet, load_data
+from ..data import base_name
 from ..errors import ConfigError
 from ..rng import stream
 from .features import read_features
 from .frechet import Array, Estimate, Gaussian, fit_gaussian, frechet_distance
+from .images import image_set, train_pool
 
-POOL = 10_000  # training images, spread evenly over the set, that real ones are drawn from
 ALIVE = 1e-3  # of the largest standard deviation: a feature that moves less is dead
 
 
@@ -25,20 +25,6 @@ def real_features(data: str, split: str, space: str) -> Array:
 def reference(data: str, split: str, space: str) -> Gaussian:
     """The Gaussian that samples are compared with."""
     return fit_gaussian(real_features(data, split, space))
-
-
-def image_set(data: str, split: str) -> ImageSet:
-    """Images of a split; evaluation reads images alone."""
-    found = load_data(data, split)
-    assert isinstance(found, ImageSet)
-    return found
-
-
-@functools.cache
-def train_pool(data: str) -> ImageSet:
-    """At most 10,000 images of the train split."""
-    train = image_set(data, "train")
-    return train if len(train) <= POOL else train.few(POOL)
 
 
 @functools.cache
@@ -85,7 +71,7 @@ def memorizer_distance(data: str, split: str, space: str, num_samples: int, repe
     that scores less has done better than that.
     """
     train = image_set(data, "train")
-    base = data.partition(":")[0]
+    base = base_name(data)
     features = read_features(train, space, data=base).double().numpy()
     labels, against = train.labels.numpy(), reference(base, split, space)
     counts, values = _balanced(labels, num_samples), []

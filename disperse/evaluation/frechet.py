@@ -113,8 +113,10 @@ def proportion(successes: int, n: int) -> Estimate:
     return Estimate(successes / n, float(interval.low), float(interval.high), n, "Wilson")
 
 
-def mean_over_seeds(values: list[float]) -> Estimate:
+def mean_over_seeds(values: list[float], *, method: str = "Student's t over seeds") -> Estimate:
     """Mean over training seeds with Student's 95% interval; one seed has none (bounds are NaN).
+
+    ``method`` is what the estimate says of itself, where the values are of something else than seeds.
 
     Raises:
         ConfigError: no values.
@@ -125,7 +127,7 @@ def mean_over_seeds(values: list[float]) -> Estimate:
     if n < 2:
         return Estimate(mean, float("nan"), float("nan"), n, "none: one seed")
     reach = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return Estimate(mean, mean - reach, mean + reach, n, "Student's t over seeds")
+    return Estimate(mean, mean - reach, mean + reach, n, method)
 
 
 def within(estimate: Estimate, low: float, high: float) -> Estimate:

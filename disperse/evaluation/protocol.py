@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 from torch import Tensor
 
 from ..atomic import digest
@@ -20,14 +20,17 @@ from .features import (
     PIXELS,
     classify,
     describe,
+    evaluator_for,
     find_evaluator,
     metric_name,
     network,
     read_features,
+    spaces_for,
 )
-from .floors import image_set, real_distance, real_features, reference
+from .floors import real_distance, real_features, reference
 from .frechet import Array, Estimate, frechet_with_interval, mean_over_seeds, proportion
 from .held_out import held_out_loss
+from .images import image_set
 from .neighbours import nearer_to_seen, precision_recall
 
 
@@ -42,8 +45,9 @@ class Protocol(Strict):
     ``evaluator`` names the network of the features and its weights: other weights are another protocol;
     ``spaces`` names further feature spaces, whose distances stand beside. ``reference`` is a split of
     ``data``, or of an external evaluator the statistics it compares with. ``num_samples = 0`` measures the
-    held-out loss alone. ``against_training`` compares with the images of training too. What came later
-    than the first results is left out of the plain data at its default.
+    held-out loss alone. ``against_training`` compares with the images of training
+    too. Fields added later are not in the plain data at their default, so that hashes of older evaluations
+    stay.
     """
 
     evaluator: str = EVALUATOR
@@ -68,6 +72,17 @@ class Protocol(Strict):
         if value == 1:
             raise ValueError("expected 0, or at least 2")
         return value
+
+    @model_validator(mode="after")
+    def _samples_where_they_are_needed(self) -> Self:
+        if not self.num_samples and (self.guided_samples or self.against_training):
+            raise ValueError(
+                f"num_samples = 0: measures the held-out loss alone; got guided_samples = "
+                f"{self.guided_samples}, against_training = {self.against_training}; set them to 0 and False"
+            )
+        if not self.num_samples and self.evaluator == fid.EVALUATOR:
+            raise ValueError(f"num_samples = 0: {self.evaluator} measures samples alone; expected at least 2")
+        return self
 
     @model_serializer(mode="wrap")
     def _as_before_there_was_a_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -149,10 +164,13 @@ def check_evaluator(protocol: Protocol) -> None:
     for space in (protocol.evaluator, *protocol.spaces):
         if space == PIXELS:
             continue
-        row = find_evaluator(space)
+        row = find_evaluator(
+            space, "protocol.evaluator" if space == protocol.evaluator else "protocol.spaces"
+        )
         if base not in row.data:
             raise ConfigError(
-                f"protocol.data = {protocol.data}: the evaluator {space} knows {' and '.join(row.data)}"
+                f"protocol.data = {protocol.data}: the evaluator {space} knows {' and '.join(row.data)}; "
+                f"expected {evaluator_for(base)} or one of {', '.join(spaces_for(base))}"
             )
         network(space)
 
@@ -219,7 +237,7 @@ def _compare(images: Tensor, labels: Array, protocol: Protocol) -> dict[str, Est
     for space in protocol.spaces:
         found |= _distances(read_features(images, space, data=protocol.data), space, protocol)
     outside = (images.abs() > 1).flatten(1).double().mean(dim=1)
-    clipped = dataclasses.replace(mean_over_seeds(outside.tolist()), method="Student's t over samples")
+    clipped = mean_over_seeds(outside.tolist(), method="Student's t over samples")
     return {**found, "clipped": clipped}
 
 

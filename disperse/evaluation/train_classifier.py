@@ -20,6 +20,7 @@ from ..errors import DisperseError
 from ..rng import normal, stream, uniform
 from .features import FOLDER
 from .floors import describe_features
+from .images import moved
 from .networks import DigitsClassifier, FashionClassifier, FeatureNetwork
 
 BATCH, SEED = 128, 0
@@ -52,13 +53,8 @@ RECIPES = {
 def _augment(x: Tensor, recipe: Recipe, step: int) -> Tensor:
     """Small random rotation, scale and shift, and noise: features that don't cling to the train split."""
     key: tuple[str | int, ...] = (*recipe.key, SEED, step)
-    angle, scale, dx, dy = (uniform((4, len(x)), "augment", *key) * 2 - 1).unbind()
-    angle, scale = angle * recipe.turn, 1 + 0.1 * scale
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    theta = torch.stack([cos, -sin, recipe.shift * dx, sin, cos, recipe.shift * dy], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    moved = F.grid_sample(x, grid, align_corners=False, padding_mode="border")
-    return moved + 0.05 * normal(x.shape, "augment noise", *key)
+    x = moved(x, uniform((4, len(x)), "augment", *key), turn=recipe.turn, shift=recipe.shift)
+    return x + 0.05 * normal(x.shape, "augment noise", *key)
 
 
 def _initialize(model: nn.Module, recipe: Recipe) -> None:

@@ -27,6 +27,7 @@ from ..errors import DisperseError
 from ..rng import normal, stream, uniform
 from .features import FOLDER
 from .floors import describe_features
+from .images import moved
 from .networks import ENCODERS, Encoder
 
 BATCH, SEED = 256, 0
@@ -66,13 +67,8 @@ def view(x: Tensor, recipe: Recipe, *key: str | int) -> Tensor:
     """Images (b, c, h, w) turned, scaled by up to a tenth, shifted, perhaps mirrored, and noised."""
     if recipe.flip:
         x = mirrored(x, flipped(len(x), "view", *key))
-    turn, scale, dx, dy = (uniform((4, len(x)), "view", *key) * 2 - 1).unbind()
-    turn, scale = turn * recipe.turn, 1 + 0.1 * scale
-    cos, sin = torch.cos(turn) * scale, torch.sin(turn) * scale
-    theta = torch.stack([cos, -sin, recipe.shift * dx, sin, cos, recipe.shift * dy], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    moved = F.grid_sample(x, grid, align_corners=False, padding_mode="border")
-    return moved + 0.05 * normal(x.shape, "view noise", *key)
+    x = moved(x, uniform((4, len(x)), "view", *key), turn=recipe.turn, shift=recipe.shift)
+    return x + 0.05 * normal(x.shape, "view noise", *key)
 
 
 def loss(first: Tensor, second: Tensor) -> Tensor:

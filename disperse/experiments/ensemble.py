@@ -22,18 +22,22 @@ from .ensemble_waves import run_waves
 from .items import ITEMS, item
 from .profiles import profile
 from .request import assign
-from .rules import rule_protocol
+from .rules import EXPERIMENTS, rule_protocol
 
 FIRST_SEED = 100
 
 
 def cells(names: list[str], profile_name: str, seed: int) -> list[RunSpec]:
-    """Runs of one seed by the labels of their cells; an item's name stands for all its cells, each run once.
+    """Runs of one seed by the labels of their cells, each run once.
+
+    The name of an item, or of an experiment of ``docs/rules.md``, stands for all its cells.
 
     Raises:
-        ConfigError: a name that is neither.
+        ConfigError: a name that is none of these.
     """
     of_item = {name: item(name, profile_name, (seed,)) for name in ITEMS}
+    row = profile(profile_name)
+    of_item |= {name: each.cells(row, seed) for name, each in EXPERIMENTS.items() if each.profile == row.name}
     by_label = {cell.label: cell.spec for own in reversed(of_item.values()) for cell in reversed(own)}
     found: dict[str, RunSpec] = {}
     for name in names:
@@ -57,7 +61,7 @@ def members(
     """The members of all cells and seeds, seed by seed.
 
     Args:
-        names: labels of cells, or items.
+        names: as of ``cells``.
         profile_name: row of the ladder.
         seeds: of training.
         draws: ``"device"`` or ``"keyed"``.
@@ -97,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """What the command does; 0 if every member that was begun has a record, else 5."""
+    """What the command does; 0 if every member that was begun and did not diverge has a record, else 5."""
     clock = Clock(60 * options.minutes)
     if options.minutes <= 0:
         raise ConfigError(f"--minutes {options.minutes:g}: expected more than 0")
@@ -126,7 +130,11 @@ def run(options: argparse.Namespace) -> int:
         )
     options.out.mkdir(parents=True, exist_ok=True)
     done = finished(options.out)
-    remaining = [spec for spec in wanted if spec.fingerprint not in done]
+    remaining = [
+        spec
+        for spec in wanted
+        if (spec.fingerprint, spec.num_steps, protocol_of(spec.objective.kind).hash) not in done
+    ]
     print(f"{len(wanted)} members of {len(names)} names and {len(seeds)} seeds, {len(done)} in {options.out}")
     report = run_waves(
         remaining, protocol_of, device, options.out, clock,
@@ -150,7 +158,9 @@ def parser() -> argparse.ArgumentParser:
         description="Train and evaluate many runs of a profile as ensembles on one device.",
         epilog="example: python -m disperse.experiments.ensemble --cells variants --seeds 20 --out build/gpu",
     )
-    top.add_argument("--cells", required=True, help="labels of cells, or items, with commas")
+    top.add_argument(
+        "--cells", required=True, help="labels of cells, items, experiments such as E4; with commas"
+    )
     top.add_argument("--seeds", type=int, default=1, help="how many training seeds")
     top.add_argument("--first-seed", type=int, default=FIRST_SEED, help="100 by default")
     top.add_argument("--profile", default="cpu")

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import tempfile
-import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures import TimeoutError as NotDone
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from .. import atomic
 from ..data import load_data
+from ..errors import StorageError
 from ..evaluation import Protocol
 from ..models import config_of
 from ..models.checkpoints import save_model
@@ -97,7 +97,8 @@ class Evaluations:
     def __init__(
         self, out: Path, facts: dict[str, str], processes: int, threads: int = 1, device: str = "cpu"
     ):
-        self.out, self.facts, self.device, self.lock = out, facts, device, threading.Lock()
+        self.out, self.facts, self.device = out, facts, device
+        self.written: set[Future[Record]] = set()
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(threads,))
         self.jobs: dict[Future[Record], tuple[RunSpec, dict[str, Tensor]]] = {}
@@ -116,7 +117,8 @@ class Evaluations:
             own = {name: made[row] for name, made in images.items()}
             if bad >= 0 or not all(bool(torch.isfinite(made).all()) for made in own.values()):
                 report.not_finite.append({"run": spec.run_id, "seed": spec.seed, "step": bad})
-                report.say(clock, f"{spec.run_id} (seed {spec.seed}): not finite at step {bad}; no record")
+                where = f"not finite at step {bad}" if bad >= 0 else "its samples are not finite"
+                report.say(clock, f"{spec.run_id} (seed {spec.seed}): {where}; no record")
                 continue
             weights = {**shared, **{name: value[row].clone() for name, value in on_cpu.items()}}
             arrays = {name: value.numpy() for name, value in weights.items()}
@@ -125,22 +127,35 @@ class Evaluations:
                 _evaluate, spec, ensemble.step, protocol, arrays, made, self.facts, self.device
             )
             self.jobs[job] = spec, weights
-            job.add_done_callback(self._write)
+        self.write()
 
-    def _write(self, job: "Future[Record]") -> None:
-        if not job.cancelled() and job.exception() is None:
-            line = atomic.canonical_json(job.result()) + "\n"
-            with self.lock, open(self.out / "results.jsonl", "a", encoding="utf-8") as file:
-                file.write(line)
+    def write(self) -> None:
+        """Append the records that are made and not yet written.
+
+        Raises:
+            StorageError: the file cannot be written; nothing of the other records is lost.
+        """
+        made = [job for job in self.jobs if job.done() and not job.cancelled() and job not in self.written]
+        lines = [atomic.canonical_json(job.result()) + "\n" for job in made if job.exception() is None]
+        path = self.out / "results.jsonl"
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.writelines(lines)
+        except OSError as error:
+            raise StorageError(
+                f"{path}: cannot be written ({error.strerror}); free space, then go on"
+            ) from error
+        self.written |= set(made)
 
     def finish(self, clock: Clock, report: Report) -> None:
         """Wait until all are measured, or the time is up: then keep the weights of the others as they are."""
         try:
             for _ in as_completed(self.jobs, timeout=max(clock.left, 1.0)):
-                pass
+                self.write()
         except NotDone:
             report.say(clock, "time is up: members that were not measured keep their weights alone")
         self.pool.shutdown(wait=False, cancel_futures=True)
+        self.write()
         for job, (spec, weights) in self.jobs.items():
             if job.done() and not job.cancelled():
                 if job.exception() is None:
@@ -195,6 +210,9 @@ def write_report(out: Path, report: Report, clock: Clock) -> None:
     atomic.write_text(out / "report.json", json.dumps(values, indent=1) + "\n")
 
 
-def finished(out: Path) -> set[str]:
-    """Fingerprints that ``results.jsonl`` of a folder holds already."""
-    return {str(record["fingerprint"]) for record in atomic.read_jsonl(out / "results.jsonl")}
+def finished(out: Path) -> set[tuple[str, int, str]]:
+    """Fingerprint, step and hash of the protocol of each record that a folder's ``results.jsonl`` holds."""
+    return {
+        (str(record["fingerprint"]), int(record["step"]), Protocol.parse(record["protocol"]).hash)
+        for record in atomic.read_jsonl(out / "results.jsonl")
+    }

@@ -54,8 +54,8 @@ def tables(row: Profile) -> str:
     ]
     told = [
         "| space | floor: real | memoriser of " + " | memoriser of ".join(map(str, row.subsets))
-        + " | blurred | a class missing | one style | baseline, half | baseline, whole |",
-        "|---|---|" + "---|" * (len(row.subsets) + 5),
+        + " | blurred | a class missing | one style | a random quarter | baseline, half | baseline, whole |",
+        "|---|---|" + "---|" * (len(row.subsets) + 6),
     ]  # fmt: skip
     for space in spaces:
         each = sight(row.data, space)
@@ -69,7 +69,10 @@ def tables(row: Profile) -> str:
         cells = [
             f"{apart.real.value:.3f} [{apart.real.low:.3f}, {apart.real.high:.3f}]",
             *(f"{m.value:.3f}" for m in memory),
-            *(f"{value:.3f}" for value in (apart.blurred, apart.class_missing, apart.one_style)),
+            *(
+                f"{value:.3f}"
+                for value in (apart.blurred, apart.class_missing, apart.one_style, apart.quarter)
+            ),
             *trained_distances(row, metric),
         ]
         told.append(f"| `{space}` | " + " | ".join(cells) + " |")

@@ -189,8 +189,8 @@ PROFILES = {row.name: row for row in (
         num_steps=2400, milestones=(600, 1200, 1800),
         solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
         weights="power-0.1"),
-    # Fashion-MNIST at 28×28: 49 patches. Network, length and rate were chosen by the baseline's quality on
-    # seed 0, within about 40 minutes of one core a run; docs/rules.md has the scan.
+    # Fashion-MNIST at 28×28: 49 patches, about 40 minutes of one core a run. Rate and length are to be chosen
+    # by the baseline's quality on seed 0 before any run is judged.
     Profile(
         name="fashion", model="SiT-Midi/4", sizes=("Micro", "Nano", "Mini", "Midi"),
         subsets=(2000, 10_000), larger_meanflow=("Midi", 1), longer=("Midi", 4),

@@ -71,6 +71,13 @@ def test_meanflow_is_measured_at_equal_times() -> None:
     assert held_out_loss(model, data)[1][0] == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_target_of_a_guided_meanflow_does_not_hold_its_own_prediction() -> None:
+    data, model = digits("held-out").take(torch.arange(20)), awake("MF-Nano/2")
+    plain = held_out_loss(model, data)[0].value
+    model.objective = model.objective.model_copy(update={"omega": 1.0, "kappa": 0.5})
+    assert held_out_loss(model, data)[0].value == plain
+
+
 def test_an_untrained_network_that_answers_zero_scores_the_power_of_the_target() -> None:
     data = digits("held-out").take(torch.arange(200))
     power = data.images.double().square().mean().item() + 1

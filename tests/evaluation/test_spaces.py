@@ -143,9 +143,11 @@ def test_spaces_stand_beside_and_change_nothing_else() -> None:
         assert not more.fits(plain.model_copy(update=change).model_dump(mode="json"))
     assert "spaces" not in plain.model_dump(mode="json")
     assert Protocol.parse(json.loads(json.dumps(more.model_dump(mode="json")))) == more
-    with pytest.raises(ConfigError, match="knows cifar10"):
+    with pytest.raises(
+        ConfigError, match=f"knows cifar10 and cifar16; expected {EVALUATOR} or one of {ENCODER}"
+    ):
         evaluate(model, plain.model_copy(update={"spaces": ("cifar10-classifier-f1f1",)}))
-    with pytest.raises(ConfigError, match="this version has"):
+    with pytest.raises(ConfigError, match=r"protocol\.spaces = digits-selfsup-0000: this version has"):
         evaluate(model, plain.model_copy(update={"spaces": ("digits-selfsup-0000",)}))
 
 
@@ -158,6 +160,18 @@ def test_samples_of_a_training_seed_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     assert own.first_seed(3) == 120
     assert "0–39 + 40 · training seed" in own.card()
     assert "clipped to [−1, 1]" in own.card()
+
+
+def test_without_samples_the_held_out_loss_alone_is_measured() -> None:
+    model = build_model("SiT-Nano/2", hidden_size=32, num_heads=2, depth=1)
+    alone = Protocol(num_samples=0, guided_samples=0)
+    assert set(evaluate(model, alone)) == {"held_out_loss"}
+    assert "held-out loss alone, on 500 images" in alone.card()
+    for wrong in ({"guided_samples": 5}, {"against_training": True}, {"evaluator": "inception-v3-fid"}):
+        with pytest.raises(ConfigError, match="num_samples = 0: "):
+            Protocol.parse({"num_samples": 0, "guided_samples": 0} | wrong)
+    with pytest.raises(ConfigError, match="num_samples: expected 0, or at least 2"):
+        Protocol(num_samples=1)
 
 
 def test_clipping_is_measured_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,22 @@ def test_what_is_done_is_not_done_again(done: Path, capsys: pytest.CaptureFixtur
     assert "6 in" in capsys.readouterr().out
 
 
+def test_a_shorter_run_or_other_samples_are_not_taken_for_what_is_asked(tmp_path: Path) -> None:
+    out = ["--cells", "baseline", "--out", str(tmp_path), *ARGUMENTS]
+    for more in (["--steps", "2"], ["--steps", "4"], ["--steps", "4", "--samples", "30"]):
+        assert main([*out, *more]) == 0
+    assert [(r["step"], r["protocol"]["num_samples"]) for r in records(tmp_path)] == [
+        (2, 20),
+        (4, 20),
+        (4, 30),
+    ]
+
+
+def test_an_experiment_stands_for_its_cells() -> None:
+    found = cells(["E4", "baseline"], "cpu", 100)
+    assert [spec.name for spec in found] == ["baseline", "infonce-l2", "l2-rms", "l2-late", "covariance-lam2"]
+
+
 def test_keyed_members_are_measured_as_the_single_run(tmp_path: Path) -> None:
     arguments = ["--cells", "infonce-l2", "--first-seed", "3", "--steps", "4", "--draws", "keyed"]
     assert main([*arguments, "--out", str(tmp_path), *ARGUMENTS]) == 0
