@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -25,6 +26,7 @@ from ..data.images import image_set
 from ..data.sets import flipped, mirrored
 from ..errors import CheckpointError, DisperseError, check_count
 from ..rng import stream, uniform
+from .floors import describe_features
 from .networks import Cifar10Classifier
 
 NAME = "cifar10_classifier"
@@ -106,6 +108,12 @@ def train(data: ImageSet, held_out: ImageSet, work: Path, epochs: int, seed: int
     return model.eval()
 
 
+@torch.no_grad()
+def _features(model: Cifar10Classifier, data: ImageSet) -> np.ndarray:
+    parts = torch.arange(len(data)).split(500)
+    return torch.cat([model.features(data.read(part)) for part in parts]).double().numpy()
+
+
 def _save(work: Path, of: str, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
@@ -162,6 +170,7 @@ def write_weights(
         "accuracy": {"train": accuracy(model, train), "held_out": accuracy(model, held_out)},
         "train_images": len(train), "held_out_images": len(held_out),
         "data_sha256": train.sha256, "sha256": sha256_file(path),
+        "held_out_features": describe_features(_features(model, held_out), held_out.labels.numpy()).asdict(),
     }  # fmt: skip
     write_json(path.with_suffix(".json"), record)
     return record

@@ -47,6 +47,15 @@ def test_an_encoder_is_named_after_its_weights_and_its_record_says_that_it_is_al
     assert f"{row.num_features} features ({row.num_features} alive" in describe(name)
 
 
+@pytest.mark.parametrize("name", EVALUATORS)
+def test_every_network_tells_what_it_sees(name: str) -> None:
+    seen = features.record_of(name)["held_out_features"]
+    assert set(seen) == {"num_features", "alive", "effective_rank", "directions95", "within_class"}
+    assert f"effective rank {seen['effective_rank']:.0f}, {seen['within_class']:.0%} of their" in describe(
+        name
+    )
+
+
 def test_what_the_spaces_see_of_held_out_digits() -> None:
     seen = {space: sight("digits", space) for space in (EVALUATOR, ENCODER, PIXELS)}
     for space in (EVALUATOR, ENCODER):
