@@ -176,7 +176,15 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from .evaluation import Protocol, evaluator_for, find_evaluator, noise_floor
+    from .evaluation import (
+        Protocol,
+        evaluator_for,
+        find_evaluator,
+        memorizer_distance,
+        metric_name,
+        noise_floor,
+        spaces_for,
+    )
     from .experiments import evaluate_run
     from .sampling import SamplerConfig
     from .training import find_run, latest_step, read_spec
@@ -188,18 +196,25 @@ def _evaluate(options: argparse.Namespace) -> None:
         "num_samples": options.num, "solver": sampler.solver, "num_steps": sampler.num_steps,
         "guidance": options.guidance, "weights": options.weights,
         "evaluator": evaluator_for(spec.data), "data": spec.data.partition(":")[0],
+        "spaces": spaces_for(spec.data),
     })  # fmt: skip
-    floor = noise_floor(protocol)  # before sampling: it knows how many samples are too many
+    # Before sampling: it knows how many samples are too many.
+    floors = {space: noise_floor(protocol, space=space) for space in (protocol.evaluator, *protocol.spaces)}
     step = latest_step(folder) if options.step is None else options.step
     record = evaluate_run(folder, step, protocol, device=options.device)
     print(f"{record['name']}-{record['fingerprint']}, step {record['step']}, training seed {record['seed']}")
     for name, value in record["metrics"].items():
         print(
-            f"  {name:17} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]  ({value['method']})"
+            f"  {name:25} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]  ({value['method']})"
         )
-    if floor:
-        bounds = f"[{floor.low:.3f}, {floor.high:.3f}]"
-        print(f"  {'noise floor of fd':17} {floor.value:.3f} {bounds}  ({floor.method})")
+    for space, floor in floors.items():
+        rows = {"noise floor": floor}
+        if ":" in spec.data:  # a part of the set can be learned by heart
+            rows["memoriser"] = memorizer_distance(spec.data, protocol.reference, space, protocol.num_samples)
+        for name, each in rows.items():
+            if each:
+                told = f"{each.value:.3f} [{each.low:.3f}, {each.high:.3f}]  ({each.method})"
+                print(f"  {name + ' of ' + metric_name(space):25} {told}")
     print(f"  {record['card']}")
     features = find_evaluator(protocol.evaluator).num_features
     if options.num <= features:

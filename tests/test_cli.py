@@ -140,9 +140,22 @@ def test_train_sample_evaluate(trained: Path, home: Path, capsys: pytest.Capture
     }  # fmt: skip
     assert main(["evaluate", "hinge", "--num", "50", "--steps", "2", "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
-    for part in ("fd", "precision", "recall", "guided_agreement", "noise floor", "EMA power-0.1", "4 NFE"):
+    for part in ("fd", "precision", "recall", "guided_agreement", "noise floor", "EMA power-0.1", "4 NFE",
+                 "fd_selfsup", "fd_pixels", "held_out_loss", "noise floor of fd_pixels"):  # fmt: skip
         assert part in printed
+    assert "memoriser" not in printed
     assert list((trained / "evaluations").glob("step_00000003-*.json"))
+
+
+def test_a_run_on_few_images_is_told_what_a_memoriser_of_them_scores(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(capsys, "train", *SMALL, "--set", "data=digits:160", "--name", "few")[0] == 0
+    assert main(["evaluate", "few", "--num", "50", "--steps", "2", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("fd", "fd_selfsup", "fd_pixels"):
+        assert f"memoriser of {name} " in printed
+    assert "20 draws of 160 training images" in printed
 
 
 @pytest.mark.parametrize(
