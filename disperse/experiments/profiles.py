@@ -188,7 +188,7 @@ PROFILES = {row.name: row for row in (
         batch_size=128, lr=4e-3, warmup_steps=100,
         num_steps=2400, milestones=(600, 1200, 1800),
         solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
-        weights="power-0.1"),
+        weights="power-0.1", meanflow_lr=(4e-3, 4e-3)),
     # Fashion-MNIST at 28×28: 49 patches, about 40 minutes of one core a run. Rate and length are to be chosen
     # by the baseline's quality on seed 0 before any run is judged.
     Profile(

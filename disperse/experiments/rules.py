@@ -128,6 +128,7 @@ EXPERIMENTS = {
                    "measure, for the smallest detectable effects", "cpu", _items("pair"), (0, 1, 2)),
         Experiment("E2-rates", "which rate suits MeanFlow, each arm", "cpu", meanflow_rates, (0, 1, 2)),
         Experiment("E4", "a safe setting for small models?", "cpu", safe_settings, CONFIRMATORY),
+        Experiment("E2", "MeanFlow's gain at a fair rate?", "cpu", meanflow_pair, tuple(range(6, 14))),
         Experiment("E7-variants", "claims 1 and 2", "cpu", _items("variants"), CONFIRMATORY),
         Experiment("E3", "regulariser or slow clock?", "cpu", clock, CONFIRMATORY, losses_alone=True),
         Experiment("E7-longer", "claim 9", "cpu", _items("longer"), CONFIRMATORY),
