@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import ImageSet, load_data
+from .networks import FeatureNetwork
 
 POOL = 10_000  # training images, spread evenly over the set
 
@@ -23,6 +24,12 @@ def train_pool(data: str) -> ImageSet:
     """At most 10,000 images of the train split, which real ones are drawn from."""
     train = image_set(data, "train")
     return train if len(train) <= POOL else train.few(POOL)
+
+
+@torch.no_grad()
+def features_of(model: FeatureNetwork, data: ImageSet) -> Tensor:
+    """Features (n, d) of every image of a set, 500 at a time, by a network in eval mode."""
+    return torch.cat([model.features(data.read(part)) for part in torch.arange(len(data)).split(500)])
 
 
 def moved(x: Tensor, draws: Tensor, *, turn: float, shift: float) -> Tensor:

@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -27,6 +26,7 @@ from ..data.sets import flipped, mirrored
 from ..errors import CheckpointError, DisperseError, check_count
 from ..rng import stream, uniform
 from .floors import describe_features
+from .images import features_of
 from .networks import Cifar10Classifier
 
 NAME = "cifar10_classifier"
@@ -108,12 +108,6 @@ def train(data: ImageSet, held_out: ImageSet, work: Path, epochs: int, seed: int
     return model.eval()
 
 
-@torch.no_grad()
-def _features(model: Cifar10Classifier, data: ImageSet) -> np.ndarray:
-    parts = torch.arange(len(data)).split(500)
-    return torch.cat([model.features(data.read(part)) for part in parts]).double().numpy()
-
-
 def _save(work: Path, of: str, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
@@ -165,12 +159,13 @@ def write_weights(
     path = out / f"{NAME}.safetensors"
     write_file(path, lambda temporary: save_file(weights, temporary))
     model.load_state_dict({name: value.float() for name, value in weights.items()}, strict=False)
+    features = features_of(model, held_out).double().numpy()
     record = {
         "epochs": epochs, "batch_size": BATCH, "seed": seed,
         "accuracy": {"train": accuracy(model, train), "held_out": accuracy(model, held_out)},
         "train_images": len(train), "held_out_images": len(held_out),
         "data_sha256": train.sha256, "sha256": sha256_file(path),
-        "held_out_features": describe_features(_features(model, held_out), held_out.labels.numpy()).asdict(),
+        "held_out_features": describe_features(features, held_out.labels.numpy()).asdict(),
     }  # fmt: skip
     write_json(path.with_suffix(".json"), record)
     return record

@@ -20,7 +20,7 @@ from ..errors import DisperseError
 from ..rng import normal, stream, uniform
 from .features import FOLDER
 from .floors import describe_features
-from .images import moved
+from .images import features_of, moved
 from .networks import DigitsClassifier, FashionClassifier, FeatureNetwork
 
 BATCH, SEED = 128, 0
@@ -70,11 +70,6 @@ def _initialize(model: nn.Module, recipe: Recipe) -> None:
                 parameter.copy_(torch.from_numpy(draws))
 
 
-@torch.no_grad()
-def _features(model: FeatureNetwork, data: ImageSet) -> Tensor:
-    return torch.cat([model.features(data.read(part)) for part in torch.arange(len(data)).split(500)])
-
-
 def train(data: ImageSet, recipe: Recipe) -> FeatureNetwork:
     """The classifier after all steps; a pure function of the images."""
     model = recipe.network()
@@ -109,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     model = train(seen, RECIPES[name])
     accuracy, features = {}, torch.empty(0)
     for split, images in (("train", seen), ("held_out", held_out)):
-        features = _features(model, images)
+        features = features_of(model, images)
         right = model.head(features).argmax(1) == images.labels
         accuracy[split] = right.double().mean().item()
     weights = FOLDER / f"{name}_classifier.safetensors"

@@ -27,7 +27,7 @@ from ..errors import DisperseError
 from ..rng import normal, stream, uniform
 from .features import FOLDER
 from .floors import describe_features
-from .images import moved
+from .images import features_of, moved
 from .networks import ENCODERS, Encoder
 
 BATCH, SEED = 256, 0
@@ -122,10 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     tensors = {key: value.half().contiguous() for key, value in model.state_dict().items()}
     write_file(weights, lambda path: save_file(tensors, path))
     model.load_state_dict({key: value.float() for key, value in tensors.items()})
-    with torch.no_grad():
-        parts = torch.arange(len(held_out)).split(500)
-        features = torch.cat([model.features(held_out.read(part)) for part in parts]).double().numpy()
-    sight = describe_features(features, held_out.labels.numpy())
+    sight = describe_features(features_of(model, held_out).double().numpy(), held_out.labels.numpy())
     record = {
         "steps": RECIPES[name].steps, "batch_size": BATCH, "seed": SEED, "labels": "none",
         "train_images": len(seen), "held_out_images": len(held_out), "data_sha256": seen.sha256,
