@@ -14,10 +14,10 @@ from disperse.data.vae import SCALE, Autoencoder
 from disperse.errors import ConfigError
 from disperse.evaluation import fid
 from disperse.experiments import ITEMS, PROFILES, Profile, item, looks, publish, run_folder, runner
-from disperse.experiments.store import complete, seal
 from disperse.reproduce import output_folder
 from disperse.rng import stream
 from disperse.spec import RunSpec
+from disperse.store import complete, seal
 
 from .evaluation.test_fid import installed
 from .figures.test_published import convergence, evaluations

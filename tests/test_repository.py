@@ -19,14 +19,14 @@ PACKAGE = REPOSITORY / "disperse"
 ORDER = [
     ["errors"], ["atomic", "rng", "device", "folders", "distributed"], ["spec"], ["losses"], ["outputs"], ["taps"],
     ["models"], ["objectives"],
-    ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["cite"], ["analysis"], ["experiments"],
+    ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["cite"], ["analysis"], ["store"], ["results"], ["experiments"],
     ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 ONLY_IN = {
     "matplotlib": {"figures", "widgets"}, "seaborn": {"figures", "widgets"}, "papermill": {"reproduce"},
     "nbformat": {"reproduce"}, "nbconvert": {"reproduce"}, "latex2mathml": {"reproduce"},
-    "IPython": {"widgets"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}, "pandas": {"experiments", "figures"},
+    "IPython": {"widgets"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}, "pandas": {"results", "experiments", "figures"},
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
@@ -157,6 +157,7 @@ def test_what_is_imported_is_declared(project: dict) -> None:
             "widgets",
             "reproduce",
             "experiments",
+            "results",
         }
         declared = core if light else core | notebooks
         if path.is_relative_to(PACKAGE) and (extra := GUARDED.get(str(path.relative_to(PACKAGE)))):

@@ -1,13 +1,14 @@
 """Experiments: profiles, items of the paper, published numbers, and where results live."""
 
+from ..regularizers.paper import DISPERSIVE, contrastive_term, dispersive_term
+from ..store import evaluate_run, publish, published, records, run_folder, select
 from ..training import find_run, home
-from .items import DISPERSIVE, ITEMS, Cell, contrastive_term, dispersive_term, item
+from .items import ITEMS, Cell, item
 from .looks import LOOKS, finished, look, look_at_finished, look_cells, seen_by
 from .profiles import PROFILES, Profile, profile
 from .request import requested_spec
 from .resources import resources
 from .runner import cells_of, complete_all, results
-from .store import evaluate_run, publish, published, records, run_folder, select
 
 __all__ = [
     "DISPERSIVE",

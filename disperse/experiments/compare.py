@@ -10,9 +10,9 @@ import numpy as np
 
 from ..evaluation import Estimate, log_ratio, mean_over_seeds, within
 from ..regularizers import block_indices
+from ..store import Record, select
 from .items import Cell
 from .profiles import Profile
-from .store import Record, select
 
 METRICS = ("fd", "precision", "recall", "agreement", "guided_agreement")
 # Where a measure ends, and its interval with it: shares, cosines, lengths and distances.

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..data import load_data
 from ..evaluation import Estimate, nearer_to_seen
 from ..evaluation.frechet import Array
-from .store import ANALYSED
+from ..store import ANALYSED
 
 
 @functools.cache

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..evaluation import Protocol
 from ..spec import RunSpec
+from ..store import Evaluations, evaluation_path, is_complete, run_folder, wanted
 from ..training import home
 from .operations import evaluation_operations, training_operations
-from .store import Evaluations, evaluation_path, is_complete, run_folder, wanted
 
 # Operations a second of one core on the small models of the ladder, training and sampling alike: what
 # 250 runs of 2400 steps gave. Large models come nearer to a core's peak.

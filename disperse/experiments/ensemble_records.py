@@ -24,10 +24,10 @@ from ..models.checkpoints import save_model
 from ..models.stacked import StackedNetwork
 from ..sampling.stacked import sample_stacked
 from ..spec import RunSpec
+from ..store import Record, evaluate_run, seal
 from ..training import checkpoint as checkpoints
 from ..training.ensemble import Ensemble
 from ..training.folder import claim_folder
-from .store import Record, evaluate_run, seal
 
 
 @dataclass

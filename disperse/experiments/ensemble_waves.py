@@ -10,11 +10,11 @@ import torch
 
 from ..evaluation import Protocol
 from ..spec import RunSpec
+from ..store import commit, device_name
 from ..training.ensemble import Ensemble
 from ..training.ensemble_members import ENGINES, stack_key
 from .ensemble_records import Clock, Evaluations, Report, keep_weights
 from .runner import cores
-from .store import commit, device_name
 
 TIMED_STEPS = 12  # of the timing; the first two don't count
 MARGIN = 1.1  # by which a wave may take longer than timed

@@ -12,10 +12,10 @@ from ..evaluation import memorizer_distance, sight
 from ..evaluation.features import metric_name
 from ..evaluation.frechet import mean_over_seeds
 from ..evaluation.separation import spoiled_distances
+from ..store import published, select
 from .items import item
 from .profiles import Profile, profile
 from .rules import rule_protocol
-from .store import published, select
 
 PAGE = Path("docs") / "evaluators.md"
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"

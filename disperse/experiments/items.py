@@ -1,16 +1,14 @@
 """Items of the paper as lists of runs."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import unknown
 from ..models import preset
-from ..spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec, OptimizerSpec, RunSpec, TermSpec, Variant
+from ..regularizers.paper import DISPERSIVE, VIEWS, contrastive_term, dispersive_term
+from ..spec import AlignmentSpec, OptimizerSpec, RunSpec, TermSpec
 from .profiles import Profile, profile
 
-View = Literal["independent", "restricted"]
-DISPERSIVE: tuple[Variant, ...] = ("infonce-l2", "infonce-cosine", "hinge", "covariance")
-VIEWS: tuple[View, ...] = ("independent", "restricted")
 LENGTHS = (1, 2, 3, 4, 8)  # times the profile's, at which longer runs are evaluated on the way
 
 
@@ -25,19 +23,6 @@ class Cell:
     label: str
     spec: RunSpec
     against: str | None = None
-
-
-SETTING: dict[str, Any] = {"lam": 0.5, "tau": 0.5, "blocks": "quarter", "local_batch": 16}
-
-
-def dispersive_term(variant: Variant) -> DispersiveSpec:
-    """The dispersive term in the paper's setting."""
-    return DispersiveSpec(variant=variant, **SETTING)
-
-
-def contrastive_term(variant: Variant, view: View) -> ContrastiveSpec:
-    """The contrastive parent of a variant, in the same setting."""
-    return ContrastiveSpec(variant=variant, view=view, **SETTING)
 
 
 def _cell(

@@ -6,10 +6,19 @@ from typing import Any
 
 from ..errors import unknown
 from ..evaluation import Protocol
+from ..store import (
+    Record,
+    evaluate_run,
+    is_complete,
+    published,
+    record_key,
+    records,
+    run_folder,
+    select,
+)
 from .items import ITEMS, Cell, item
 from .profiles import Profile, profile
 from .runner import cells_of, complete_all
-from .store import Record, evaluate_run, is_complete, published, record_key, records, run_folder, select
 
 GUIDANCE = 1.5  # of the paper's comparison of systems
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from ..data import load_data
 from ..errors import ConfigError, DataError, RunFailedError
 from ..spec import RunSpec
+from ..store import Evaluations, Record, evaluation_path, publish, record_key, records, run_folder
 from .cost import remaining_core_hours
 from .profiles import profile
 from .rules import EXPERIMENTS, Experiment, experiment, runs_of
 from .runner import Job, complete_jobs
-from .store import Evaluations, Record, evaluation_path, publish, record_key, records, run_folder
 
 NICENESS = 15
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..errors import ConfigError, unknown
 from ..losses import VARIANTS
+from ..regularizers.paper import VIEWS, contrastive_term, dispersive_term
 from ..spec import ContrastiveSpec, DispersiveSpec, RunSpec
-from .items import VIEWS, contrastive_term, dispersive_term
 from .profiles import SYSTEMS, profile
 
 

@@ -12,10 +12,11 @@ from typing import Any
 from ..atomic import digest
 from ..errors import unknown
 from ..evaluation import Protocol
+from ..regularizers.paper import dispersive_term
 from ..spec import DispersiveSpec, RunSpec, Variant
-from .items import Cell, dispersive_term, item
+from ..store import Evaluations, at_every_step
+from .items import Cell, item
 from .profiles import Profile, profile
-from .store import Evaluations, at_every_step
 
 CONFIRMATORY = tuple(range(6, 12))
 L2: Variant = "infonce-l2"

@@ -13,9 +13,7 @@ from tqdm import tqdm
 
 from ..errors import DisperseError, Interrupted, RunFailedError, unknown
 from ..spec import RunSpec
-from .items import Cell, item
-from .profiles import Profile, profile
-from .store import (
+from ..store import (
     Evaluations,
     Record,
     at_every_step,
@@ -26,6 +24,8 @@ from .store import (
     run_folder,
     select,
 )
+from .items import Cell, item
+from .profiles import Profile, profile
 
 
 def cores() -> int:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 
 from ..models import config_of
 from ..models.flops import num_parameters
+from ..regularizers.paper import DISPERSIVE, VIEWS
 from ..spec import RunSpec
+from ..store import Record
 from . import paper
 from .claims import Claim, Part, Values, difference, paired, per_doubling, slope
 from .compare import distances, finals
-from .items import DISPERSIVE, VIEWS, Cell, item
+from .items import Cell, item
 from .profiles import Profile
-from .store import Record
 
 
 def variants_claims(pool: list[Record], cells: list[Cell], row: Profile) -> list[Claim]:

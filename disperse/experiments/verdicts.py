@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..store import Record
 from . import paper, tables
 from .claims import Judgement, Part, judge
 from .items import item
 from .profiles import Profile
 from .statements import STATEMENTS
-from .store import Record
 
 # Statement → the notebook that shows it, and the items whose runs it compares. Holm's correction is over
 # the claims of one notebook.

@@ -12,9 +12,9 @@ from ..experiments.claims import Part
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import attraction_comparisons, group_comparisons
-from ..experiments.store import Record
 from ..models import preset
 from ..regularizers import block_indices
+from ..store import Record
 from .changes import (
     Draw,
     Published,

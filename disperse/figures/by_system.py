@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from ..evaluation import Estimate, log_ratio
 from ..experiments.compare import mean_of, measured, verdict
 from ..experiments.items import Cell
-from ..experiments.store import Record
 from ..experiments.tables import markdown_table, percent_interval, with_interval
+from ..store import Record
 from .changes import mark
 from .seeds import PAIR_NAMES, by_seed, paired_ratio
 from .systems import SYSTEM_MARKERS, SYSTEM_NAMES

@@ -17,7 +17,7 @@ from ..experiments.claims import Judgement, Part, judge
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
-from ..experiments.store import Record
+from ..store import Record
 from .facts import floor_of, floor_sentence, plain, run_facts, save_results
 from .seeds import seeds_shown
 from .theme import COLORS

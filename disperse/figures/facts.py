@@ -14,7 +14,7 @@ from ..experiments import paper
 from ..experiments.compare import mean_of
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
-from ..experiments.store import Record, published_digests, select
+from ..store import Record, published_digests, select
 from .theme import save
 
 

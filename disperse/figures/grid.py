@@ -17,7 +17,7 @@ from ..experiments.claims import Judgement, judge
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import STATEMENTS
-from ..experiments.store import Record
+from ..store import Record
 from .changes import claim_facts, in_lines
 from .facts import floor_of, floor_sentence, run_facts, save_results
 from .heat import ink

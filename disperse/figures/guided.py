@@ -15,8 +15,8 @@ from ..experiments.items import Cell
 from ..experiments.looks import GUIDANCE, guided
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import SOURCES, SYSTEMS, system_change
-from ..experiments.store import Record
 from ..experiments.tables import OR_BOUNDS, markdown_table, percent_interval
+from ..store import Record
 from .by_system import (
     METRICS,
     as_frame,

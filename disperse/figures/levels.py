@@ -11,8 +11,8 @@ from ..evaluation import Estimate
 from ..experiments import seen_by, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
-from ..experiments.store import Record
 from ..spec import RunSpec
+from ..store import Record
 from .changes import percent
 from .facts import plain
 from .seeds import PAIR

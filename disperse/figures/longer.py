@@ -15,7 +15,7 @@ from ..experiments.claims import judge
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import longer_claims
-from ..experiments.store import Record
+from ..store import Record
 from .changes import change_bar, claim_facts, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts, save_results
 from .seeds import PAIR, changes_by_step, count_of_seeds, name_counts, paired_curves

@@ -14,7 +14,7 @@ from ..experiments.claims import judge
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import meanflow_claims
-from ..experiments.store import Record
+from ..store import Record
 from .changes import (
     claim_facts,
     in_percent,

@@ -14,8 +14,8 @@ from ..data import ImageSet, load_data
 from ..errors import ConfigError
 from ..experiments import item, paper, run_folder
 from ..experiments.profiles import Profile
-from ..experiments.store import ANALYSED
 from ..sampling import sample
+from ..store import ANALYSED
 from ..training import load_model
 from .facts import plain, save_drawn
 from .samples import tile

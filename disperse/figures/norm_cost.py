@@ -11,7 +11,7 @@ from ..evaluation import Estimate
 from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
-from ..experiments.store import Record
+from ..store import Record
 from .facts import curve_facts, floor_of, floor_sentence, plain, run_facts, save_results
 from .longer import long_curves
 from .seeds import PAIR, Changes, changes_by_step, paired_curves, step_changes

@@ -18,8 +18,8 @@ from ..experiments.claims import judge
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import norms_claims
-from ..experiments.store import Record
 from ..models import preset
+from ..store import Record
 from .ablations import regularised_blocks
 from .changes import claim_facts, shown_bounds
 from .facts import plain, run_facts, save_results

@@ -13,9 +13,9 @@ from ..experiments.items import Cell
 from ..experiments.looks import few_steps
 from ..experiments.profiles import Profile
 from ..experiments.published_systems import ONE_STEP, SOURCES
-from ..experiments.store import Record
 from ..experiments.tables import OR_BOUNDS, markdown_table, percent_interval
 from ..sampling import SamplerConfig
+from ..store import Record
 from .by_system import (
     METRICS,
     as_frame,

@@ -18,10 +18,10 @@ from ..evaluation import fid
 from ..evaluation.features import classify
 from ..experiments import item, run_folder
 from ..experiments.profiles import Profile
-from ..experiments.store import ANALYSED
 from ..models import DiffusionTransformer
 from ..regularizers import DispersiveRegularizer
 from ..spec import DispersiveSpec
+from ..store import ANALYSED
 from ..training import load_model
 from .facts import plain, save_drawn
 from .representations import (

@@ -14,7 +14,7 @@ from ..evaluation import Estimate
 from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
-from ..experiments.store import Record
+from ..store import Record
 from .changes import percent, shown_bounds
 from .facts import plain, save_results
 from .levels import (

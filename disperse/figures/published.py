@@ -7,8 +7,8 @@ from .. import atomic
 from ..errors import StorageError
 from ..experiments import Profile, home, item, profile, published
 from ..experiments.compare import compare
-from ..experiments.store import Record
 from ..experiments.verdicts import Verdict, verdicts, verdicts_markdown
+from ..store import Record
 from .sections import SECTIONS, Section
 
 # The claims stand in the project's README between these lines.

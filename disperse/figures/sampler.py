@@ -12,9 +12,9 @@ from .. import atomic
 from ..evaluation import Estimate, log_ratio
 from ..experiments.compare import mean_of
 from ..experiments.profiles import Profile
-from ..experiments.store import Record
 from ..experiments.tables import markdown_table, percent_interval, with_interval
 from ..sampling import SamplerConfig
+from ..store import Record
 from .changes import change_bar, in_percent, join, mark
 from .facts import floor_of, floor_sentence, plain, save_results
 from .seeds import PAIR, PAIR_NAMES, Mark, name_counts, pair_counts, paired_ratio, seeds_shown

@@ -21,7 +21,7 @@ from ..experiments.claims import Part, paired
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import parameters
-from ..experiments.store import Record
+from ..store import Record
 from .changes import in_lines, join, shown_bounds
 from .facts import floor_of, floor_sentence, plain, run_facts, save_results
 from .heat import ink

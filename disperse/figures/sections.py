@@ -7,7 +7,7 @@ from pathlib import Path
 from ..experiments import Profile, item, seen_by
 from ..experiments.compare import finals
 from ..experiments.items import Cell
-from ..experiments.store import Record
+from ..store import Record
 from .ablations import ABLATIONS, draw_ablation
 from .beyond_fid import draw_beyond_fid
 from .grid import draw_grid

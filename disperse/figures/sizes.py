@@ -14,10 +14,10 @@ from ..experiments.claims import Part, judge, per_doubling
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
 from ..experiments.statements import model_size_claims, parameters, size_slopes
-from ..experiments.store import Record
 from ..models import preset
 from ..models.flops import num_parameters
 from ..spec import RunSpec
+from ..store import Record
 from .changes import (
     PAPER,
     claim_facts,

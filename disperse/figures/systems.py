@@ -13,9 +13,9 @@ from ..analysis.gaussian import GaussianFlow, ode_error, order, sde_error
 from ..experiments import compare, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
-from ..experiments.store import Record
 from ..objectives import PATHS
 from ..sampling.sde import diffusion_coefficient
+from ..store import Record
 from .changes import hollow_curves, unguided
 from .facts import floor_of, plain, save_results
 from .seeds import PAIR, PAIR_NAMES, seeds_shown, with_count

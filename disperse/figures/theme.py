@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, Nul
 
 from .. import atomic
 from ..experiments.compare import mean_of
-from ..experiments.store import commit, seal
+from ..store import commit, seal
 
 # Okabe and Ito's colours, told apart by colour-blind readers too. Baseline and the paper's own
 # variant keep theirs in every figure; those of one family differ in lightness as well.

@@ -13,7 +13,7 @@ from .. import atomic
 from ..experiments import compare, paper, tables
 from ..experiments.items import Cell
 from ..experiments.profiles import Profile
-from ..experiments.store import Record
+from ..store import Record
 from .changes import PAPER, change_bar, hollow_curves, mark, name_diamonds, name_ours, paper_diamond
 from .facts import curve_facts, floor_of, plain, run_facts, save_results
 from .seeds import name_counts, with_count

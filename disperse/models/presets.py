@@ -45,6 +45,7 @@ SIZES = {
     "Tiny": (    8,    64,     4),
     "Mini": (    4,    96,     4),
     "Midi": (    4,   128,     4),
+    "Maxi": (    8,   128,     4),   # the fashion profile
 }
 # fmt: on
 
@@ -76,9 +77,10 @@ def meanflow(
 
 def _small() -> dict[str, Preset]:
     table = {}
-    shape = {"input_size": 8, "in_channels": 1, "num_classes": 10}
-    sizes = ("Pico", "Micro", "Nano", "Tiny", "Mini", "Midi")
-    for size, patch in itertools.product(sizes, (2, 4)):
+    sizes = ("Pico", "Micro", "Nano", "Tiny", "Mini", "Midi", "Maxi")
+    for size, patch in itertools.product(sizes, (2, 4, 7)):
+        # Seven divides the side of 28 pixels, not that of 8.
+        shape = {"input_size": 28 if patch == 7 else 8, "in_channels": 1, "num_classes": 10}
         table[f"SiT-{size}/{patch}"] = Preset(
             _config("SiT", size, patch, **shape, learn_sigma=False), SiTSpec()
         )

@@ -17,8 +17,8 @@ from ..atomic import sha256_file
 from ..errors import ConfigError, unknown
 from ..evaluation import Protocol
 from ..experiments import ITEMS, Profile, cells_of, item, profile, published, run_folder, select
-from ..experiments.store import evaluation_path, published_path
 from ..spec import RunSpec
+from ..store import evaluation_path, published_path
 from .notebooks import notebook_names, notebook_path, output_folder, parameters_of
 
 # What a fresh machine trains; other notebooks draw on the published results.

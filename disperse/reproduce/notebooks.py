@@ -26,7 +26,7 @@ from .. import atomic
 from ..device import resolve_device
 from ..errors import ConfigError, Interrupted, RunFailedError
 from ..experiments import profile as check_profile
-from ..experiments.store import commit, device_name
+from ..store import commit, device_name
 from ..training import home
 
 TOKEN, OUTPUT = "DISPERSE_NOTEBOOK_TOKEN", "DISPERSE_OUTPUT"

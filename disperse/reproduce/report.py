@@ -17,7 +17,7 @@ from .. import atomic
 from ..errors import StorageError
 from ..experiments import home, paper, profile
 from ..experiments.claims import said
-from ..experiments.store import commit
+from ..store import commit
 from . import pages
 from .notebooks import output_folder
 

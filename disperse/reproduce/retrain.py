@@ -14,9 +14,9 @@ from .. import atomic
 from ..errors import ConfigError, check_count
 from ..evaluation import Protocol
 from ..experiments import evaluate_run
-from ..experiments.store import Record
 from ..rng import stream
 from ..spec import RunSpec
+from ..store import Record
 from ..training import train
 
 # Where bits can't be expected to agree. Other rounding grows over training: with AVX2 instead of AVX-512,

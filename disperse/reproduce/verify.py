@@ -18,12 +18,12 @@ from typing import Any
 from .. import atomic
 from ..errors import StorageError
 from ..experiments import home, profile
-from ..experiments.store import Record, check_seal, published_path, seal
 from ..experiments.verdicts import verdicts
 from ..figures import draw_published
 from ..figures.published import BEGIN, END, with_claims
 from ..figures.sections import SECTIONS
 from ..spec import NUMERICS
+from ..store import Record, check_seal, published_path, seal
 from . import retrain
 
 # Relative; the noise floor passes through a network in float32, which rounds otherwise elsewhere.

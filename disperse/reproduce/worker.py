@@ -13,8 +13,8 @@ from .. import distributed
 from ..errors import Interrupted
 from ..experiments import profile
 from ..experiments.runner import end_gently
-from ..experiments.store import complete, run_folder
 from ..spec import RunSpec
+from ..store import complete, run_folder
 from .cluster import cell_seconds
 from .notebooks import TIMEOUT_S, check_parameters, execute, notebook_path, output_folder
 

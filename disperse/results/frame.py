@@ -14,12 +14,12 @@ import pandas as pd
 from ..atomic import canonical_json
 from ..data import base_name, num_train_images
 from ..errors import unknown
-from ..experiments.store import Record, published
 from ..models import config_of, preset
 from ..models.flops import num_parameters
 from ..regularizers import block_indices
 from ..sampling import SamplerConfig
 from ..spec import NUMERICS, RunSpec
+from ..store import Record, published
 
 NONE = "none"  # where a run has no term; text, so that tables group and plot it
 LEVEL = 0.5  # noise level of the measures of a block that stand in a row

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ..errors import ConfigError, RunFailedError, StorageError, check_count
 from ..experiments import home, item, profile, run_folder
-from ..experiments.store import is_complete
 from ..reproduce import with_parameters
 from ..reproduce.notebooks import OUTPUT
+from ..store import is_complete
 from .export import exports
 
 NOTEBOOK = "02_gallery"

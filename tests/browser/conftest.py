@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from disperse.experiments import item, profile, run_folder
-from disperse.experiments.store import complete
+from disperse.store import complete
 from disperse.training import train
 
 from . import server as jupyter

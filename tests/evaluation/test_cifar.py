@@ -22,8 +22,8 @@ from disperse.evaluation import (
 )
 from disperse.evaluation import train_cifar_classifier as script
 from disperse.experiments import evaluate_run
-from disperse.experiments.store import complete
 from disperse.spec import DispersiveSpec, RunSpec
+from disperse.store import complete
 from disperse.training import train
 
 from ..data.cases import brought, encoded, files, pixels, write

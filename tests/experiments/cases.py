@@ -6,9 +6,9 @@ import pytest
 
 from disperse.evaluation import Protocol
 from disperse.experiments import PROFILES, Profile
-from disperse.experiments.store import Record, seal
 from disperse.models import model_config
 from disperse.spec import RunSpec
+from disperse.store import Record, seal
 
 TOY = Profile(
     name="toy", model="SiT-Nano/2", sizes=("Pico", "Nano"), subsets=(50,),

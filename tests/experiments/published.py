@@ -12,8 +12,8 @@ from disperse.evaluation import Estimate, log_ratio, mean_over_seeds
 from disperse.experiments import ITEMS, PROFILES, Cell, compare, item
 from disperse.experiments.claims import per_doubling, slope
 from disperse.experiments.compare import Row
-from disperse.experiments.store import Record
 from disperse.figures.changes import in_percent
+from disperse.store import Record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROW = PROFILES["cpu"]

@@ -12,12 +12,12 @@ from disperse.experiments.claims import judge
 from disperse.experiments.compare import compare
 from disperse.experiments.rules import rule_protocol
 from disperse.experiments.statements import STATEMENTS
-from disperse.experiments.store import Record
 from disperse.experiments.tables import variants_markdown
 from disperse.experiments.verdicts import verdicts
 from disperse.figures.grid import grid_text
 from disperse.figures.published import BEGIN, END, with_claims
 from disperse.spec import NUMERICS
+from disperse.store import Record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROW = PROFILES["cpu"]

@@ -14,10 +14,10 @@ from disperse.experiments.ensemble import FIRST_SEED, cells, main, members
 from disperse.experiments.ensemble_records import Clock, Report
 from disperse.experiments.ensemble_waves import Pace, that_fit, train_wave, waves_of
 from disperse.experiments.rules import rule_protocol
-from disperse.experiments.store import check_seal, select
 from disperse.models.checkpoints import load_model_file
 from disperse.sampling import sample
 from disperse.spec import RunSpec
+from disperse.store import check_seal, select
 from disperse.training import train
 
 TINY = ["--set", 'overrides={"hidden_size": 16, "depth": 4, "num_heads": 2}', "--set", "batch_size=16"]

@@ -16,9 +16,9 @@ from disperse.experiments.statements import (
     parameters,
     size_slopes,
 )
-from disperse.experiments.store import Record
 from disperse.experiments.tables import claims_markdown, compared_markdown, deciding
 from disperse.figures import blocks_figure, draw_changes, lambda_tau_figure, read_sidecar
+from disperse.store import Record
 
 from .cases import TOY, record, toy
 

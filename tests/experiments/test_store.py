@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from disperse import atomic, load_model
+from disperse import atomic, load_model, store
 from disperse.errors import ConfigError, RunFailedError, StorageError
 from disperse.experiments import (
     ITEMS,
@@ -25,11 +25,10 @@ from disperse.experiments import (
     run_folder,
     runner,
     select,
-    store,
 )
 from disperse.experiments.profiles import Profile
-from disperse.experiments.store import seal
 from disperse.spec import DispersiveSpec, RunSpec
+from disperse.store import seal
 from disperse.training import checkpoint as checkpoints
 from disperse.training import list_runs, train
 

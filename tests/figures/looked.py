@@ -4,7 +4,7 @@ from typing import Any
 
 from disperse.experiments import Cell, Profile
 from disperse.experiments.looks import against_training
-from disperse.experiments.store import Record, seal
+from disperse.store import Record, seal
 
 from ..experiments.cases import record
 

@@ -13,7 +13,6 @@ from disperse.evaluation import mean_over_seeds
 from disperse.experiments import item, paper
 from disperse.experiments.compare import compare
 from disperse.experiments.items import Cell
-from disperse.experiments.store import Record
 from disperse.figures import (
     ABLATIONS,
     COLORS,
@@ -24,6 +23,7 @@ from disperse.figures import (
 )
 from disperse.figures.ablations import published_blocks, regularised_blocks
 from disperse.figures.heat import ink, ratio_map
+from disperse.store import Record
 
 from ..experiments.cases import TOY, toy
 from ..experiments.test_statements import evaluated

@@ -12,7 +12,6 @@ from disperse.data import digits
 from disperse.errors import DisperseError
 from disperse.evaluation import mean_over_seeds
 from disperse.experiments import PROFILES, Cell, item, run_folder
-from disperse.experiments.store import Record, seal
 from disperse.figures import draw_beyond_fid, draw_nearest, nearest_figure, read_sidecar
 from disperse.figures.beyond_fid import beyond_fid_figure, quality_frame
 from disperse.figures.levels import level_frame, looked_at
@@ -21,6 +20,7 @@ from disperse.figures.overfitting import conclusion, overfitting
 from disperse.figures.sections import SECTIONS
 from disperse.figures.seeds import PAIR
 from disperse.figures.theme import COLORS
+from disperse.store import Record, seal
 from disperse.training import train
 
 from ..experiments.cases import TOY, record, toy  # noqa: F401  (a fixture)

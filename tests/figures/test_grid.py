@@ -11,9 +11,9 @@ from matplotlib.colors import to_rgb
 from disperse.experiments import item, paper, tables
 from disperse.experiments.compare import compare
 from disperse.experiments.items import Cell
-from disperse.experiments.store import Record
 from disperse.figures import draw_grid, read_sidecar
 from disperse.figures.grid import grid_figure
+from disperse.store import Record
 
 from ..experiments.cases import TOY, toy
 from ..experiments.test_statements import evaluated

@@ -9,11 +9,11 @@ import pytest
 from disperse.experiments import LOOKS, PROFILES, item, seen_by
 from disperse.experiments.items import Cell
 from disperse.experiments.published_systems import SYSTEMS, system_change
-from disperse.experiments.store import Record
 from disperse.figures import draw_guided, read_sidecar
 from disperse.figures.guided import effects, guided_figure, guided_frame, guided_markdown, published_markdown
 from disperse.models import preset
 from disperse.models.flops import num_parameters
+from disperse.store import Record
 
 from ..experiments.cases import record
 

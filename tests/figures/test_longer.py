@@ -7,9 +7,9 @@ import pytest
 
 from disperse.experiments import PROFILES, item, paper
 from disperse.experiments.items import Cell
-from disperse.experiments.store import Record
 from disperse.figures import draw_longer, longer_figure, read_sidecar
 from disperse.figures.longer import changes_by_length, changes_of_seeds, pair_frame
+from disperse.store import Record
 
 from ..experiments.cases import record
 from .test_ablations import diamonds, points

@@ -10,9 +10,9 @@ from matplotlib.collections import PathCollection
 from disperse.experiments import paper
 from disperse.experiments.compare import compare
 from disperse.experiments.items import Cell, item
-from disperse.experiments.store import Record
 from disperse.figures import draw_meanflow, meanflow_figure, read_sidecar
 from disperse.figures.meanflow import CONTROLS, KINDS, PLACES
+from disperse.store import Record
 
 from ..experiments.cases import TOY, record, toy
 

@@ -8,7 +8,6 @@ from matplotlib.colors import to_rgb
 from disperse.evaluation import mean_over_seeds
 from disperse.experiments import item
 from disperse.experiments.items import Cell
-from disperse.experiments.store import Record, seal
 from disperse.figures import COLORS, draw_norms, norms_figure, read_sidecar
 from disperse.figures.norms import (
     block_differences,
@@ -18,6 +17,7 @@ from disperse.figures.norms import (
     norms_markdown,
     place_names,
 )
+from disperse.store import Record, seal
 
 from ..experiments.cases import TOY, record, toy
 

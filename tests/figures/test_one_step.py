@@ -8,12 +8,12 @@ import pytest
 from disperse.experiments import LOOKS, PROFILES, item
 from disperse.experiments.items import Cell
 from disperse.experiments.published_systems import ONE_STEP
-from disperse.experiments.store import Record
 from disperse.figures import COLORS, draw_one_step, read_sidecar
 from disperse.figures.by_system import changes
 from disperse.figures.one_step import few_steps_frame, one_step_figure, one_step_markdown, shifts
 from disperse.models import preset
 from disperse.models.flops import num_parameters
+from disperse.store import Record
 
 from ..experiments.cases import record
 

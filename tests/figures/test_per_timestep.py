@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from disperse.experiments import PROFILES, Cell, item
-from disperse.experiments.store import Record, seal
 from disperse.figures import COLORS, draw_per_timestep, read_sidecar
 from disperse.figures.levels import level_frame, looked_at
 from disperse.figures.per_timestep import conflict, per_timestep_figure, summarise, weights_of
+from disperse.store import Record, seal
 
 from .looked import looked
 

@@ -14,11 +14,11 @@ from disperse import atomic
 from disperse.errors import StorageError
 from disperse.experiments import ITEMS, LOOKS, PROFILES, Profile, item, publish, published
 from disperse.experiments.looks import convergence as convergence_protocols
-from disperse.experiments.store import Record, seal
 from disperse.figures import draw_published, read_sidecar, save
 from disperse.figures.facts import source_of, source_of_weights
 from disperse.figures.sections import SECTIONS
 from disperse.figures.theme import new_figure
+from disperse.store import Record, seal
 
 from ..experiments.cases import record
 from .looked import looked

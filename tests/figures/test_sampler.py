@@ -10,7 +10,6 @@ import pytest
 from disperse.evaluation import Protocol
 from disperse.experiments import PROFILES, item
 from disperse.experiments.looks import convergence
-from disperse.experiments.store import Record
 from disperse.figures import COLORS, draw_convergence, read_sidecar
 from disperse.figures.sampler import (
     changes_by_term,
@@ -19,6 +18,7 @@ from disperse.figures.sampler import (
     drifts,
     relative_to_finest,
 )
+from disperse.store import Record
 
 from ..experiments.cases import record
 

@@ -10,9 +10,9 @@ from matplotlib.patches import Rectangle
 from disperse.evaluation import log_ratio
 from disperse.experiments.items import Cell, item
 from disperse.experiments.statements import parameters
-from disperse.experiments.store import Record
 from disperse.figures import COLORS, draw_scale, read_sidecar, scale_figure
 from disperse.figures.scale import changes, trends
+from disperse.store import Record
 
 from ..experiments.cases import TOY, record, toy
 

@@ -9,7 +9,6 @@ import torch
 
 from disperse.errors import DisperseError
 from disperse.experiments import ITEMS, item, publish, run_folder
-from disperse.experiments.store import Record
 from disperse.figures import draw_from_weights, draw_published, draw_samples, points_facts, read_sidecar
 from disperse.figures.norm_cost import (
     changes_against_l2,
@@ -21,6 +20,7 @@ from disperse.figures.sections import SECTIONS
 from disperse.figures.seeds import changes_by_step, paired_curves
 from disperse.figures.variants import learning_curves_figure
 from disperse.losses import DispersiveLoss
+from disperse.store import Record
 from disperse.training import train
 
 from ..experiments.cases import TOY, record, toy  # noqa: F401  (a fixture)

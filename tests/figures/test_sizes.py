@@ -11,10 +11,10 @@ from disperse.experiments import PROFILES, paper
 from disperse.experiments.compare import compare
 from disperse.experiments.items import Cell, item
 from disperse.experiments.statements import parameters
-from disperse.experiments.store import Record
 from disperse.figures import COLORS, draw_model_size, read_sidecar, size_figure
 from disperse.figures.facts import floor_of
 from disperse.figures.sizes import paper_per_doubling, short
+from disperse.store import Record
 
 from ..experiments.cases import TOY, record, toy
 

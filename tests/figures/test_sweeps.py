@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from disperse.experiments import PROFILES, item, paper
 from disperse.experiments.compare import compare
 from disperse.experiments.items import Cell
-from disperse.experiments.store import Record, seal
 from disperse.figures import alpha_figure, local_batch_figure
 from disperse.figures.ablations import published_alphas
 from disperse.figures.sweeps import ATTRACTED, OWN
+from disperse.store import Record, seal
 
 from ..experiments.cases import record
 from .test_ablations import diamonds, hollow, points

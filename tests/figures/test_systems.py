@@ -4,9 +4,9 @@ from pathlib import Path
 
 from disperse.experiments import PROFILES, item
 from disperse.experiments.items import Cell
-from disperse.experiments.store import Record
 from disperse.figures import COLORS, draw_systems, read_sidecar, solver_order_figure
 from disperse.figures.systems import SOLVERS, systems_figure, systems_frame
+from disperse.store import Record
 
 from ..experiments.cases import record
 

@@ -5,9 +5,9 @@ from matplotlib.figure import Figure
 
 from disperse.experiments import item, paper
 from disperse.experiments.compare import compare
-from disperse.experiments.store import Record
 from disperse.figures import COLORS, variants_figure
 from disperse.figures.variants import learning_curves_figure
+from disperse.store import Record
 
 from ..experiments.cases import TOY, toy
 from ..experiments.test_statements import evaluated

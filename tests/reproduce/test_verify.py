@@ -13,13 +13,13 @@ from disperse import atomic
 from disperse.cli import main
 from disperse.errors import ConfigError, StorageError
 from disperse.experiments import PROFILES, item, publish, published, records, run_folder
-from disperse.experiments.store import Record, complete, seal
 from disperse.experiments.verdicts import verdicts
 from disperse.figures import draw_published
 from disperse.figures.published import BEGIN, END, with_claims
 from disperse.reproduce import verify as module
 from disperse.reproduce.retrain import FAR, NEAR, SAME, choose, compare, retrain, spec_of
 from disperse.reproduce.verify import first_difference, verify
+from disperse.store import Record, complete, seal
 
 from ..experiments.cases import TOY, record
 from ..experiments.test_store import toy

@@ -15,20 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import atomic, distributed
-from ..analysis import measure_blocks, measure_levels, measure_terms
-from ..data import load_data
-from ..device import resolve_device
-from ..errors import StorageError
-from ..evaluation import Protocol, check_evaluator, evaluate
-from ..spec import NUMERICS, RunSpec
-from ..training import home, load_weights, read_spec, train
-from ..training.folder import check_content
-from .items import dispersive_term
+from . import atomic, distributed
+from .analysis import measure_blocks, measure_levels, measure_terms
+from .data import load_data
+from .device import resolve_device
+from .errors import StorageError
+from .evaluation import Protocol, check_evaluator, evaluate
+from .regularizers.paper import dispersive_term
+from .spec import NUMERICS, RunSpec
+from .training import home, load_weights, read_spec, train
+from .training.folder import check_content
 
 Record = dict[str, Any]
 # The paper's own, which levels are measured by in every run: with and without it, side by side.
-TERM = dispersive_term("infonce-l2")
+TERM = dispersive_term()
 ANALYSED = 500  # at most so many images whose inner representations are measured, of every block at once
 
 
@@ -228,7 +228,7 @@ def select(pool: list[Record], spec: RunSpec, protocol: Protocol) -> list[Record
 
 def commit() -> str:
     """Commit of the code, with ``+`` if the package differs from it; ``unknown`` outside git."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
