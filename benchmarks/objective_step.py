@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from disperse.models import DiffusionTransformer, build_model
-from disperse.objectives import Objective, RestrictedNoise, build_objective
-from disperse.regularizers import build_regularizer
+from disperse.objectives import MeanFlowSpec, Objective, RestrictedNoise, build_objective
+from disperse.regularizers import ContrastiveSpec, DispersiveSpec, build_regularizer
 from disperse.rng import normal
-from disperse.spec import ContrastiveSpec, DispersiveSpec, MeanFlowSpec
 
 MIB = 2**20
 

@@ -1,7 +1,7 @@
 """BibTeX of what a run, model, loss or sampler is built on: ``disperse.cite(spec)``."""
 
-import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from torch import nn
 
@@ -10,25 +10,15 @@ from .errors import ConfigError, unknown
 from .losses import VARIANTS, ContrastiveLoss, DispersiveLoss
 from .models import DiffusionTransformer
 from .models.presets import MODELS, preset
-from .objectives import GaussianDiffusion, Interpolant, MeanFlow
-from .regularizers import AlignmentRegularizer, ContrastiveRegularizer, DispersiveRegularizer
-from .sampling import SamplerConfig
-from .sampling.config import ALL_SOLVERS
-from .spec import (
-    OBJECTIVES,
-    AlignmentSpec,
-    ContrastiveSpec,
-    DispersiveSpec,
-    DiTSpec,
-    MeanFlowSpec,
-    OptimizerSpec,
-    RunSpec,
-    SiTSpec,
-)
+from .objectives import OBJECTIVES, Objective
+from .regularizers import REGULARIZERS, Regularizer
+from .sampling import SamplerConfig, all_solvers
+from .spec import ObjectiveSpec, OptimizerSpec, RunSpec, TermSpec
 
 ALWAYS = ("wang2025diffuse", "disperse")
 
-BIBTEX = {
+# What isn't a method with a file of its own, which has its own entries.
+SHARED = {
     "wang2025diffuse": """\
 @article{wang2025diffuse,
   title = {Diffuse and Disperse: Image Generation with Representation Regularization},
@@ -42,43 +32,6 @@ BIBTEX = {
   author = {{The disperse authors}},
   version = {0.1.0},
   year = {2026}
-}""",
-    "peebles2023dit": """\
-@inproceedings{peebles2023dit,
-  title = {Scalable Diffusion Models with Transformers},
-  author = {Peebles, William and Xie, Saining},
-  booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
-  year = {2023}
-}""",
-    "ma2024sit": """\
-@inproceedings{ma2024sit,
-  title = {{SiT}: Exploring Flow and Diffusion-based Generative Models with Scalable Interpolant
-           Transformers},
-  author = {Ma, Nanye and Goldstein, Mark and Albergo, Michael S. and Boffi, Nicholas M. and
-            Vanden-Eijnden, Eric and Xie, Saining},
-  booktitle = {European Conference on Computer Vision (ECCV)},
-  year = {2024}
-}""",
-    "geng2025meanflow": """\
-@article{geng2025meanflow,
-  title = {Mean Flows for One-step Generative Modeling},
-  author = {Geng, Zhengyang and Deng, Mingyang and Bai, Xingjian and Kolter, J. Zico and He, Kaiming},
-  journal = {arXiv preprint arXiv:2505.13447},
-  year = {2025}
-}""",
-    "ho2020ddpm": """\
-@inproceedings{ho2020ddpm,
-  title = {Denoising Diffusion Probabilistic Models},
-  author = {Ho, Jonathan and Jain, Ajay and Abbeel, Pieter},
-  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
-  year = {2020}
-}""",
-    "nichol2021improved": """\
-@inproceedings{nichol2021improved,
-  title = {Improved Denoising Diffusion Probabilistic Models},
-  author = {Nichol, Alexander Quinn and Dhariwal, Prafulla},
-  booktitle = {International Conference on Machine Learning (ICML)},
-  year = {2021}
 }""",
     "song2021ddim": """\
 @inproceedings{song2021ddim,
@@ -103,35 +56,6 @@ BIBTEX = {
   author = {Ho, Jonathan and Salimans, Tim},
   journal = {arXiv preprint arXiv:2207.12598},
   year = {2022}
-}""",
-    "oord2018cpc": """\
-@article{oord2018cpc,
-  title = {Representation Learning with Contrastive Predictive Coding},
-  author = {van den Oord, Aaron and Li, Yazhe and Vinyals, Oriol},
-  journal = {arXiv preprint arXiv:1807.03748},
-  year = {2018}
-}""",
-    "hadsell2006dimensionality": """\
-@inproceedings{hadsell2006dimensionality,
-  title = {Dimensionality Reduction by Learning an Invariant Mapping},
-  author = {Hadsell, Raia and Chopra, Sumit and LeCun, Yann},
-  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition (CVPR)},
-  year = {2006}
-}""",
-    "zbontar2021barlow": """\
-@inproceedings{zbontar2021barlow,
-  title = {Barlow Twins: Self-Supervised Learning via Redundancy Reduction},
-  author = {Zbontar, Jure and Jing, Li and Misra, Ishan and LeCun, Yann and Deny, St{\\'e}phane},
-  booktitle = {International Conference on Machine Learning (ICML)},
-  year = {2021}
-}""",
-    "wang2020alignment": """\
-@inproceedings{wang2020alignment,
-  title = {Understanding Contrastive Representation Learning through Alignment and Uniformity on the
-           Hypersphere},
-  author = {Wang, Tongzhou and Isola, Phillip},
-  booktitle = {International Conference on Machine Learning (ICML)},
-  year = {2020}
 }""",
     "roy2007effective": """\
 @inproceedings{roy2007effective,
@@ -238,23 +162,11 @@ BIBTEX = {
 }""",
 }
 
-# Name → keys. The dispersive losses are those of the paper made from these contrastive ones.
-PARENTS = {
-    "infonce-l2": ("oord2018cpc",),
-    "infonce-cosine": ("oord2018cpc",),
-    "hinge": ("hadsell2006dimensionality",),
-    "covariance": ("zbontar2021barlow",),
-}
-SYSTEMS = {
-    "dit": ("peebles2023dit", "ho2020ddpm", "nichol2021improved"),
-    "sit": ("ma2024sit",),
-    "meanflow": ("geng2025meanflow",),
-}
+# Name → keys of what isn't a method with a file of its own.
 SOLVERS = {
     "ddim": ("song2021ddim",),
     "ddpm": ("ho2020ddpm",),
     "dopri5": ("dormand1980family",),
-    "meanflow": ("geng2025meanflow",),
     "sde-euler": ("ma2024sit",),
     "sde-heun": ("ma2024sit",),
 }
@@ -274,7 +186,17 @@ MEASURES = {
     "umap": ("mcinnes2018umap",),
     "densmap": ("narayan2021density", "mcinnes2018umap"),
 }
-NAMES = [*MODELS, *OBJECTIVES, *VARIANTS, *DATASETS, *ALL_SOLVERS, *MEASURES]
+
+
+def bibtex() -> dict[str, str]:
+    """Key → entry of every work, those of the methods' own files among them."""
+    methods: tuple[Any, ...] = (*OBJECTIVES.values(), *REGULARIZERS.values(), *VARIANTS.values())
+    return SHARED | {key: entry for method in methods for key, entry in method.cites.items()}
+
+
+def names() -> list[str]:
+    """Every name that can be cited."""
+    return [*MODELS, *OBJECTIVES, *VARIANTS, *DATASETS, *all_solvers(), *REGULARIZERS, *MEASURES]
 
 
 def cite(*things: object) -> str:
@@ -296,13 +218,13 @@ def cite(*things: object) -> str:
         cite(spec, SamplerConfig("dopri5", guidance=1.5))
     """
     used = {*ALWAYS, *(key for thing in things for key in keys(thing))}
-    text = "\n\n".join(entry for key, entry in BIBTEX.items() if key in used)
+    text = "\n\n".join(entry for key, entry in bibtex().items() if key in used)
     print(text)
     return text
 
 
 def keys(thing: object) -> Iterator[str]:
-    """Keys of ``BIBTEX`` that one thing uses, beside ``ALWAYS``; some may come twice."""
+    """Keys of ``bibtex`` that one thing uses, beside ``ALWAYS``; some may come twice."""
     match thing:
         case str():
             yield from _of_name(thing)
@@ -314,20 +236,16 @@ def keys(thing: object) -> Iterator[str]:
         case DiffusionTransformer():
             yield "peebles2023dit"  # the backbone of all
             yield from keys(thing.objective)
-        case SiTSpec() | DiTSpec() | MeanFlowSpec():
-            yield from SYSTEMS[thing.kind]
-            if isinstance(thing, MeanFlowSpec) and not math.isclose(thing.omega, 1 - thing.kappa):
-                yield "ho2022guidance"
-        case GaussianDiffusion():
-            yield from SYSTEMS["dit"]
-        case Interpolant() | MeanFlow():
+        case ObjectiveSpec():
+            yield from OBJECTIVES[thing.kind].cited(thing)
+        case Objective() | Regularizer():
             yield from keys(thing.spec)
-        case DispersiveLoss() | ContrastiveLoss() | DispersiveSpec() | ContrastiveSpec():
-            yield from PARENTS[thing.variant]
-        case DispersiveRegularizer() | ContrastiveRegularizer():
-            yield from keys(thing.loss)
-        case AlignmentSpec() | AlignmentRegularizer():
-            yield from MEASURES["alignment"]
+        case DispersiveLoss() | ContrastiveLoss():
+            yield from VARIANTS[thing.variant].cites
+        case TermSpec():
+            yield from REGULARIZERS[thing.kind].cites
+            if (variant := getattr(thing, "variant", None)) in VARIANTS:
+                yield from VARIANTS[variant].cites
         case OptimizerSpec():
             yield "loshchilov2019adamw"
         case SamplerConfig():
@@ -347,11 +265,13 @@ def _of_name(name: str) -> Iterator[str]:
         yield from keys(preset(name).objective)
     elif data in DATASETS:
         yield from IMAGES.get(data, ())
-    elif name in NAMES:
-        for table in (SYSTEMS, PARENTS, SOLVERS, MEASURES):
+    elif name in names():
+        methods: dict[str, Any] = {**OBJECTIVES, **VARIANTS, **REGULARIZERS}
+        yield from methods[name].cites if name in methods else ()
+        for table in (SOLVERS, MEASURES):
             yield from table.get(name, ())
     else:
-        raise unknown("cite", name, NAMES)
+        raise unknown("cite", name, names())
 
 
 def _refused(thing: object) -> str:

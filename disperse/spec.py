@@ -1,12 +1,14 @@
 """What a run is: a strict, frozen specification, its canonical text and its fingerprint."""
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
@@ -23,8 +25,6 @@ NUMERICS = 2
 
 # Width of the profile that weighs every step alike, 1/√12 = 0.2887, rounded down.
 MAX_POWER = 0.28
-
-Variant = Literal["infonce-l2", "infonce-cosine", "hinge", "covariance"]
 
 
 class Strict(BaseModel):
@@ -52,7 +52,7 @@ class Strict(BaseModel):
             raise ConfigError(f"{where}.{error}" if where else str(error)) from None
 
 
-class _Tagged(Strict):
+class Tagged(Strict):
     """A choice that is not the default one: its kind stays in its plain data when defaults are left out."""
 
     @model_serializer(mode="wrap")
@@ -60,94 +60,36 @@ class _Tagged(Strict):
         return {"kind": self.kind, **handler(self)}  # type: ignore[attr-defined]
 
 
-class SiTSpec(Strict):
-    """Stochastic interpolant: path, what the network predicts, and the weight of its error.
-
-    ``reversed_time``: the network counts from data (0) to noise (1), as in REPA; SiT counts the other way.
-    """
-
-    kind: Literal["sit"] = "sit"
-    path: Literal["linear", "gvp", "vp"] = "linear"
-    prediction: Literal["velocity", "noise", "score"] = "velocity"
-    weighting: Literal["none", "velocity", "likelihood"] = "none"
-    reversed_time: bool = False
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.prediction == "velocity" and self.weighting != "none":
-            raise ValueError(f'weighting = "{self.weighting}": a velocity is not weighted; expected "none"')
-        if self.reversed_time and self.prediction != "velocity":
-            raise ValueError("reversed_time = True: only for velocity prediction")
-        return self
-
-
-class DiTSpec(_Tagged):
-    """Gaussian diffusion with learned variance; nothing to choose."""
-
-    kind: Literal["dit"] = "dit"
-
-
-class MeanFlowSpec(_Tagged):
-    """Average velocity between two times.
+class ObjectiveSpec(Strict):
+    """What a system learns, as data; each objective's file has its own.
 
     Attributes:
-        omega, kappa: guidance of the target; the effective scale is ω/(1 − κ). 1 and 0 are none.
-        interval: times between which the target is guided.
-        equal_share: share of the batch with r = t.
-        time_mean, time_std: of the logit-normal times.
-        adaptive_power, adaptive_c: p and c of the weight ``1/(ℓ + c)^p``.
-        derivative: ``"exact"`` (forward mode) or ``"difference"``, where forward mode can't go.
+        kind: name of the objective.
+        backbone: prefix of the presets that it runs on, ``"SiT"`` of ``"SiT-B/2"``.
+        network: what it asks of the network beside the preset: fields of ``TransformerConfig``.
     """
 
-    kind: Literal["meanflow"] = "meanflow"
-    omega: float = Field(default=1.0, ge=0)
-    kappa: float = Field(default=0.0, ge=0, lt=1)
-    interval: tuple[float, float] = (0.0, 1.0)
-    equal_share: float = Field(default=0.75, ge=0, le=1)
-    time_mean: float = -0.4
-    time_std: float = Field(default=1.0, gt=0)
-    adaptive_power: float = Field(default=1.0, ge=0)
-    adaptive_c: float = Field(default=0.01, gt=0)
-    derivative: Literal["exact", "difference"] = "exact"
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not 0 <= self.interval[0] <= self.interval[1] <= 1:
-            raise ValueError(f"interval = {self.interval}: expected 0 ≤ start ≤ end ≤ 1")
-        return self
+    kind: str = ""
+    backbone: ClassVar[str] = "SiT"
+    network: ClassVar[dict[str, Any]] = {}
 
 
-ObjectiveSpec = Annotated[SiTSpec | DiTSpec | MeanFlowSpec, Field(discriminator="kind")]
-OBJECTIVES: dict[str, type[SiTSpec] | type[DiTSpec] | type[MeanFlowSpec]] = {
-    "sit": SiTSpec,
-    "dit": DiTSpec,
-    "meanflow": MeanFlowSpec,
-}
-
-
-KINDS = {*OBJECTIVES, "dispersive", "contrastive", "alignment"}
-
-
-class TermBase(Strict):
-    """What all terms share: how much, where, and on which scale.
+class TermSpec(Strict):
+    """What all regularisers share: how much, when, and where; each regulariser's file has its own.
 
     Attributes:
+        kind: name of the regulariser.
         lam: λ, the weight of the term.
         lam_schedule: (step, factor) knots; λ is multiplied by the factor, linear between knots and
             constant beyond them. Empty: constant.
-        tau: temperature of the InfoNCE variants.
         blocks: indices from 0; a fraction f of the depth, the block ⌊f · depth⌋ − 1; ``"quarter"`` is ¼;
             ``"last"``; or ``"all"``. Over several blocks the term is the mean of their losses.
-        scale: distances divided by the dimension, or not.
-        tokens: flattened, or averaged.
     """
 
+    kind: str = ""
     lam: float = Field(default=0.5, ge=0)
     lam_schedule: tuple[tuple[int, float], ...] = ()
-    tau: float = Field(default=0.5, gt=0)
     blocks: Literal["quarter", "last", "all"] | float | tuple[int, ...] = "quarter"
-    scale: Literal["dim", "none"] = "dim"
-    tokens: Literal["flatten", "mean"] = "flatten"
 
     @model_validator(mode="after")
     def _knots(self) -> Self:
@@ -161,76 +103,24 @@ class TermBase(Strict):
         return self
 
 
-class RegularizerSpec(TermBase):
-    """What the dispersive and the contrastive term share beyond that.
+# Kind → specification; the files of objectives and regularisers enter theirs.
+OBJECTIVE_SPECS: dict[str, type[ObjectiveSpec]] = {}
+TERM_SPECS: dict[str, type[TermSpec]] = {}
 
-    Attributes:
-        variant: which loss.
-        eps: margin of the hinge.
-        local_batch: rows that see each other; None is the whole batch.
+
+def enter(cls: Any, methods: dict[str, Any], specs: dict[str, Any]) -> None:
+    """Enter a method under the kind of its ``Spec``; the same class again, as of a cell, replaces it.
+
+    Raises:
+        ConfigError: another class has that name.
     """
-
-    variant: Variant = "infonce-l2"
-    eps: float = Field(default=1.0, gt=0)
-    local_batch: int | None = Field(default=None, ge=1)
-
-
-class _TwoViews(_Tagged):
-    """Noise of the second view of each sample.
-
-    Attributes:
-        view: ``"independent"`` (level and noise of its own) or ``"restricted"`` (noise of its own at
-            nearly the same level).
-        max_dt: largest difference of the restricted level, as a share of its range.
-    """
-
-    view: Literal["independent", "restricted"] = "restricted"
-    max_dt: float = Field(default=0.005, ge=0, le=1)
-
-
-class DispersiveSpec(RegularizerSpec):
-    """A dispersive term: ``lam`` times the mean over ``blocks`` of the loss of that block's output.
-
-    Attributes:
-        scale: as of every term, or ``"rms"``: distances divided by the mean squared length of a group's rows.
-        diagonal: the pairs i = j, kept or masked.
-        time_weight: weight w of a sample in the pair means, by its noise level: 1, ``1 − level``
-            (``"clean"``) or ``level`` (``"noisy"``).
-    """
-
-    kind: Literal["dispersive"] = "dispersive"
-    scale: Literal["dim", "none", "rms"] = "dim"  # type: ignore[assignment]
-    diagonal: Literal["keep", "mask"] = "keep"
-    time_weight: Literal["none", "clean", "noisy"] = "none"
-
-
-class ContrastiveSpec(RegularizerSpec, _TwoViews):
-    """A contrastive term, on two views of each sample.
-
-    Attributes:
-        candidates: which rows a row is pushed from: the second view's or those of its own.
-        offdiagonal_weight: w of the covariance variant.
-        diagonal: the pairs i = j among the candidates; None is the variant's own choice.
-    """
-
-    kind: Literal["contrastive"] = "contrastive"
-    candidates: Literal["second", "own"] = "second"
-    offdiagonal_weight: float = Field(default=1.0, ge=0)
-    diagonal: Literal["keep", "mask"] | None = None
-
-
-class AlignmentSpec(TermBase, _TwoViews):
-    """The attraction alone, ``E_i[D(z_i, z_i⁺)]/τ`` of two views: what a dispersive loss leaves out.
-
-    Attributes:
-        distance: D, squared ℓ2 or negative cosine.
-    """
-
-    kind: Literal["alignment"] = "alignment"
-    distance: Literal["l2", "cosine"] = "l2"
-
-
-TermSpec = Annotated[DispersiveSpec | ContrastiveSpec | AlignmentSpec, Field(discriminator="kind")]
+    kind = cls.Spec.model_fields["kind"].default
+    there = methods.get(kind)
+    if there is not None and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise ConfigError(
+            f"kind = {kind!r}: taken by {there.__module__}.{there.__qualname__}; choose another"
+        )
+    methods[kind], specs[kind] = cls, cls.Spec
 
 
 class OptimizerSpec(Strict):
@@ -263,8 +153,8 @@ class RunSpec(Strict):
     overrides: dict[str, int | bool] = {}
     data: str = "digits"
     flip: bool = False
-    objective: ObjectiveSpec = SiTSpec()
-    regularizers: tuple[TermSpec, ...] = ()
+    objective: SerializeAsAny[ObjectiveSpec] = Field(default_factory=lambda: OBJECTIVE_SPECS["sit"]())
+    regularizers: tuple[SerializeAsAny[TermSpec], ...] = ()
     optimizer: OptimizerSpec = OptimizerSpec()
     batch_size: int = Field(default=128, ge=1)
     label_drop: float = Field(default=0.1, ge=0, le=1)
@@ -284,17 +174,21 @@ class RunSpec(Strict):
 
     @field_validator("objective", mode="before")
     @classmethod
-    def _objective_by_name(cls, value: Any) -> Any:
+    def _objective_by_kind(cls, value: Any) -> Any:
         if isinstance(value, str):
-            if value not in OBJECTIVES:
-                raise unknown("objective", value, OBJECTIVES)
-            return OBJECTIVES[value]()
-        return _with_kind(value, "sit")
+            return _of_kind({"kind": value}, OBJECTIVE_SPECS, value)
+        return _of_kind(value, OBJECTIVE_SPECS, "sit")
 
     @field_validator("regularizers", mode="before")
     @classmethod
     def _terms_are_dispersive_unless_said(cls, values: Any) -> Any:
-        return tuple(_with_kind(value, "dispersive") for value in values)
+        found = []
+        for number, value in enumerate(values):
+            try:
+                found.append(_of_kind(value, TERM_SPECS, "dispersive"))
+            except ConfigError as error:
+                raise ConfigError(f"{number}.{error}") from None
+        return tuple(found)
 
     @field_validator("ema")
     @classmethod
@@ -357,21 +251,25 @@ class RunSpec(Strict):
         return RunSpec(**{**dict(self), **changes})
 
 
-def _with_kind(value: Any, kind: str) -> Any:
-    """Plain data without a kind is of the default one: it was left out as every default is."""
-    return {"kind": kind, **value} if isinstance(value, dict) else value
+def _of_kind(value: Any, specs: Mapping[str, type[Strict]], default: str) -> Any:
+    """Plain data as the specification of its kind, the default one where it names none."""
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("kind", default)
+    if kind not in specs:
+        raise unknown("kind", kind, specs)
+    return specs[kind].parse({**value, "kind": kind})
 
 
 def _one_line(cls: type[BaseModel], error: ValidationError) -> ConfigError:
     first = error.errors()[0]
-    # The kind of a nested choice stands in the location, but is no field.
-    path = ".".join(str(part) for part in first["loc"] if part not in KINDS)
+    path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return unknown("field", path, cls.model_fields)
     message = first["msg"].removeprefix("Value error, ")
     cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, ConfigError):  # from a nested specification; its path continues ours
-        return ConfigError(f"{path}.{cause}")
+    if isinstance(cause, ConfigError):  # from a nested specification, whose path continues ours, or of ours
+        return ConfigError(str(cause) if str(cause).startswith(f"{path} = ") else f"{path}.{cause}")
     if cause is not None:
         return ConfigError(f"{path}: {message}" if path else message)
     return ConfigError(f"{path} = {first['input']!r}: {message[0].lower()}{message[1:]}")

@@ -13,8 +13,10 @@ from disperse.atomic import sha256_file
 from disperse.cli import main
 from disperse.data import digits
 from disperse.experiments import item
+from disperse.objectives import DiTSpec, MeanFlowSpec, SiTSpec
+from disperse.regularizers import ContrastiveSpec, DispersiveSpec
 from disperse.sampling import read_samples
-from disperse.spec import ContrastiveSpec, DispersiveSpec, DiTSpec, MeanFlowSpec, RunSpec, SiTSpec
+from disperse.spec import RunSpec
 from disperse.training import read_spec
 
 SMALL = ["--profile", "smoke", "--steps", "3", "--set", "batch_size=16", "--device", "cpu"]

@@ -13,8 +13,9 @@ import pytest
 
 from disperse.errors import ConfigError, RunFailedError
 from disperse.experiments import PROFILES
+from disperse.regularizers import DispersiveSpec
 from disperse.reproduce import check_parameters, execute, output_folder
-from disperse.spec import DispersiveSpec, OptimizerSpec
+from disperse.spec import OptimizerSpec
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 START = next(path for path in NOTEBOOKS if path.stem == "00_start_here")

@@ -18,7 +18,7 @@ PACKAGE = REPOSITORY / "disperse"
 # Each line may import from itself and from the lines above.
 ORDER = [
     ["errors"], ["atomic", "rng", "device", "folders", "distributed"], ["spec"], ["losses"], ["outputs"], ["taps"],
-    ["models"], ["objectives"],
+    ["objectives"], ["models"],
     ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["cite"], ["analysis"], ["store"], ["results"], ["experiments"],
     ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],
 ]  # fmt: skip

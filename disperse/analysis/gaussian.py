@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..objectives import Path
+from ..objectives import Path, Velocity, uniform_times
 from ..sampling.sde import SDE_SOLVERS, Diffusion
-from ..sampling.solvers import SOLVERS, Velocity, uniform_times
+from ..sampling.solvers import SOLVERS
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from ..data import ImageSet
 from ..errors import ConfigError
 from ..models import DiffusionTransformer
 from ..objectives import Draws, Objective, build_objective, draws_at
-from ..regularizers import DispersiveRegularizer
-from ..spec import DispersiveSpec, RunSpec
+from ..regularizers import DispersiveRegularizer, DispersiveSpec
+from ..spec import RunSpec
 from .dispersion import measure
 
 BINS = 10

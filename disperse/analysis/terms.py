@@ -8,8 +8,8 @@ import torch
 from ..data import ImageSet
 from ..models import DiffusionTransformer
 from ..objectives import build_objective
-from ..regularizers import DispersiveRegularizer
-from ..spec import DispersiveSpec, RunSpec
+from ..regularizers import DispersiveRegularizer, DispersiveSpec
+from ..spec import RunSpec
 
 
 def measure_terms(model: DiffusionTransformer, spec: RunSpec, data: ImageSet) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import torch
 from ..data import ImageSet
 from ..models import DiffusionTransformer
 from ..objectives import build_objective, draws_at
-from ..spec import MeanFlowSpec
 from .frechet import Estimate, mean_over_seeds
 
 LEVELS = 20  # noise levels, the middles of as many equal bins of [0, 1]
@@ -37,10 +36,7 @@ def held_out_loss(
         The mean with Student's 95% interval over images (n: images), and the mean at each level, low to high.
     """
     device = next(model.parameters()).device
-    spec = model.objective
-    if isinstance(spec, MeanFlowSpec):  # a guided target would hold the network's own prediction
-        spec = spec.model_copy(update={"omega": 1.0, "kappa": 0.0})
-    objective = build_objective(spec, model.config.num_classes)
+    objective = build_objective(model.objective, model.config.num_classes).measured()
     few = data.few(MOST)
     x, y = few.images.to(device), few.labels.to(device)
     errors = np.empty((LEVELS, len(x)))

@@ -5,8 +5,9 @@ from typing import Any
 
 from ..errors import unknown
 from ..models import preset
+from ..regularizers import AlignmentSpec
 from ..regularizers.paper import DISPERSIVE, VIEWS, contrastive_term, dispersive_term
-from ..spec import AlignmentSpec, OptimizerSpec, RunSpec, TermSpec
+from ..spec import OptimizerSpec, RunSpec, TermSpec
 from .profiles import Profile, profile
 
 LENGTHS = (1, 2, 3, 4, 8)  # times the profile's, at which longer runs are evaluated on the way

@@ -4,19 +4,18 @@ from ..evaluation import Protocol
 from ..evaluation.held_out import LEVELS, MOST
 from ..models import config_of
 from ..models.flops import forward_macs, train_flops
+from ..objectives import OBJECTIVES
 from ..spec import RunSpec
 
 ADAPTIVE_NFE = 100  # an adaptive solver decides for itself
-# A step of MeanFlow has a forward-mode derivative and a guided target on top of forward and backward.
-MEANFLOW_FACTOR = 1.9
 # A second view: forward through the whole network, and back through the blocks before the tap.
 SECOND_VIEW = 0.5
 
 
 def training_operations(spec: RunSpec, num_steps: int) -> float:
     """Of so many steps of a run."""
-    factor = MEANFLOW_FACTOR if spec.objective.kind == "meanflow" else 1.0
-    factor += SECOND_VIEW * any(term.kind != "dispersive" for term in spec.regularizers)
+    factor = OBJECTIVES[spec.objective.kind].cost
+    factor += SECOND_VIEW * any(hasattr(term, "view") for term in spec.regularizers)
     return factor * train_flops(config_of(spec)) * spec.batch_size * num_steps
 
 

@@ -194,7 +194,7 @@ PROFILES = {row.name: row for row in (
     Profile(
         name="fashion", model="SiT-Maxi/7", sizes=("Nano", "Tiny", "Midi", "Maxi"),
         subsets=(2000, 10_000), larger_meanflow=("Maxi", 1), longer=("Maxi", 4),
-        batch_size=128, lr=2e-3, warmup_steps=100,
+        batch_size=128, lr=4e-3, warmup_steps=100,
         num_steps=6000, milestones=(3000,),
         solver="heun", sampler_steps=25, num_samples=1000, guided_samples=200,
         weights="power-0.1",

@@ -6,8 +6,9 @@ from typing import Any
 
 from ..errors import ConfigError, unknown
 from ..losses import VARIANTS
+from ..regularizers import ContrastiveSpec, DispersiveSpec
 from ..regularizers.paper import VIEWS, contrastive_term, dispersive_term
-from ..spec import ContrastiveSpec, DispersiveSpec, RunSpec
+from ..spec import RunSpec
 from .profiles import SYSTEMS, profile
 
 
@@ -75,7 +76,7 @@ def _terms(variant: str, view: str, given: dict[str, Any]) -> tuple[DispersiveSp
     paper = contrastive_term("infonce-l2", views[0]) if views else dispersive_term("infonce-l2")
     values = paper.model_dump(mode="json") | {"variant": variant} | given
     term = type(paper).parse(values, "regularizer")
-    own = VARIANTS[term.variant][1]
+    own = VARIANTS[term.variant].option
     for name in ("tau", "eps"):
         if name in given and name != own:
             instead = f"its own option is {_flag(own)}" if own else "it has no option of its own"

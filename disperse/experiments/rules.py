@@ -12,14 +12,16 @@ from typing import Any
 from ..atomic import digest
 from ..errors import unknown
 from ..evaluation import Protocol
+from ..regularizers import DispersiveSpec
 from ..regularizers.paper import dispersive_term
-from ..spec import DispersiveSpec, RunSpec, Variant
+from ..spec import RunSpec
 from ..store import Evaluations, at_every_step
 from .items import Cell, item
 from .profiles import Profile, profile
 
 CONFIRMATORY = tuple(range(6, 12))
-L2: Variant = "infonce-l2"
+FASHION_SEEDS = tuple(range(6, 10))
+L2 = "infonce-l2"
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ EXPERIMENTS = {
                    "measure, for the smallest detectable effects", "cpu", _items("pair"), (0, 1, 2)),
         Experiment("E2-rates", "which rate suits MeanFlow, each arm", "cpu", meanflow_rates, (0, 1, 2)),
         Experiment("E4", "a safe setting for small models?", "cpu", safe_settings, CONFIRMATORY),
+        Experiment("fashion", "claim 1 on a second data set", "fashion", _items("pair"), FASHION_SEEDS),
         Experiment("E2", "MeanFlow's gain at a fair rate?", "cpu", meanflow_pair, tuple(range(6, 14))),
         Experiment("E7-variants", "claims 1 and 2", "cpu", _items("variants"), CONFIRMATORY),
         Experiment("E3", "regulariser or slow clock?", "cpu", clock, CONFIRMATORY, losses_alone=True),

@@ -45,7 +45,7 @@ def lambda_tau_claims(pool: list[Record], cells: list[Cell], row: Profile) -> li
 def group_sizes(cells: list[Cell]) -> dict[str, int]:
     """Label → rows that see each other in its dispersive term, the batch where it has no groups."""
     return {
-        cell.label: term.local_batch or cell.spec.batch_size
+        cell.label: getattr(term, "local_batch", None) or cell.spec.batch_size
         for cell in cells
         for term in cell.spec.regularizers
         if term.kind == "dispersive"

@@ -130,7 +130,9 @@ LAMBDAS = (("#d9a066", "^"), ("#a35c1c", "o"), ("#4f2a08", "v"))
 def lambda_tau_figure(rows: list[compare.Row], cells: list[Cell]) -> Figure:
     """Above, the change for each λ and τ, blue better and red worse; below, how long the features become."""
     figure, (top, bottom) = new_figure(8, 8.4, rows=2)
-    place = {cell.label: (term.lam, term.tau) for cell in cells for term in cell.spec.regularizers}
+    place = {
+        cell.label: (term.lam, getattr(term, "tau", 0.0)) for cell in cells for term in cell.spec.regularizers
+    }
     lams, taus = (sorted({entry[i] for entry in place.values()}) for i in (0, 1))
     changes = {
         (f"{place[entry.label][0]:g}", f"{place[entry.label][1]:g}"): entry.change

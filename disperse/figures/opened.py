@@ -19,8 +19,7 @@ from ..evaluation.features import classify
 from ..experiments import item, run_folder
 from ..experiments.profiles import Profile
 from ..models import DiffusionTransformer
-from ..regularizers import DispersiveRegularizer
-from ..spec import DispersiveSpec
+from ..regularizers import DispersiveRegularizer, DispersiveSpec
 from ..store import ANALYSED
 from ..training import load_model
 from .facts import plain, save_drawn

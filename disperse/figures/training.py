@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..experiments import paper
-from ..losses import bounds
-from ..losses.dispersive import Bounds
+from ..losses import Bounds, bounds
 from ..models import config_of
-from ..spec import DispersiveSpec, RunSpec
+from ..regularizers import DispersiveSpec
+from ..spec import RunSpec
 from .samples import tile
 from .theme import COLORS, floor_line, log_axis, new_figure
 

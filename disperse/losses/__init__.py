@@ -7,17 +7,20 @@ from .contrastive import (
     contrastive_infonce_cosine,
     contrastive_infonce_l2,
 )
-from .dispersive import NoPairsWarning, bounds, covariance, hinge, infonce_cosine, infonce_l2
+from .dispersive import NoPairsWarning, covariance, hinge, infonce_cosine, infonce_l2
 from .distances import cosine_similarities, squared_distances
-from .module import PRESETS, VARIANTS, ContrastiveLoss, DispersionReport, DispersiveLoss
+from .module import PRESETS, ContrastiveLoss, DispersionReport, DispersiveLoss
+from .variants import VARIANTS, Bounds, Variant, bounds, variant
 
 __all__ = [
     "PRESETS",
     "VARIANTS",
+    "Bounds",
     "ContrastiveLoss",
     "DispersionReport",
     "DispersiveLoss",
     "NoPairsWarning",
+    "Variant",
     "alignment",
     "bounds",
     "contrastive_covariance",
@@ -30,4 +33,5 @@ __all__ = [
     "infonce_cosine",
     "infonce_l2",
     "squared_distances",
+    "variant",
 ]

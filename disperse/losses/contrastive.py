@@ -17,7 +17,6 @@ Source: paper, table of objectives, contrastive column.
 """
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -187,15 +186,6 @@ def contrastive_covariance(
         invariance = invariance / count.clamp_min(1)
         redundancy = redundancy / (count * (count - 1)).clamp_min(1)
     return invariance + offdiagonal_weight * redundancy
-
-
-# Variant -> its function and the option that is its own.
-CONTRASTIVE: dict[str, tuple[Callable[..., Tensor], str]] = {
-    "infonce-l2": (contrastive_infonce_l2, "tau"),
-    "infonce-cosine": (contrastive_infonce_cosine, "tau"),
-    "hinge": (contrastive_hinge, "eps"),
-    "covariance": (contrastive_covariance, "offdiagonal_weight"),
-}
 
 
 def _infonce(positive: Tensor, distances: Tensor, tau: float, diagonal: Diagonal) -> Tensor:

@@ -28,7 +28,6 @@ With fewer than two rows there are no pairs: the value is 0 with zero gradient, 
 import math
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -306,54 +305,3 @@ def check_choice(name: str, value: object, options: Iterable[str]) -> None:
     options = list(options)
     if value not in options:
         raise unknown(name, value, options)
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Smallest and largest value that a variant can take; ``-inf`` where it has no floor."""
-
-    floor: float
-    ceiling: float
-
-
-def bounds(
-    variant: str,
-    rows: int,
-    width: int,
-    *,
-    tau: float = 0.5,
-    eps: float = 1.0,
-    diagonal: Diagonal = "keep",
-    scale: Scale = "dim",
-) -> Bounds:
-    """Floor and ceiling of a variant for ``rows`` samples of ``width`` dimensions.
-
-    With the diagonal kept, g rows: ℓ2 ``[−log g, 0]``; cosine
-    ``[log((e^{1/τ} + (g−1) e^{−1/((g−1)τ)})/g), 1/τ]``; hinge ``[ε²/g, ε²]``; covariance
-    ``[max(1/d, 1/(g−1)), 1]``. The cosine floor is a regular simplex, which needs d ≥ g − 1. With
-    ``scale = "rms"`` the mean of D over pairs is at most 2, and a simplex is the floor of ℓ2 and hinge too:
-    D = ``2g/(g−1)`` for every pair i ≠ j.
-    """
-    names = ("infonce-l2", "infonce-cosine", "hinge", "covariance")
-    check_choice("loss.variant", variant, names)
-    if rows < 2:
-        return Bounds(0.0, 0.0)
-    keep = diagonal == "keep"
-    apart = 2 * rows / (rows - 1) if scale == "rms" else math.inf  # D of a pair at the floor
-    if variant == "infonce-l2":
-        kept = math.log1p((rows - 1) * math.exp(-apart / tau)) - math.log(rows)
-        return Bounds(kept if keep else -apart / tau, 0.0)
-    if variant == "infonce-cosine":
-        least = -1 / ((rows - 1) * tau)
-        # log((e^{1/τ} + (g−1) e^least)/g), written so that a small τ does not overflow.
-        kept = 1 / tau + math.log1p((rows - 1) * math.exp(least - 1 / tau)) - math.log(rows)
-        return Bounds(kept if keep else least, 1 / tau)
-    if variant == "hinge":
-        left = max(eps - apart, 0.0) ** 2
-        return Bounds((eps**2 + (rows - 1) * left) / rows if keep else left, eps**2)
-    smallest, most, entries = max(width, width**2 / (rows - 1)), float(width**2), width**2
-    if not keep:
-        smallest, most, entries = smallest - width, most - width, width**2 - width
-    if scale == "none":
-        return Bounds(smallest, most)
-    return Bounds(smallest / entries, most / entries) if entries > 0 else Bounds(1.0, 1.0)

@@ -1,7 +1,6 @@
 """``DispersiveLoss``: the plug-in, from features of any shape to one scalar."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -9,32 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from .. import distributed
-from ..errors import ConfigError, NonFiniteError
+from ..errors import ConfigError, NonFiniteError, unknown
 from . import exchange
-from .contrastive import CANDIDATES, CONTRASTIVE, VIEW_SCALES, Candidates, ViewScale
-from .dispersive import (
-    DIAGONALS,
-    SCALES,
-    Bounds,
-    Diagonal,
-    Scale,
-    bounds,
-    check_choice,
-    check_positive,
-    covariance,
-    hinge,
-    infonce_cosine,
-    infonce_l2,
-)
+from .contrastive import CANDIDATES, VIEW_SCALES, Candidates, ViewScale
+from .dispersive import DIAGONALS, SCALES, Diagonal, Scale, check_choice, check_positive
 from .groups import Tokens, check_tensor, grouped, grouped_across, in_groups
-
-# Variant -> its function and the option that is its own.
-VARIANTS: dict[str, tuple[Callable[..., Tensor], str | None]] = {
-    "infonce-l2": (infonce_l2, "tau"),
-    "infonce-cosine": (infonce_cosine, "tau"),
-    "hinge": (hinge, "eps"),
-    "covariance": (covariance, None),
-}
+from .variants import VARIANTS, Bounds, bounds
 
 
 @dataclass(frozen=True)
@@ -129,9 +108,14 @@ class DispersiveLoss(nn.Module):
         local_batch: int | None = None,
         across_ranks: bool = False,
         validate: bool = True,
+        **options: float,
     ):
         super().__init__()
         check_choice("loss.variant", variant, VARIANTS)
+        own = VARIANTS[variant]
+        for name in options:
+            if name != own.option:
+                raise unknown("loss option", name, [own.option] if own.option else [])
         check_choice("loss.diagonal", diagonal, DIAGONALS)
         check_choice("loss.scale", scale, SCALES)
         check_choice("loss.tokens", tokens, get_args(Tokens))
@@ -139,6 +123,9 @@ class DispersiveLoss(nn.Module):
         self.variant = variant
         self.tau = check_positive("loss.tau", tau)
         self.eps = check_positive("loss.eps", eps)
+        if own.option and own.option not in ("tau", "eps"):
+            value = options.get(own.option, own.default)
+            setattr(self, own.option, check_positive(f"loss.{own.option}", value))
         self.diagonal: Diagonal = diagonal
         self.scale: Scale = scale
         self.tokens: Tokens = tokens
@@ -211,7 +198,7 @@ class DispersiveLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The options, as in the constructor."""
-        own = VARIANTS[self.variant][1]
+        own = VARIANTS[self.variant].option
         return ", ".join(
             [repr(self.variant)]
             + ([f"{own}={getattr(self, own)}"] if own else [])
@@ -241,24 +228,24 @@ class DispersiveLoss(nn.Module):
     def _values(
         self, z: Tensor, share_of: int | None, diagonal: Diagonal, weights: Tensor | None = None
     ) -> Tensor:
-        function, own = VARIANTS[self.variant]
-        options = {own: getattr(self, own)} if own else {}
-        return function(z, diagonal=diagonal, scale=self.scale, weights=weights, share_of=share_of, **options)
+        function = VARIANTS[self.variant].dispersive
+        return function(
+            z, diagonal=diagonal, scale=self.scale, weights=weights, share_of=share_of, **self._option
+        )
 
     def _bounds(self, rows: int, width: int, diagonal: Diagonal) -> Bounds:
-        return bounds(self.variant, rows, width, tau=self.tau, eps=self.eps,
-                      diagonal=diagonal, scale=self.scale)  # fmt: skip
+        return bounds(self.variant, rows, width, diagonal=diagonal, scale=self.scale, **self._option)
+
+    @property
+    def _option(self) -> dict[str, float]:
+        """The variant's own option, if it has one."""
+        own = VARIANTS[self.variant].option
+        return {own: getattr(self, own)} if own else {}
 
     def _off_diagonal_weight(self, kept: Tensor, masked: Tensor, rows: int, width: int) -> Tensor:
         if rows < 2:
             return torch.zeros_like(kept)
-        if self.variant in ("infonce-l2", "infonce-cosine"):
-            return (masked - kept).exp() * ((rows - 1) / rows)
-        if self.variant == "hinge":
-            share = masked / kept * ((rows - 1) / rows)
-        else:
-            share = masked / kept * (1 if self.scale == "none" else (width - 1) / width)
-        return torch.where(kept > 0, share, 0.0)
+        return VARIANTS[self.variant].alive(kept, masked, rows, width, self.scale)
 
 
 class ContrastiveLoss(nn.Module):
@@ -293,9 +280,10 @@ class ContrastiveLoss(nn.Module):
         local_batch: int | None = None,
         across_ranks: bool = False,
         validate: bool = True,
+        **options: float,
     ):
         super().__init__()
-        check_choice("loss.variant", variant, CONTRASTIVE)
+        check_choice("loss.variant", variant, [v.name for v in VARIANTS.values() if v.contrastive])
         check_choice("loss.candidates", candidates, CANDIDATES)
         if diagonal is not None:
             check_choice("loss.diagonal", diagonal, DIAGONALS)
@@ -307,14 +295,19 @@ class ContrastiveLoss(nn.Module):
         self.local_batch = local_batch
         self.across_ranks = across_ranks
         self.validate = validate
-        function, own = CONTRASTIVE[variant]
-        own_values = {"tau": tau, "eps": eps, "offdiagonal_weight": offdiagonal_weight}
-        if own != "offdiagonal_weight":
-            check_positive(f"loss.{own}", own_values[own])
-        self.options: dict[str, Any] = {own: own_values[own], "scale": scale}
-        if variant != "covariance":
+        record = VARIANTS[variant]
+        assert record.contrastive is not None
+        own = record.contrastive_option or record.option
+        values = {"tau": tau, "eps": eps, "offdiagonal_weight": offdiagonal_weight, **options}
+        self.options: dict[str, Any] = {"scale": scale}
+        if own:
+            value = values.get(own, record.default)
+            if own != "offdiagonal_weight":
+                check_positive(f"loss.{own}", value)
+            self.options = {own: value, "scale": scale}
+        if record.picks_candidates:
             self.options |= {"candidates": candidates} | ({"diagonal": diagonal} if diagonal else {})
-        self.function = function
+        self.function = record.contrastive
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Scalar loss of the features (b, ...) of two views: the mean over groups of rows."""

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from ..atomic import canonical_json, write_file
 from ..errors import CheckpointError, ConfigError, unknown
-from ..spec import OBJECTIVES, DiTSpec, MeanFlowSpec, SiTSpec
+from ..objectives import SiTSpec
+from ..spec import OBJECTIVE_SPECS, ObjectiveSpec
 from .presets import from_config
 from .transformer import DiffusionTransformer, TransformerConfig
 
@@ -115,8 +116,8 @@ def infer_config(
         system = system or "meanflow"
     if system is None:
         raise ConfigError("system: DiT and SiT files look alike; say which with --system dit or --system sit")
-    if system not in OBJECTIVES:
-        raise unknown("system", system, OBJECTIVES)
+    if system not in OBJECTIVE_SPECS:
+        raise unknown("system", system, OBJECTIVE_SPECS)
     if (system == "meanflow") != second_time:
         has = "a" if second_time else "no"
         raise ConfigError(f"system = {system}: this file has {has} second time embedder (MeanFlow's)")
@@ -174,7 +175,7 @@ def load_model_file(path: str | Path) -> DiffusionTransformer:
             )
         config = TransformerConfig(**json.loads(header["config"]))
         values = json.loads(header["objective"])
-        objective = OBJECTIVES[values["kind"]].parse(values)
+        objective = OBJECTIVE_SPECS[values["kind"]].parse(values)
         tensors = load_file(path)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
@@ -268,12 +269,12 @@ def _canonical(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]
     return renamed, sorted(notes)
 
 
-def _objective(config: TransformerConfig, reversed_time: bool) -> SiTSpec | DiTSpec | MeanFlowSpec:
+def _objective(config: TransformerConfig, reversed_time: bool) -> ObjectiveSpec:
     if config.system == "sit":
         return SiTSpec(reversed_time=reversed_time)
     if reversed_time:
         raise ConfigError(f"reversed_time: only for SiT, this is {config.system}")
-    return OBJECTIVES[config.system]()
+    return OBJECTIVE_SPECS[config.system]()
 
 
 def check_tensors(what: str, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -15,11 +15,16 @@ def num_parameters(config: TransformerConfig) -> int:
     return (
         config.depth * (18 * d**2 + 15 * d)
         + config.in_channels * config.patch_size**2 * d + d
-        + (2 if config.second_time else 1) * ((FREQUENCIES + 1) * d + d**2 + d)
+        + _times(config) * ((FREQUENCIES + 1) * d + d**2 + d)
         + (config.num_classes + 1) * d
         + tokens * d
         + 2 * d**2 + 2 * d + outputs * (d + 1)
     )  # fmt: skip
+
+
+def _times(config: TransformerConfig) -> int:
+    """Embedders of numbers: of the time, and of a second condition."""
+    return 1 + config.second_time + config.step_level
 
 
 def forward_macs(config: TransformerConfig) -> int:
@@ -31,7 +36,7 @@ def forward_macs(config: TransformerConfig) -> int:
     d, tokens = config.hidden_size, config.num_tokens
     patch = config.patch_size**2 * config.in_channels
     block = 12 * tokens * d**2 + 2 * tokens**2 * d + 6 * d**2
-    time = (2 if config.second_time else 1) * (FREQUENCIES * d + d**2)
+    time = _times(config) * (FREQUENCIES * d + d**2)
     final = 2 * d**2 + tokens * d * patch * (2 if config.learn_sigma else 1)
     return config.depth * block + tokens * patch * d + time + final
 

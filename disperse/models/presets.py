@@ -8,8 +8,9 @@ import torch
 from pydantic import ValidationError
 
 from ..errors import ConfigError, unknown
+from ..objectives import DiTSpec, MeanFlowSpec, SiTSpec
 from ..rng import check_seed
-from ..spec import DiTSpec, MeanFlowSpec, RunSpec, SiTSpec
+from ..spec import ObjectiveSpec, RunSpec
 from .transformer import DiffusionTransformer, TransformerConfig
 
 
@@ -25,7 +26,7 @@ class Preset:
     """
 
     config: TransformerConfig
-    objective: SiTSpec | DiTSpec | MeanFlowSpec
+    objective: ObjectiveSpec
     fid: float | None = None
     setting: str = ""
 
@@ -163,8 +164,18 @@ def model_config(name: str, **overrides: int | bool) -> TransformerConfig:
 
 
 def config_of(spec: RunSpec) -> TransformerConfig:
-    """Configuration of a run's model; errors as of ``model_config``."""
-    return model_config(spec.model, **spec.overrides)
+    """Configuration of a run's model: the preset, what its objective asks for, and overrides.
+
+    Raises:
+        ConfigError: the objective runs on other presets; or as of ``model_config``.
+    """
+    own, backbone = preset(spec.model).objective, spec.objective.backbone
+    if own.backbone != backbone:
+        raise ConfigError(
+            f"objective = {spec.objective.kind}: model {spec.model} is of the system {own.kind}; "
+            f"set objective = {own.kind}, or choose a {backbone} model"
+        )
+    return model_config(spec.model, **{**spec.objective.network, **spec.overrides})
 
 
 def build_model(
@@ -187,7 +198,7 @@ def from_config(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    objective: SiTSpec | DiTSpec | MeanFlowSpec | None = None,
+    objective: ObjectiveSpec | None = None,
 ) -> DiffusionTransformer:
     """As ``build_model``, from a configuration; ``objective`` is what the network predicts, for sampling."""
     seed = check_seed(seed)

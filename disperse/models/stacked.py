@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
-from ..spec import DiTSpec, MeanFlowSpec, SiTSpec
+from ..spec import ObjectiveSpec
 from .presets import from_config
 from .transformer import DiffusionTransformer, Output, TransformerConfig
 
@@ -66,9 +66,7 @@ class StackedNetwork:
         frozen: what all members share and nothing trains, the position table.
     """
 
-    def __init__(
-        self, config: TransformerConfig, objective: SiTSpec | DiTSpec | MeanFlowSpec, device: torch.device
-    ):
+    def __init__(self, config: TransformerConfig, objective: ObjectiveSpec, device: torch.device):
         self.config = config
         self.objective = objective
         self.skeleton = from_config(config, device="meta", objective=objective)
@@ -121,7 +119,7 @@ class Member:
         return self.network.config
 
     @property
-    def objective(self) -> SiTSpec | DiTSpec | MeanFlowSpec:
+    def objective(self) -> ObjectiveSpec:
         """What it predicts."""
         return self.network.objective
 

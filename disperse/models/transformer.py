@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..rng import normal, stream
-from ..spec import OBJECTIVES, DiTSpec, MeanFlowSpec, SiTSpec
+from ..spec import OBJECTIVE_SPECS, ObjectiveSpec
 from .embed import LabelEmbedder, PatchEmbedder, TimeEmbedder, position_table
 
 
@@ -18,8 +18,8 @@ class TransformerConfig(BaseModel):
 
     ``learn_sigma`` doubles the output channels (prediction and variance); ``keep_sigma`` returns
     both halves, as DiT does, where SiT returns the first only. ``second_time`` adds MeanFlow's embedder
-    for t − r. ``token_scale`` multiplies the embedded tokens, patches and positions, before the first
-    block; 1 in every published model.
+    for t − r, ``step_level`` Shortcut's for the level of a step. ``token_scale`` multiplies the embedded
+    tokens, patches and positions, before the first block; 1 in every published model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -34,6 +34,7 @@ class TransformerConfig(BaseModel):
     learn_sigma: bool = True
     keep_sigma: bool = False
     second_time: bool = False
+    step_level: bool = False
     token_scale: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
@@ -42,6 +43,8 @@ class TransformerConfig(BaseModel):
             raise ValueError(f"patch_size = {self.patch_size} must divide input_size = {self.input_size}")
         if self.keep_sigma and (self.second_time or not self.learn_sigma):
             raise ValueError("keep_sigma = True: needs learn_sigma = True and second_time = False")
+        if self.second_time and self.step_level:
+            raise ValueError("second_time and step_level: a network has one second condition, or none")
         if self.hidden_size % self.num_heads or self.hidden_size % 4:
             raise ValueError(
                 f"hidden_size = {self.hidden_size} must be a multiple of num_heads = "
@@ -51,8 +54,14 @@ class TransformerConfig(BaseModel):
 
     @property
     def system(self) -> str:
-        """The objective that this network fits: ``"dit"``, ``"sit"`` or ``"meanflow"``."""
-        return "dit" if self.keep_sigma else "meanflow" if self.second_time else "sit"
+        """The objective that a network of this shape has unless another is named: ``"sit"``, ..."""
+        kinds = {"keep_sigma": "dit", "second_time": "meanflow", "step_level": "shortcut"}
+        return next((kind for field, kind in kinds.items() if getattr(self, field)), "sit")
+
+    def fits(self, objective: ObjectiveSpec) -> bool:
+        """Whether the network has the conditions and outputs that an objective asks for, and no others."""
+        wanted = {"keep_sigma": False, "second_time": False, "step_level": False} | objective.network
+        return all(getattr(self, field) == value for field, value in wanted.items())
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -152,20 +161,20 @@ class DiffusionTransformer(nn.Module):
             0 = noise; MeanFlow: 1 = noise; DiT: integers 0 to 999, 999 = noise).
         y (Tensor): labels, shape (b,), integers in [0, num_classes]; num_classes is the null class.
         taps: indices of blocks, from 0, whose output is returned as features (b, n, d).
-        r (Tensor): second times r ≤ t of MeanFlow, shape (b,).
+        r (Tensor): second condition, shape (b,): times r ≤ t of MeanFlow, levels of Shortcut.
 
     Raises (the call):
         ConfigError: x of another shape or dtype, a block that does not exist, or r where the network has
-            no second time, or none where it has one.
+            no second condition, or none where it has one.
 
     Source: architecture of DiT (Peebles & Xie 2022) and SiT (Ma et al. 2024).
     """
 
-    def __init__(self, config: TransformerConfig, objective: SiTSpec | DiTSpec | MeanFlowSpec | None = None):
+    def __init__(self, config: TransformerConfig, objective: ObjectiveSpec | None = None):
         super().__init__()
         self.config = config
-        self.objective = objective or OBJECTIVES[config.system]()
-        if self.objective.kind != config.system:
+        self.objective = objective or OBJECTIVE_SPECS[config.system]()
+        if not config.fits(self.objective):
             raise ConfigError(
                 f"objective = {self.objective.kind}: this network is of the system {config.system}"
             )
@@ -174,6 +183,8 @@ class DiffusionTransformer(nn.Module):
         self.t_embedder = TimeEmbedder(width)
         if config.second_time:
             self.r_embedder = TimeEmbedder(width)
+        if config.step_level:
+            self.l_embedder = TimeEmbedder(width)
         self.y_embedder = LabelEmbedder(config.num_classes, width)
         self.pos_embed = nn.Parameter(torch.empty(1, config.num_tokens, width), requires_grad=False)
         self.blocks = nn.ModuleList(Block(width, config.num_heads) for _ in range(config.depth))
@@ -194,11 +205,12 @@ class DiffusionTransformer(nn.Module):
         if self.config.token_scale != 1:
             tokens = tokens * self.config.token_scale
         c = self.t_embedder(t) + self.y_embedder(y)
-        if (r is not None) != self.config.second_time:
-            needs = "needs" if self.config.second_time else "has no"
-            raise ConfigError(f"r: this network ({self.config.system}) {needs} second time")
+        wanted = self.config.second_time or self.config.step_level
+        if (r is not None) != wanted:
+            needs = "needs a" if wanted else "has no"
+            raise ConfigError(f"r: this network ({self.config.system}) {needs} second condition")
         if r is not None:
-            c = c + self.r_embedder(t - r)
+            c = c + (self.r_embedder(t - r) if self.config.second_time else self.l_embedder(r))
         features: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks):
             tokens = block(tokens, c)
@@ -234,7 +246,7 @@ class DiffusionTransformer(nn.Module):
                 parameter.copy_(position_table(grid, self.config.hidden_size))
             elif name.endswith("bias") or zero:
                 parameter.zero_()
-            elif name.startswith(("t_embedder", "r_embedder", "y_embedder")):
+            elif name.startswith(("t_embedder", "r_embedder", "l_embedder", "y_embedder")):
                 parameter.copy_(0.02 * normal(parameter.shape, "init", seed, name))
             else:
                 matrix = parameter.view(parameter.shape[0], -1)

@@ -6,18 +6,22 @@ it needs two views.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
 from ..rng import normal, uniform
+from ..spec import OBJECTIVE_SPECS, ObjectiveSpec, enter
 
 Network = Callable[..., Any]
 Times = tuple[Tensor, Tensor | None]
+Predict = Callable[..., Tensor]  # (x, t, r=None) -> prediction; t and r are numbers for all rows
+Velocity = Callable[[Tensor, float], Tensor]
+OnStep = Callable[[int, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Draws:
         t (Tensor): times as the network gets them, shape (b,): floats in [0, 1], or integers (DiT).
         eps (Tensor): noise, shape (b, c, h, w).
         dropped (Tensor): whose label is replaced by the null class, shape (b,), bool.
-        r (Tensor): second times r ≤ t of MeanFlow, shape (b,); None elsewhere.
+        r (Tensor): second condition of the network, shape (b,): times r ≤ t of MeanFlow, levels of
+            Shortcut; None where it has one alone.
     """
 
     t: Tensor
@@ -98,21 +103,51 @@ class RestrictedNoise:
 View = IndependentNoise | RestrictedNoise
 
 
+@dataclass(frozen=True)
+class Steps:
+    """An objective's own way from noise to an image, one network call a step.
+
+    Attributes:
+        times: number of steps → times of the states as the network counts, noise first; errors as it likes.
+        run: (predict, x, times, on_step) → image.
+    """
+
+    times: Callable[[int], list[float]]
+    run: Callable[[Predict, Tensor, Sequence[float], OnStep | None], Tensor]
+
+
 class Objective(ABC):
-    """What a system learns.
+    """What a system learns; an objective is one file, entered by ``@objective``.
 
     Args:
+        spec: its settings.
         num_classes: index of the null class.
         label_drop: probability in [0, 1] that a label is replaced by the null class.
+
+    Attributes:
+        Spec: class of its settings; says what it asks of the network.
+        solvers: that fit it → default number of steps; the default solver first.
+        steps: solvers of its own among them.
+        cites: BibTeX key → entry of what it is built on.
+        cost: forward passes' worth of a training step's work, over those of a plain step.
+        teacher: decay of an average of the weights that ``losses`` gets as ``teacher``; None without one.
 
     Raises:
         ConfigError: label_drop is out of range.
     """
 
-    def __init__(self, num_classes: int, *, label_drop: float = 0.1):
+    Spec: ClassVar[type[ObjectiveSpec]]
+    solvers: ClassVar[Mapping[str, int]] = {"heun": 25, "euler": 50, "dopri5": 1}
+    steps: ClassVar[Mapping[str, Steps]] = {}
+    cites: ClassVar[Mapping[str, str]] = {}
+    cost: ClassVar[float] = 1.0
+    teacher: float | None = None
+
+    def __init__(self, spec: Any, num_classes: int, *, label_drop: float = 0.1):
         number = isinstance(label_drop, (int, float)) and not isinstance(label_drop, bool)
         if not number or not 0 <= label_drop <= 1:
             raise ConfigError(f"label_drop = {label_drop!r}: expected a number from 0 to 1")
+        self.spec = spec
         self.num_classes = num_classes
         self.label_drop = label_drop
 
@@ -137,12 +172,47 @@ class Objective(ABC):
         """Inverse of ``noise_level``."""
 
     @abstractmethod
-    def losses(self, model: Network, forward: ForwardPass) -> Losses:
-        """One loss per sample of a forward pass; ``model`` is for targets that need the network too."""
+    def losses(self, model: Network, forward: ForwardPass, *, teacher: Network | None = None) -> Losses:
+        """One loss per sample of a forward pass.
+
+        Args:
+            model: for targets that need the network too.
+            forward: the pass that carries gradients.
+            teacher: the network with averaged weights, where the objective asks for it; else None.
+        """
 
     def second_time(self, t: Tensor) -> Tensor | None:
-        """The second time that stands for "now", where the network has one: r = t."""
+        """The second condition that stands for "now", where the network has one: r = t of MeanFlow."""
         return None
+
+    @classmethod
+    def cited(cls, spec: Any) -> list[str]:
+        """Keys of what a specification is built on."""
+        return list(cls.cites)
+
+    def measured(self) -> "Objective":
+        """The objective whose error on held-out images is measured: against data and noise alone."""
+        return self
+
+    def interval(self, *, training: bool = False, sde_form: str | None = None) -> tuple[float, float]:
+        """Times of the path between which a solver goes, noise at 0 and data at 1."""
+        return 0.0, 1.0
+
+    def network_time(self, t: float) -> float:
+        """Time of the path, noise at 0 and data at 1 → time as the network counts."""
+        return t
+
+    def velocity_field(self, predict: Predict) -> Velocity:
+        """dx/dt of a flow from noise at t = 0 to data at t = 1, from what the network predicts.
+
+        Raises:
+            ConfigError: the objective has no velocity.
+        """
+        raise ConfigError(f"solver: {self.spec.kind} has no velocity; use {' or '.join(self.solvers)}")
+
+    @abstractmethod
+    def predicted_end(self, predict: Predict, x: Tensor, t: float) -> Tensor:
+        """Where a state (b, c, h, w) at time t, as the network counts, is headed: data, like x."""
 
     def draw(self, shape: tuple[int, ...], *key: str | int) -> Draws:
         """Times, noise and dropped labels for a batch of shape (b, c, h, w); keyed, on the CPU."""
@@ -185,6 +255,36 @@ class Objective(ABC):
         output = model(x_t, draws.t, dropped, taps=taps, **second)
         prediction, features = (output.prediction, output.features) if taps else (output, {})
         return ForwardPass(x, x_t, dropped, y, draws, self.noise_level(draws.t), prediction, features)
+
+
+def uniform_times(num_steps: int, low: float = 0.0, high: float = 1.0) -> list[float]:
+    """Grid low = t_0 < … < t_n = high with equal steps."""
+    return [low + (high - low) * (step / num_steps) for step in range(num_steps + 1)]
+
+
+OBJECTIVES: dict[str, type[Objective]] = {}
+Entered = TypeVar("Entered", bound=type[Objective])
+
+
+def objective(cls: Entered) -> Entered:
+    """Enter an objective under the kind of its specification: a class decorator.
+
+    Raises:
+        ConfigError: another objective has that name.
+    """
+    enter(cls, OBJECTIVES, OBJECTIVE_SPECS)
+    return cls
+
+
+def build_objective(spec: ObjectiveSpec, num_classes: int, *, label_drop: float = 0.0) -> Objective:
+    """The objective of a specification.
+
+    Args:
+        spec: which, and its settings.
+        num_classes: of the model; also the index of the null class.
+        label_drop: probability in [0, 1] that a label is replaced by the null class.
+    """
+    return OBJECTIVES[spec.kind](spec, num_classes, label_drop=label_drop)
 
 
 def check_shape(name: str, value: Tensor, expected: torch.Size) -> None:

@@ -9,6 +9,7 @@ Source: DiT (Peebles & Xie 2022); Nichol & Dhariwal 2021; Ho et al. 2020.
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,18 @@ from torch import Tensor
 
 from ..errors import ConfigError, check_count
 from ..rng import uniform
-from .base import ForwardPass, Losses, Network, Objective, Times, check_shape, per_sample
+from ..spec import ObjectiveSpec, Tagged
+from .base import (
+    ForwardPass,
+    Losses,
+    Network,
+    Objective,
+    Predict,
+    Times,
+    check_shape,
+    objective,
+    per_sample,
+)
 
 NUM_TIMES = 1000
 BETA_START, BETA_END = 1e-4, 0.02
@@ -215,16 +227,53 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, log_scale: Tensor) -> Te
     return torch.where(x < -0.999, below, torch.where(x > 0.999, above, inside))
 
 
+DIT = """\
+@inproceedings{peebles2023dit,
+  title = {Scalable Diffusion Models with Transformers},
+  author = {Peebles, William and Xie, Saining},
+  booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year = {2023}
+}"""
+DDPM = """\
+@inproceedings{ho2020ddpm,
+  title = {Denoising Diffusion Probabilistic Models},
+  author = {Ho, Jonathan and Jain, Ajay and Abbeel, Pieter},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2020}
+}"""
+IMPROVED = """\
+@inproceedings{nichol2021improved,
+  title = {Improved Denoising Diffusion Probabilistic Models},
+  author = {Nichol, Alexander Quinn and Dhariwal, Prafulla},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year = {2021}
+}"""
+
+
+class DiTSpec(Tagged, ObjectiveSpec):
+    """Gaussian diffusion with learned variance; nothing to choose."""
+
+    kind: Literal["dit"] = "dit"
+    backbone: ClassVar[str] = "DiT"
+    network: ClassVar[dict[str, Any]] = {"keep_sigma": True}
+
+
+@objective
 class GaussianDiffusion(Objective):
     """The DiT objective: ``MSE(ε) + VLB``, the latter teaching the variance only.
 
     Args:
+        spec: nothing to choose.
         num_classes: index of the null class.
         label_drop: probability in [0, 1] that a label is replaced by the null class.
     """
 
-    def __init__(self, num_classes: int, *, label_drop: float = 0.1):
-        super().__init__(num_classes, label_drop=label_drop)
+    Spec = DiTSpec
+    solvers = {"ddim": 50, "ddpm": 250}
+    cites = {"peebles2023dit": DIT, "ho2020ddpm": DDPM, "nichol2021improved": IMPROVED}
+
+    def __init__(self, spec: DiTSpec, num_classes: int, *, label_drop: float = 0.1):
+        super().__init__(spec, num_classes, label_drop=label_drop)
         self.schedule = schedule()
 
     def times(self, n: int, view: str, *key: str | int) -> Times:
@@ -248,7 +297,7 @@ class GaussianDiffusion(Objective):
         levels = torch.from_numpy(self.schedule.noise).float().to(level.device)
         return (levels[None] - level[:, None]).abs().argmin(dim=1)
 
-    def losses(self, model: Network, forward: ForwardPass) -> Losses:
+    def losses(self, model: Network, forward: ForwardPass, *, teacher: Network | None = None) -> Losses:
         """Per sample, means over chw: ``(ε̂ − ε)²`` plus the variational bound's term in bits per dimension.
 
         The term is ``KL(q(x_{t−1}|x_t, x₀) ‖ p)``, at t = 0 the discretised likelihood of x₀; ε̂ enters it
@@ -274,3 +323,8 @@ class GaussianDiffusion(Objective):
         decoder = -discretised_log_likelihood(x, own.mean, 0.5 * own.log_variance)
         terms = torch.where(per_sample(t == 0, x), decoder, kl)
         return terms.flatten(1).mean(dim=1) / math.log(2)
+
+    def predicted_end(self, predict: Predict, x: Tensor, t: float) -> Tensor:
+        """``(x − √(1−ᾱ) ε̂)/√ᾱ``."""
+        index = torch.full((len(x),), int(t), device=x.device)
+        return data_from_noise(schedule(), predict(x, int(t))[:, : x.shape[1]], x, index)

@@ -3,12 +3,26 @@
 Source: SiT (Ma et al. 2024). Flow matching is the linear path with velocity prediction, the default.
 """
 
+from typing import Literal, Self
+
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from ..rng import uniform
-from ..spec import SiTSpec
-from .base import ForwardPass, Losses, Network, Objective, Times, check_shape, per_sample
+from ..spec import ObjectiveSpec
+from .base import (
+    ForwardPass,
+    Losses,
+    Network,
+    Objective,
+    Predict,
+    Times,
+    Velocity,
+    check_shape,
+    objective,
+    per_sample,
+)
 from .paths import PATHS
 
 TIME_EPS = 1e-3  # distance kept from a singular end of the path
@@ -16,6 +30,39 @@ VP_TRAIN_EPS = 1e-5
 LEVELS = 4096  # of the table that inverts the noise level of a curved path
 
 
+SIT = """\
+@inproceedings{ma2024sit,
+  title = {{SiT}: Exploring Flow and Diffusion-based Generative Models with Scalable Interpolant
+           Transformers},
+  author = {Ma, Nanye and Goldstein, Mark and Albergo, Michael S. and Boffi, Nicholas M. and
+            Vanden-Eijnden, Eric and Xie, Saining},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year = {2024}
+}"""
+
+
+class SiTSpec(ObjectiveSpec):
+    """Stochastic interpolant: path, what the network predicts, and the weight of its error.
+
+    ``reversed_time``: the network counts from data (0) to noise (1), as in REPA; SiT counts the other way.
+    """
+
+    kind: Literal["sit"] = "sit"
+    path: Literal["linear", "gvp", "vp"] = "linear"
+    prediction: Literal["velocity", "noise", "score"] = "velocity"
+    weighting: Literal["none", "velocity", "likelihood"] = "none"
+    reversed_time: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.prediction == "velocity" and self.weighting != "none":
+            raise ValueError(f'weighting = "{self.weighting}": a velocity is not weighted; expected "none"')
+        if self.reversed_time and self.prediction != "velocity":
+            raise ValueError("reversed_time = True: only for velocity prediction")
+        return self
+
+
+@objective
 class Interpolant(Objective):
     """The SiT objective.
 
@@ -25,9 +72,13 @@ class Interpolant(Objective):
         label_drop: probability in [0, 1] that a label is replaced by the null class.
     """
 
+    Spec = SiTSpec
+    solvers = {"heun": 25, "euler": 50, "dopri5": 1, "sde-euler": 250, "sde-heun": 125}
+    cites = {"ma2024sit": SIT}
+    spec: SiTSpec
+
     def __init__(self, spec: SiTSpec, num_classes: int, *, label_drop: float = 0.1):
-        super().__init__(num_classes, label_drop=label_drop)
-        self.spec = spec
+        super().__init__(spec, num_classes, label_drop=label_drop)
         self.path = PATHS[spec.path]
 
     def interval(self, *, training: bool = False, sde_form: str | None = None) -> tuple[float, float]:
@@ -84,7 +135,7 @@ class Interpolant(Objective):
         share = ((level.double() - left) / (right - left)).clamp(0, 1)
         return self.own(torch.lerp(grid[where - 1], grid[where], share).to(level.dtype))
 
-    def losses(self, model: Network, forward: ForwardPass) -> Losses:
+    def losses(self, model: Network, forward: ForwardPass, *, teacher: Network | None = None) -> Losses:
         """Per-sample means over chw: ``(out − v)²``, ``w (out − ε)²`` or ``w (out·σ + ε)²``.
 
         The weight w is 1, ``(d/σ)²`` (``"velocity"``) or ``d/σ²`` (``"likelihood"``).
@@ -128,3 +179,22 @@ class Interpolant(Objective):
     def score(self, velocity: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The score ``∇ log p_t(x_t)`` that belongs to a velocity; arguments as ``velocity``."""
         return self.path.score_from_velocity(velocity, x_t, per_sample(t, x_t))
+
+    def network_time(self, t: float) -> float:
+        """``1 − t`` where the network counts the other way."""
+        return self.own(torch.tensor(t)).item()
+
+    def velocity_field(self, predict: Predict) -> Velocity:
+        """What the network predicts, as a velocity."""
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            prediction = predict(x, 1 - t if self.spec.reversed_time else t)
+            return self.velocity(prediction, x, torch.full((len(x),), t, device=x.device, dtype=x.dtype))
+
+        return velocity
+
+    def predicted_end(self, predict: Predict, x: Tensor, t: float) -> Tensor:
+        """``x₁ = (σ v − σ̇ x) / (σ α̇ − σ̇ α)``."""
+        t = self.network_time(t)  # its own inverse
+        v = self.velocity_field(predict)(x, t)
+        return self.path.data_from_velocity(v, x, torch.full((len(x), 1, 1, 1), t, device=x.device))

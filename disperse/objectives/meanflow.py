@@ -6,18 +6,94 @@
 Source: MeanFlow (Geng et al. 2025) and its authors' code.
 """
 
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
+
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..losses.distances import at_least_float32
 from ..rng import normal
-from ..spec import MeanFlowSpec
-from .base import Draws, ForwardPass, Losses, Network, Objective, Times, check_shape, per_sample
+from ..spec import ObjectiveSpec, Tagged
+from .base import (
+    Draws,
+    ForwardPass,
+    Losses,
+    Network,
+    Objective,
+    OnStep,
+    Predict,
+    Steps,
+    Times,
+    Velocity,
+    check_shape,
+    objective,
+    per_sample,
+    uniform_times,
+)
 
 STEP = 5e-3  # of the finite difference: its error is about STEP² + rounding/STEP
 
 
+MEANFLOW = """\
+@article{geng2025meanflow,
+  title = {Mean Flows for One-step Generative Modeling},
+  author = {Geng, Zhengyang and Deng, Mingyang and Bai, Xingjian and Kolter, J. Zico and He, Kaiming},
+  journal = {arXiv preprint arXiv:2505.13447},
+  year = {2025}
+}"""
+
+
+def average_velocity_steps(
+    predict: Predict, z: Tensor, times: Sequence[float], on_step: OnStep | None = None
+) -> Tensor:
+    """MeanFlow's sampler: ``z_r = z_t − (t − r) u(z_t, r, t)`` along descending times, 1 = noise.
+
+    Source: MeanFlow (Geng et al. 2025).
+    """
+    for step, (t, r) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        z = z - (t - r) * predict(z, t, r)
+        if on_step:
+            on_step(step, z)
+    return z
+
+
+class MeanFlowSpec(Tagged, ObjectiveSpec):
+    """Average velocity between two times.
+
+    Attributes:
+        omega, kappa: guidance of the target; the effective scale is ω/(1 − κ). 1 and 0 are none.
+        interval: times between which the target is guided.
+        equal_share: share of the batch with r = t.
+        time_mean, time_std: of the logit-normal times.
+        adaptive_power, adaptive_c: p and c of the weight ``1/(ℓ + c)^p``.
+        derivative: ``"exact"`` (forward mode) or ``"difference"``, where forward mode can't go.
+    """
+
+    kind: Literal["meanflow"] = "meanflow"
+    backbone: ClassVar[str] = "MF"
+    network: ClassVar[dict[str, Any]] = {"second_time": True}
+    omega: float = Field(default=1.0, ge=0)
+    kappa: float = Field(default=0.0, ge=0, lt=1)
+    interval: tuple[float, float] = (0.0, 1.0)
+    equal_share: float = Field(default=0.75, ge=0, le=1)
+    time_mean: float = -0.4
+    time_std: float = Field(default=1.0, gt=0)
+    adaptive_power: float = Field(default=1.0, ge=0)
+    adaptive_c: float = Field(default=0.01, gt=0)
+    derivative: Literal["exact", "difference"] = "exact"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not 0 <= self.interval[0] <= self.interval[1] <= 1:
+            raise ValueError(f"interval = {self.interval}: expected 0 ≤ start ≤ end ≤ 1")
+        return self
+
+
+@objective
 class MeanFlow(Objective):
     """The MeanFlow objective.
 
@@ -27,9 +103,15 @@ class MeanFlow(Objective):
         label_drop: probability in [0, 1] that a label is replaced by the null class.
     """
 
+    Spec = MeanFlowSpec
+    solvers = {"meanflow": 1, "heun": 25, "euler": 50, "dopri5": 1}
+    steps = {"meanflow": Steps(lambda n: uniform_times(n, 1.0, 0.0), average_velocity_steps)}
+    cites = {"geng2025meanflow": MEANFLOW}
+    cost = 1.9  # a forward-mode derivative and a guided target on top of forward and backward
+    spec: MeanFlowSpec
+
     def __init__(self, spec: MeanFlowSpec, num_classes: int, *, label_drop: float = 0.1):
-        super().__init__(num_classes, label_drop=label_drop)
-        self.spec = spec
+        super().__init__(spec, num_classes, label_drop=label_drop)
 
     def apart(self, n: int) -> Tensor:
         """Rows of a batch whose times differ (r < t), evenly spread over it: shape (n,), bool."""
@@ -70,7 +152,7 @@ class MeanFlow(Objective):
         """r = t: the average over no time is the velocity itself."""
         return t
 
-    def losses(self, model: Network, forward: ForwardPass) -> Losses:
+    def losses(self, model: Network, forward: ForwardPass, *, teacher: Network | None = None) -> Losses:
         """``ℓ / sg(ℓ + c)^p`` with ``ℓ = Σ_chw (u − target)²``, ``target = sg(v_g − (t − r) du/dt)``.
 
         Args:
@@ -143,3 +225,25 @@ class MeanFlow(Objective):
             return (u(z + STEP * v, t + STEP) - u(z - STEP * v, t - STEP)) / (2 * STEP)
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward-mode derivative
             return torch.func.jvp(u, (z, t), (v, torch.ones_like(t)))[1]
+
+    def network_time(self, t: float) -> float:
+        """``1 − t``: from data to noise."""
+        return 1 - t
+
+    def velocity_field(self, predict: Predict) -> Velocity:
+        """u(z, t, t) is the velocity at t, from data to noise."""
+        return lambda x, t: -predict(x, 1 - t, 1 - t)
+
+    def predicted_end(self, predict: Predict, x: Tensor, t: float) -> Tensor:
+        """The one step to the data, ``z − t u(z, 0, t)``."""
+        return x - t * predict(x, t, 0.0)
+
+    def measured(self) -> "MeanFlow":
+        """Without guidance: a guided target would hold the network's own prediction."""
+        plain = self.spec.model_copy(update={"omega": 1.0, "kappa": 0.0})
+        return MeanFlow(plain, self.num_classes, label_drop=self.label_drop)
+
+    @classmethod
+    def cited(cls, spec: MeanFlowSpec) -> list[str]:
+        """With guidance, its source too."""
+        return [*cls.cites, *([] if math.isclose(spec.omega, 1 - spec.kappa) else ["ho2022guidance"])]

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..spec import DiTSpec, MeanFlowSpec, SiTSpec
-from .base import Draws, Objective
-from .meanflow import MeanFlow
+from ..spec import ObjectiveSpec
+from .base import Draws, Objective, build_objective
+from .meanflow import MeanFlow, MeanFlowSpec
 
 
 class StackedMeanFlow(MeanFlow):
@@ -40,7 +40,7 @@ class StackedMeanFlow(MeanFlow):
 
 
 def stacked_objective(
-    spec: SiTSpec | DiTSpec | MeanFlowSpec, num_classes: int, batch_size: int, *, label_drop: float
+    spec: ObjectiveSpec, num_classes: int, batch_size: int, *, label_drop: float
 ) -> Objective:
     """The objective of a specification as members of an ensemble train on it.
 
@@ -53,8 +53,6 @@ def stacked_objective(
     Raises:
         ConfigError: MeanFlow with guidance.
     """
-    from . import build_objective
-
     if isinstance(spec, MeanFlowSpec):
         return StackedMeanFlow(spec, num_classes, batch_size, label_drop=label_drop)
     return build_objective(spec, num_classes, label_drop=label_drop)

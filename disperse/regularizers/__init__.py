@@ -1,27 +1,32 @@
 """Regularisers: what is added to an objective."""
 
-from ..spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec, TermSpec
-from .base import Regularizer, RegularizerOutput, block_indices
-from .terms import AlignmentRegularizer, ContrastiveRegularizer, DispersiveRegularizer
-
-
-def build_regularizer(spec: TermSpec, depth: int) -> Regularizer:
-    """The regulariser of a specification, for a model of ``depth`` blocks."""
-    match spec:
-        case DispersiveSpec():
-            return DispersiveRegularizer(spec, depth)
-        case ContrastiveSpec():
-            return ContrastiveRegularizer(spec, depth)
-        case AlignmentSpec():
-            return AlignmentRegularizer(spec, depth)
-
+from .alignment import AlignmentRegularizer, AlignmentSpec
+from .base import (
+    REGULARIZERS,
+    Encoder,
+    Regularizer,
+    RegularizerOutput,
+    block_indices,
+    build_regularizer,
+    mean_over_blocks,
+    regularizer,
+)
+from .contrastive import ContrastiveRegularizer, ContrastiveSpec
+from .dispersive import DispersiveRegularizer, DispersiveSpec
 
 __all__ = [
+    "REGULARIZERS",
     "AlignmentRegularizer",
+    "AlignmentSpec",
     "ContrastiveRegularizer",
+    "ContrastiveSpec",
     "DispersiveRegularizer",
+    "DispersiveSpec",
+    "Encoder",
     "Regularizer",
     "RegularizerOutput",
     "block_indices",
     "build_regularizer",
+    "mean_over_blocks",
+    "regularizer",
 ]

@@ -1,22 +1,22 @@
 """Sampling: solvers, guidance, and images from seeds."""
 
-from .config import FAMILIES, SamplerConfig
+from ..objectives import uniform_times
+from .config import SamplerConfig, all_solvers
 from .files import read_samples, sample_to_folder
 from .guidance import guided_prediction
 from .sampler import (
     labels_for_seeds,
     noise_for_seeds,
     sample,
-    velocity_field,
 )
-from .solvers import SOLVERS, dopri5, euler, heun, uniform_times
+from .solvers import SOLVERS, dopri5, euler, heun
 from .trajectory import Trajectory, trajectory
 
 __all__ = [
-    "FAMILIES",
     "SOLVERS",
     "SamplerConfig",
     "Trajectory",
+    "all_solvers",
     "dopri5",
     "euler",
     "guided_prediction",
@@ -28,5 +28,4 @@ __all__ = [
     "sample_to_folder",
     "trajectory",
     "uniform_times",
-    "velocity_field",
 ]

@@ -6,10 +6,9 @@ Source: Ho et al. 2020; Nichol & Dhariwal 2021 (respacing, learned variance); So
 import torch
 from torch import Tensor
 
+from ..objectives import OnStep, Predict
 from ..objectives.diffusion import data_from_noise, ddim_times, respaced_times, reverse, schedule
-from .guidance import Predict
 from .sde import Noise
-from .solvers import OnStep
 
 
 def ddpm(predict: Predict, x: Tensor, num_steps: int, noise: Noise, on_step: OnStep | None = None) -> Tensor:

@@ -5,18 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigError, check_count, unknown
+from ..objectives import OBJECTIVES
 from ..objectives.diffusion import ddim_times, respaced_times
 from .sde import FORMS, LAST_STEPS
 from .solvers import ATOL, RTOL
 
-# System -> solvers that fit it, the default first with its number of steps.
-FAMILIES: dict[str, dict[str, int]] = {
-    "sit": {"heun": 25, "euler": 50, "dopri5": 1, "sde-euler": 250, "sde-heun": 125},
-    "dit": {"ddim": 50, "ddpm": 250},
-    "meanflow": {"meanflow": 1, "heun": 25, "euler": 50, "dopri5": 1},
-}
-ALL_SOLVERS = list(dict.fromkeys(solver for family in FAMILIES.values() for solver in family))
-# Network evaluations of n steps; an adaptive solver decides for itself.
+# Network evaluations of n steps; an adaptive solver decides for itself. An objective's own solver: n.
 NFE: dict[str, Callable[[int], int] | None] = {
     "euler": lambda n: n,
     "heun": lambda n: 2 * n,
@@ -25,8 +19,12 @@ NFE: dict[str, Callable[[int], int] | None] = {
     "sde-heun": lambda n: 2 * n,
     "ddim": lambda n: n,
     "ddpm": lambda n: n,
-    "meanflow": lambda n: n,
 }
+
+
+def all_solvers() -> list[str]:
+    """Every solver that fits some objective."""
+    return list(dict.fromkeys(solver for row in OBJECTIVES.values() for solver in row.solvers))
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class SamplerConfig:
 
     Attributes:
         solver: ODE ``"euler"``, ``"heun"``, ``"dopri5"`` (adaptive); SDE ``"sde-euler"``, ``"sde-heun"``; DiT
-            ``"ddim"``, ``"ddpm"``; ``"meanflow"`` for MeanFlow's own steps.
+            ``"ddim"``, ``"ddpm"``; or an objective's own steps, such as ``"meanflow"``.
         num_steps: steps of the uniform grid, ≥ 1 (dopri5 chooses its own).
         guidance: scale s of classifier-free guidance; 1 is none.
         guided_channels: None guides all channels; 3 is what the published DiT and SiT code does.
@@ -61,9 +59,12 @@ class SamplerConfig:
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.solver not in ALL_SOLVERS:
-            raise unknown("sampler.solver", self.solver, ALL_SOLVERS)
+        if self.solver not in all_solvers():
+            raise unknown("sampler.solver", self.solver, all_solvers())
         check_count("sampler.num_steps", self.num_steps, 1)
+        for row in OBJECTIVES.values():
+            if self.solver in row.steps:
+                row.steps[self.solver].times(self.num_steps)
         if self.solver in ("ddim", "ddpm"):
             (ddim_times if self.solver == "ddim" else respaced_times)(self.num_steps)
         if self.guided_channels is not None:
@@ -92,14 +93,14 @@ class SamplerConfig:
     def for_system(
         cls, system: str, solver: str | None = None, num_steps: int | None = None, **options: Any
     ) -> "SamplerConfig":
-        """A configuration that fits a system, its default solver and steps where none are given.
+        """A configuration that fits an objective, its default solver and steps where none are given.
 
         Raises:
             ConfigError: the solver does not fit the system, or a setting is out of range.
         """
-        family = FAMILIES[system]
+        family = OBJECTIVES[system].solvers
         solver = next(iter(family)) if solver is None else solver
-        if solver in ALL_SOLVERS and solver not in family:
+        if solver in all_solvers() and solver not in family:
             raise ConfigError(
                 f"sampler.solver = {solver!r}: a {system} model is sampled by {', '.join(family)}"
             )
@@ -109,7 +110,7 @@ class SamplerConfig:
     @property
     def nfe(self) -> int | None:
         """Network evaluations per image; guidance makes each of them twice as large. None: adaptive."""
-        count = NFE[self.solver]
+        count = NFE.get(self.solver, lambda n: n)
         extra = self.solver.startswith("sde-") and self.last_step != "none"
         return None if count is None else count(self.num_steps) + int(extra)
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ..errors import check_count
+from ..objectives import Predict
 
 Network = Callable[..., Tensor]
-Predict = Callable[..., Tensor]  # (x, t, r=None) -> prediction; t and r are numbers, one for all rows
 
 
 def guided_prediction(

@@ -10,14 +10,14 @@ from tqdm.auto import tqdm
 from ..device import autocast, resolve_device
 from ..errors import ConfigError, NonFiniteError, check_count
 from ..models import DiffusionTransformer, TransformerConfig
-from ..objectives import Interpolant, MeanFlow, Objective, build_objective
+from ..objectives import Interpolant, Objective, OnStep, Predict, build_objective, uniform_times
 from ..objectives.diffusion import ddim_times, respaced_times
 from ..rng import check_seeds, normal, stream
 from .ancestral import ddim, ddpm
 from .config import SamplerConfig
-from .guidance import Predict, guided_prediction
+from .guidance import guided_prediction
 from .sde import SDE_SOLVERS, diffusion_coefficient, last_step
-from .solvers import SOLVERS, OnStep, Velocity, uniform_times
+from .solvers import SOLVERS
 
 
 def noise_for_seeds(seeds: Sequence[int], shape: tuple[int, ...], *step: int) -> Tensor:
@@ -44,7 +44,8 @@ def prepare(
     Raises:
         ConfigError: the solver or the guided channels do not fit the model.
     """
-    SamplerConfig.for_system(check_model(model).system, config.solver, config.num_steps)
+    check_model(model)
+    SamplerConfig.for_system(model.objective.kind, config.solver, config.num_steps)
     channels = model.config.in_channels
     if config.guided_channels is not None and config.guided_channels > channels:
         raise ConfigError(
@@ -119,9 +120,9 @@ def integrate(
     if config.solver == "ddim":
         return ddim(predict, x, config.num_steps, noise, on_step, eta=config.eta)
     times = solver_times(objective, config)
-    if config.solver == "meanflow":
-        return average_velocity_steps(predict, x, times, on_step)
-    velocity = velocity_field(objective, predict)
+    if config.solver in objective.steps:
+        return objective.steps[config.solver].run(predict, x, times, on_step)
+    velocity = objective.velocity_field(predict)
     if config.solver in SOLVERS:
         return SOLVERS[config.solver](velocity, x, times, on_step)
     assert isinstance(objective, Interpolant)
@@ -158,20 +159,19 @@ def predictor(
 def solver_times(objective: Objective, config: SamplerConfig) -> list[float]:
     """Times of the states that a solver goes through, noise first, in the time that it counts in.
 
-    DiT: the integer times of the network, n of them, the image after the last. MeanFlow's own steps: from
-    1 (noise) to 0, n + 1. Others: n + 1 times of the path, from noise (0) towards data (1); an SDE stops
+    DiT: the integer times of the network, n of them, the image after the last. An objective's own steps: as
+    the network counts, n + 1. Others: n + 1 times of the path, from noise (0) towards data (1); an SDE stops
     short of it, and its last step is one more.
     """
     steps = config.num_steps
     if config.solver in ("ddim", "ddpm"):
         times = ddim_times(steps) if config.solver == "ddim" else respaced_times(steps)
         return [int(t) for t in reversed(times)]
-    if config.solver == "meanflow":
-        return uniform_times(steps, 1.0, 0.0)
-    if not isinstance(objective, Interpolant):
-        return uniform_times(steps)
+    if config.solver in objective.steps:
+        return objective.steps[config.solver].times(steps)
     if config.solver in SOLVERS:
         return uniform_times(steps, *objective.interval())
+    assert isinstance(objective, Interpolant)
     start, end = objective.interval(sde_form=config.diffusion)
     size = _last_step_size(objective, config)
     return uniform_times(steps, start, min(end, 1 - size) if size else end)
@@ -182,38 +182,6 @@ def _last_step_size(objective: Interpolant, config: SamplerConfig) -> float:
     if config.last_step == "none" or not config.last_step_size:
         return 0.0
     return max(config.last_step_size, 1 - objective.interval(sde_form=config.diffusion)[1])
-
-
-def velocity_field(objective: Objective, predict: Predict) -> Velocity:
-    """dx/dt of a flow from noise at t = 0 to data at t = 1, from what the network predicts.
-
-    Raises:
-        ConfigError: the objective has no velocity (DiT).
-    """
-    if isinstance(objective, MeanFlow):  # counts from data to noise; u(z, t, t) is the velocity at t
-        return lambda x, t: -predict(x, 1 - t, 1 - t)
-    if not isinstance(objective, Interpolant):
-        raise ConfigError("solver: DiT predicts noise at integer times; use ddim or ddpm")
-
-    def velocity(x: Tensor, t: float) -> Tensor:
-        prediction = predict(x, 1 - t if objective.spec.reversed_time else t)
-        return objective.velocity(prediction, x, torch.full((len(x),), t, device=x.device, dtype=x.dtype))
-
-    return velocity
-
-
-def average_velocity_steps(
-    predict: Predict, z: Tensor, times: Sequence[float], on_step: OnStep | None = None
-) -> Tensor:
-    """MeanFlow's sampler: ``z_r = z_t − (t − r) u(z_t, r, t)`` along descending times, 1 = noise.
-
-    Source: MeanFlow (Geng et al. 2025).
-    """
-    for step, (t, r) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        z = z - (t - r) * predict(z, t, r)
-        if on_step:
-            on_step(step, z)
-    return z
 
 
 def sample(
@@ -258,8 +226,9 @@ def sample(
     Returns:
         Tensor: shape (len(seeds), c, h, w), float32, on the CPU; data range about [−1, 1].
     """
+    check_model(model)
     config = SamplerConfig.for_system(
-        check_model(model).system,
+        model.objective.kind,
         solver,
         num_steps,
         guidance=guidance,

@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..objectives import Path
-from .solvers import OnStep, Velocity
+from ..objectives import OnStep, Path, Velocity
 
 Diffusion = Callable[[float], float]
 Noise = Callable[[int], Tensor]

@@ -1,12 +1,11 @@
 """Solvers of ``dx/dt = v(x, t)``, one function each; the state is all that they keep."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-Velocity = Callable[[Tensor, float], Tensor]
-OnStep = Callable[[int, Tensor], None]
+from ..objectives import OnStep, Velocity
 
 ATOL, RTOL = 1e-6, 1e-3  # of dopri5, as published
 
@@ -65,8 +64,3 @@ def dopri5(velocity: Velocity, x: Tensor, times: Sequence[float], on_step: OnSte
 
 
 SOLVERS = {"euler": euler, "heun": heun, "dopri5": dopri5}
-
-
-def uniform_times(num_steps: int, low: float = 0.0, high: float = 1.0) -> list[float]:
-    """Grid low = t_0 < … < t_n = high with equal steps."""
-    return [low + (high - low) * (step / num_steps) for step in range(num_steps + 1)]

@@ -9,6 +9,7 @@ from torch.func import vmap
 from ..device import autocast
 from ..errors import ConfigError
 from ..models.stacked import MOST_ROWS, StackedNetwork
+from ..objectives import OBJECTIVES
 from .config import SamplerConfig
 from .sampler import integrate, noise_for_seeds
 from .solvers import SOLVERS
@@ -45,8 +46,8 @@ def sample_stacked(
     """
     if config.nfe is None:
         raise ConfigError(f"sampler.solver = {config.solver}: adaptive, so members would share its steps")
-    SamplerConfig.for_system(network.config.system, config.solver, config.num_steps)
-    if any(offsets) and config.solver not in (*SOLVERS, "meanflow", "ddim"):
+    SamplerConfig.for_system(network.objective.kind, config.solver, config.num_steps)
+    if any(offsets) and config.solver not in (*SOLVERS, *OBJECTIVES[network.objective.kind].steps, "ddim"):
         raise ConfigError(
             f"sampler.solver = {config.solver}: draws noise at every step, the same for all members"
         )

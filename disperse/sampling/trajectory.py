@@ -10,21 +10,10 @@ from torch import Tensor
 from ..device import autocast
 from ..errors import check_count
 from ..models import DiffusionTransformer
-from ..objectives import Interpolant, Objective, build_objective
-from ..objectives.diffusion import data_from_noise, schedule
+from ..objectives import Objective, OnStep, build_objective
 from ..rng import check_seeds
 from .config import SamplerConfig
-from .guidance import Predict
-from .sampler import (
-    check_labels,
-    check_model,
-    noise_for_seeds,
-    predictor,
-    sample,
-    solver_times,
-    velocity_field,
-)
-from .solvers import OnStep
+from .sampler import check_labels, check_model, noise_for_seeds, predictor, sample, solver_times
 
 
 @dataclass(frozen=True)
@@ -92,7 +81,7 @@ def _config(model: DiffusionTransformer, options: dict[str, Any]) -> SamplerConf
     """Sampler that the options of ``sample`` mean."""
     own = {k: v for k, v in options.items() if k not in ("solver", "num_steps", "device", "progress")}
     return SamplerConfig.for_system(
-        model.config.system, options.get("solver"), options.get("num_steps"), **own
+        model.objective.kind, options.get("solver"), options.get("num_steps"), **own
     )
 
 
@@ -112,7 +101,11 @@ def _ends(
             for number, (x, t) in enumerate(zip(states, times, strict=True)):
                 if not len(x):  # no seeds
                     return states
-                found.append(predicted_end(objective, predict, x.to(device), t, config).float().cpu())
+                found.append(
+                    objective.predicted_end(predict, x.to(device), _own_time(objective, config, t))
+                    .float()
+                    .cpu()
+                )
                 if on_step:
                     on_step(config.num_steps + number, found[-1])
     finally:
@@ -120,36 +113,10 @@ def _ends(
     return found
 
 
-def predicted_end(
-    objective: Objective, predict: Predict, x: Tensor, t: float, config: SamplerConfig
-) -> Tensor:
-    """Where a state is headed: the data that the network's prediction at (x, t) stands for.
-
-    SiT: ``x₁ = (σ v − σ̇ x) / (σ α̇ − σ̇ α)``; DiT: ``(x − √(1−ᾱ) ε̂)/√ᾱ``; MeanFlow: its one step to the
-    data, ``z − t u(z, 0, t)``.
-
-    Args:
-        objective: of the network.
-        predict: network output for (x, t), or (x, t, r).
-        x (Tensor): state, shape (b, c, h, w).
-        t: its time, as ``solver_times`` counts.
-        config: of the sampler.
-    """
-    if config.solver in ("ddim", "ddpm"):
-        index = torch.full((len(x),), int(t), device=x.device)
-        return data_from_noise(schedule(), predict(x, int(t))[:, : x.shape[1]], x, index)
-    if not isinstance(objective, Interpolant):
-        own = _own_time(objective, config, t)
-        return x - own * predict(x, own, 0.0)
-    v = velocity_field(objective, predict)(x, t)
-    return objective.path.data_from_velocity(v, x, torch.full((len(x), 1, 1, 1), t, device=x.device))
-
-
 def _own_time(objective: Objective, config: SamplerConfig, t: float) -> float:
     """A solver's time as the network counts."""
-    if config.solver in ("ddim", "ddpm", "meanflow"):
-        return t
-    return objective.own(torch.tensor(t)).item() if isinstance(objective, Interpolant) else 1 - t
+    own = config.solver in ("ddim", "ddpm", *objective.steps)
+    return t if own else objective.network_time(t)
 
 
 def _level(objective: Objective, config: SamplerConfig, t: float) -> float:

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,7 +210,7 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dic
     }
 
 
-def expected_optimizer(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+def expected_optimizer(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What ``flatten_optimizer`` gives for AdamW after a step: names, shapes and dtypes, on ``meta``."""
     moments = {
         f"{entry}.{name}": torch.empty_like(value, device="meta")

@@ -1,11 +1,12 @@
 """One readable training loop: ``loss = E[diffusion loss] + Σ λ · regulariser``."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -21,11 +22,12 @@ from ..errors import ConfigError, DataError, Interrupted, NonFiniteError, Storag
 from ..models import TransformerConfig, config_of
 from ..objectives import ForwardPass, View, build_objective
 from ..objectives.base import Network
-from ..regularizers import block_indices
-from ..spec import RegularizerSpec, RunSpec
+from ..regularizers import block_indices, build_regularizer
+from ..spec import RunSpec
 from . import checkpoint as checkpoints
 from .folder import claim_folder, evaluated_steps
 from .state import TrainState
+from .targets import Targets
 
 OnLog = Callable[[list[dict[str, float]]], None]
 LINES_IN_MEMORY = 5
@@ -117,12 +119,15 @@ def _loop(
     probe = block_indices("quarter", config.depth)
     taps = tuple(sorted({*probe, *(block for term in state.regularizers for block in term.blocks)}))
     own = distributed.rows(spec.batch_size)
+    with distributed.together():
+        targets = [Targets(t.encoder, data, spec) if t.encoder else None for t in state.regularizers]
+    teacher = None if objective.teacher is None else state.teacher(objective.teacher)
     network: Network = model
     if distributed.size() > 1:
         # Averages the gradients during the backward pass; two views are two calls before one such pass.
         network = DistributedDataParallel(model, gradient_as_bucket_view=True)
     network = torch.compile(network) if spec.compile else network
-    heads = [parameter for term in state.regularizers for parameter in term.parameters()]
+    heads = state.heads
     with distributed.together():
         log = MetricsLog(folder / "metrics.jsonl", state.step, on_log) if distributed.rank() == 0 else None
     started = time.monotonic() - state.elapsed_s
@@ -136,21 +141,25 @@ def _loop(
 
         with autocast(device, spec.precision):
             forward = objective.forward(network, x, y, draws.rows(own).to(device), taps=taps)
-            losses = objective.losses(model, forward)
+            losses = objective.losses(model, forward, teacher=teacher)
             seconds: dict[View | None, ForwardPass] = {}
             for view in views:
                 again = objective.second_view(draws, view, spec.seed, state.step)
                 seconds[view] = objective.forward(network, x, y, again.rows(own).to(device), taps=taps)
         diffusion = losses.losses.mean()
-        terms = [term(forward, seconds.get(term.view)).loss for term in state.regularizers]
+        wanted = [None if each is None else each.batch(index, state.step, own).to(device) for each in targets]
+        terms = [
+            term(forward, seconds.get(term.view), target).loss
+            for term, target in zip(state.regularizers, wanted, strict=True)
+        ]
         weights = [term.weight(state.step) for term in state.regularizers]
         loss = diffusion + sum(weight * value for weight, value in zip(weights, terms, strict=True))
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         distributed.average_gradients(heads)
-        grad_norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        grad_norm, head_norm = _norm(model.parameters()), _norm(heads)
         loss, stop = _agreed(loss, received)
-        if not torch.isfinite(loss + grad_norm):
+        if not torch.isfinite(loss + grad_norm + head_norm):
             error = _nonfinite(state, losses.losses, own.start, diffusion, terms)
             with distributed.together():
                 if log:
@@ -159,6 +168,9 @@ def _loop(
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(spec, state.step)
         state.optimizer.step()
+        if state.own:
+            with distributed.together():
+                _update_own(state, forward, wanted)
         state.step += 1
         state.update_averages()
         state.elapsed_s = time.monotonic() - started
@@ -199,6 +211,36 @@ def _loop(
                 )
 
 
+def _norm(parameters: Iterable[Tensor]) -> Tensor:
+    """Norm of the gradients; 0 where nothing has one."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def _update_own(state: TrainState, forward: ForwardPass, targets: list[Tensor | None]) -> None:
+    """One step of each regulariser's own optimiser, on features that carry no gradient to the network.
+
+    Raises:
+        NonFiniteError: its loss or gradient is NaN or infinite; its parameters are those of the step before.
+    """
+    features = {block: z.detach() for block, z in forward.features.items()}
+    for number, optimizer in state.own.items():
+        term = state.regularizers[number]
+        loss = term.own_loss(state.step, dataclasses.replace(forward, features=features), targets[number])
+        if loss is None:
+            continue
+        optimizer.zero_grad(set_to_none=True)
+        gradients = torch.autograd.grad(loss, term.own_parameters())
+        for parameter, gradient in zip(term.own_parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        distributed.average_gradients(term.own_parameters())
+        if not torch.isfinite(loss + _norm(term.own_parameters())):
+            raise NonFiniteError(
+                f"step {state.step}: the own loss of regularizer {number} is not finite; its optimiser was "
+                "not stepped; lower its learning rate"
+            )
+        optimizer.step()
+
+
 def _agreed(loss: Tensor, received: list[int]) -> tuple[Tensor, int]:
     """The loss averaged over ranks, and a signal that any rank received (0: none), in one message."""
     if distributed.size() == 1:
@@ -225,19 +267,13 @@ def check_fit(spec: RunSpec, data: ImageSet | LatentSet, config: TransformerConf
             f"data = {spec.data}: {int(data.labels.max()) + 1} classes, model {spec.model} has "
             f"{config.num_classes}; set overrides.num_classes"
         )
-    if spec.objective.kind != config.system:
-        raise ConfigError(
-            f"objective = {spec.objective.kind}: model {spec.model} is of the system {config.system}; "
-            f"set objective = {config.system}, or choose another model"
-        )
     batch_indices(len(data), spec.batch_size, spec.seed, 0)
     distributed.rows(spec.batch_size)
     for number, term in enumerate(spec.regularizers):
-        if isinstance(term, RegularizerSpec) and term.local_batch and spec.batch_size % term.local_batch:
-            raise ConfigError(
-                f"regularizers.{number}.local_batch = {term.local_batch}: does not divide batch_size = "
-                f"{spec.batch_size}; choose a divisor"
-            )
+        try:
+            build_regularizer(term, config.depth, config.hidden_size).check(spec.batch_size)
+        except ConfigError as error:
+            raise ConfigError(f"regularizers.{number}.{error}") from None
 
 
 def learning_rate(spec: RunSpec, step: int) -> float:
@@ -297,9 +333,7 @@ def _nonfinite(
     named = {"diffusion loss": diffusion, **{f"regularizer {i}": v for i, v in enumerate(terms)}}
     named = _averaged(**named)
     named |= {
-        f"gradient of {name}": p.grad.sum()
-        for name, p in state.model.named_parameters()
-        if p.grad is not None
+        f"gradient of {name}": p.grad.sum() for name, p in state.optimised.items() if p.grad is not None
     }
     what = next((name for name, value in named.items() if not torch.isfinite(value)), "total loss")
     return NonFiniteError(

@@ -11,8 +11,8 @@ from traitlets import TraitError
 from ..errors import ConfigError, StorageError
 from ..experiments import paper
 from ..models import config_of
+from ..objectives import OBJECTIVES
 from ..sampling import SamplerConfig
-from ..sampling.config import FAMILIES
 from ..spec import RunSpec
 from ..training import read_spec
 from ..training.checkpoint import saved_steps
@@ -114,8 +114,8 @@ class Controls:
             runs=(left,) if right == left else (left, right),
             step=self._common_steps(left, right)[-1] if step is None else step,
             weights=self._averages(left, right)[0],
-            solver=next(iter(FAMILIES[system])),
-            num_steps=next(iter(FAMILIES[system].values())),
+            solver=next(iter(OBJECTIVES[system].solvers)),
+            num_steps=next(iter(OBJECTIVES[system].solvers.values())),
             num=num,
         )
 
@@ -192,13 +192,13 @@ class Controls:
         _options(self.weights, averages, self.weights.value, averages[0])
         classes = [(str(label), label) for label in range(config_of(self._spec(left)).num_classes)]
         _options(self.label, [(IN_TURN, EVERY), *classes], self.label.value, EVERY)
-        solvers = list(FAMILIES[self._spec(left).objective.kind])
+        solvers = list(OBJECTIVES[self._spec(left).objective.kind].solvers)
         if solvers != list(self.solver.options):  # another system: what it is usually sampled by
             _options(self.solver, solvers, None, solvers[0])
             self._offer_steps(self._usual_steps())
 
     def _usual_steps(self) -> int:
-        return FAMILIES[self._spec(self.left.value).objective.kind][self.solver.value]
+        return OBJECTIVES[self._spec(self.left.value).objective.kind].solvers[self.solver.value]
 
     def _offer_steps(self, wanted: int) -> None:
         """Numbers of steps that the solver can take; an adaptive one chooses itself, and shows frames."""

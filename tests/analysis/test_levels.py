@@ -9,8 +9,9 @@ from disperse.data import ImageSet, digits
 from disperse.errors import ConfigError
 from disperse.models import DiffusionTransformer, build_model, preset
 from disperse.objectives import build_objective
+from disperse.regularizers import DispersiveSpec
 from disperse.rng import normal
-from disperse.spec import DispersiveSpec, RunSpec
+from disperse.spec import RunSpec
 
 TERM = DispersiveSpec(variant="infonce-l2", lam=0.5, tau=0.5, blocks=(1,), local_batch=16)
 SPEC = RunSpec(model="SiT-Nano/2", batch_size=32)

@@ -5,7 +5,8 @@ import pytest
 from disperse.analysis import measure_blocks, measure_terms
 from disperse.data import ImageSet, digits
 from disperse.models import DiffusionTransformer, build_model
-from disperse.spec import DispersiveSpec, RunSpec
+from disperse.regularizers import DispersiveSpec
+from disperse.spec import RunSpec
 
 DATA = ImageSet(digits("held-out").images[:64], digits("held-out").labels[:64])
 

@@ -22,7 +22,8 @@ from disperse.evaluation import (
 )
 from disperse.evaluation import train_cifar_classifier as script
 from disperse.experiments import evaluate_run
-from disperse.spec import DispersiveSpec, RunSpec
+from disperse.regularizers import DispersiveSpec
+from disperse.spec import RunSpec
 from disperse.store import complete
 from disperse.training import train
 

@@ -13,9 +13,9 @@ from disperse.experiments.verdicts import SHOWN_BY
 from disperse.figures.sections import SECTIONS
 from disperse.losses import VARIANTS
 from disperse.models import model_config
-from disperse.regularizers import block_indices
+from disperse.regularizers import DispersiveSpec, block_indices
 from disperse.reproduce.jobs import NOTEBOOKS
-from disperse.spec import DispersiveSpec, RunSpec
+from disperse.spec import RunSpec
 
 from .cases import TOY, record
 

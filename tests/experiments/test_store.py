@@ -27,7 +27,8 @@ from disperse.experiments import (
     select,
 )
 from disperse.experiments.profiles import Profile
-from disperse.spec import DispersiveSpec, RunSpec
+from disperse.regularizers import DispersiveSpec
+from disperse.spec import RunSpec
 from disperse.store import seal
 from disperse.training import checkpoint as checkpoints
 from disperse.training import list_runs, train

@@ -10,7 +10,7 @@ from torch import Tensor
 from disperse.atomic import read_jsonl
 from disperse.data import ImageSet, load_data
 from disperse.errors import NonFiniteError
-from disperse.spec import DispersiveSpec
+from disperse.regularizers import DispersiveSpec
 from disperse.training import TrainState, trainer
 from disperse.training import checkpoint as checkpoints
 

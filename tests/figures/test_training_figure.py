@@ -11,9 +11,14 @@ from disperse.atomic import read_jsonl
 from disperse.figures import term_bounds, training_figure
 from disperse.losses import DispersiveLoss
 from disperse.objectives import Draws, ForwardPass
-from disperse.regularizers import ContrastiveRegularizer, DispersiveRegularizer
+from disperse.regularizers import (
+    ContrastiveRegularizer,
+    ContrastiveSpec,
+    DispersiveRegularizer,
+    DispersiveSpec,
+)
 from disperse.rng import normal
-from disperse.spec import ContrastiveSpec, DispersiveSpec, RunSpec
+from disperse.spec import RunSpec
 from disperse.training import train
 from disperse.widgets import LiveCurves
 

@@ -33,7 +33,7 @@ def every_option() -> list[object]:
 
 def function(name: str) -> Callable[..., Tensor]:
     """The pure function of a variant."""
-    return VARIANTS[name][0]
+    return VARIANTS[name].dispersive
 
 
 def features(*shape: int, seed: int = 0, std: float = 0.6) -> Tensor:

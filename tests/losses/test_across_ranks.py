@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from disperse import DispersiveLoss, distributed
 from disperse.errors import ConfigError
 from disperse.losses import VARIANTS, ContrastiveLoss
-from disperse.losses.contrastive import CONTRASTIVE
 
 from ..ranks import SIZE, Ranks
 
@@ -58,7 +57,7 @@ def test_weights_tokens_and_scale(ranks: Ranks, variant: str, scale: Any) -> Non
 
 @pytest.mark.parametrize("local_batch", [None, 4, 3], ids=["whole", "across", "within"])
 @pytest.mark.parametrize("candidates", ["second", "own"])
-@pytest.mark.parametrize("variant", CONTRASTIVE)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_contrastive(ranks: Ranks, variant: str, candidates: Any, local_batch: int | None) -> None:
     loss = ContrastiveLoss(variant, candidates=candidates, local_batch=local_batch, across_ranks=True)
     compare(ranks, loss, features(4, WIDTH), features(4, WIDTH) + 0.1 * features(5, WIDTH))

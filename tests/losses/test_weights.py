@@ -9,7 +9,7 @@ from disperse.rng import normal, uniform
 
 from ..reference.contrastive_loops import weighted_infonce_l2
 
-FUNCTIONS = [function for function, _ in VARIANTS.values()]
+FUNCTIONS = [record.dispersive for record in VARIANTS.values()]
 DIAGONALS = ["keep", "mask"]
 
 
@@ -43,9 +43,9 @@ def test_a_weight_of_two_is_the_row_twice(function, diagonal) -> None:
 def test_the_weighted_l2_loss_equals_a_loop(diagonal: str) -> None:
     z, w = normal((6, 5), "z").double(), uniform((6,), "w").double()
     expected = weighted_infonce_l2(z.numpy(), w.tolist(), tau=0.3, diagonal=diagonal)
-    assert VARIANTS["infonce-l2"][0](z, tau=0.3, diagonal=diagonal, weights=w).item() == pytest.approx(
-        expected
-    )
+    assert VARIANTS["infonce-l2"].dispersive(
+        z, tau=0.3, diagonal=diagonal, weights=w
+    ).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -23,8 +23,8 @@ from disperse.models.checkpoints import (
     load_model_file,
     save_model,
 )
+from disperse.objectives import DiTSpec, MeanFlowSpec, SiTSpec
 from disperse.rng import normal
-from disperse.spec import DiTSpec, MeanFlowSpec, SiTSpec
 
 SMALL = {"input_size": 8, "hidden_size": 384, "depth": 2, "num_heads": 6, "num_classes": 7}
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from disperse.errors import ConfigError
-from disperse.objectives import Draws, GaussianDiffusion
+from disperse.objectives import DiTSpec, Draws, GaussianDiffusion
 from disperse.objectives.diffusion import (
     ddim_times,
     discretised_log_likelihood,
@@ -19,7 +19,7 @@ from disperse.objectives.diffusion import (
 )
 from disperse.rng import normal
 
-OBJECTIVE = GaussianDiffusion(10, label_drop=0.0)
+OBJECTIVE = GaussianDiffusion(DiTSpec(), 10, label_drop=0.0)
 X = torch.linspace(-1, 1, 1024).view(4, 4, 8, 8)
 EPS = torch.sin(torch.arange(1024.0)).view(4, 4, 8, 8)
 T = torch.tensor([0, 1, 500, 999])

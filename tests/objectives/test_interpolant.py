@@ -7,9 +7,8 @@ from torch import Tensor
 
 from disperse.errors import ConfigError
 from disperse.models import build_model
-from disperse.objectives import Draws, Interpolant
+from disperse.objectives import Draws, Interpolant, SiTSpec
 from disperse.rng import normal
-from disperse.spec import SiTSpec
 
 SHAPE = (5, 2, 4, 4)
 LINEAR = Interpolant(SiTSpec(), 10)

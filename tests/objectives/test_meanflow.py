@@ -11,11 +11,10 @@ from torch import Tensor
 
 from disperse.errors import ConfigError
 from disperse.models import DiffusionTransformer, TransformerConfig, from_config
-from disperse.objectives import Draws, MeanFlow
+from disperse.objectives import Draws, MeanFlow, MeanFlowSpec
+from disperse.objectives.meanflow import average_velocity_steps
 from disperse.rng import normal
 from disperse.sampling import guided_prediction
-from disperse.sampling.sampler import average_velocity_steps
-from disperse.spec import MeanFlowSpec
 
 FOLDER = Path(__file__).parents[1] / "reference"
 REF = load_file(FOLDER / "meanflow.safetensors")

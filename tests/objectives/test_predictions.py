@@ -8,9 +8,17 @@ import torch
 from torch import Tensor
 
 from disperse.errors import ConfigError
-from disperse.objectives import Draws, IndependentNoise, Interpolant, RestrictedNoise, build_objective
+from disperse.objectives import (
+    DiTSpec,
+    Draws,
+    IndependentNoise,
+    Interpolant,
+    MeanFlowSpec,
+    RestrictedNoise,
+    SiTSpec,
+    build_objective,
+)
 from disperse.rng import normal
-from disperse.spec import DiTSpec, MeanFlowSpec, SiTSpec
 
 SHAPE = (6, 2, 4, 4)
 X, Y = normal(SHAPE, "x"), torch.arange(6)

@@ -9,9 +9,14 @@ from torch import Tensor
 from disperse.errors import ConfigError
 from disperse.losses import DispersiveLoss
 from disperse.objectives import Draws, ForwardPass
-from disperse.regularizers import DispersiveRegularizer, block_indices, build_regularizer
+from disperse.regularizers import (
+    ContrastiveSpec,
+    DispersiveRegularizer,
+    DispersiveSpec,
+    block_indices,
+    build_regularizer,
+)
 from disperse.rng import normal
-from disperse.spec import ContrastiveSpec, DispersiveSpec
 
 FEATURES = {block: (0.3 + 0.2 * block) * normal((8, 4, 6), "features", block) for block in range(4)}
 

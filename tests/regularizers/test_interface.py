@@ -9,9 +9,8 @@ from disperse.errors import ConfigError
 from disperse.losses import ContrastiveLoss, DispersiveLoss, alignment
 from disperse.models import DiffusionTransformer, build_model
 from disperse.objectives import ForwardPass, IndependentNoise, RestrictedNoise, build_objective
-from disperse.regularizers import build_regularizer
+from disperse.regularizers import AlignmentSpec, ContrastiveSpec, DispersiveSpec, build_regularizer
 from disperse.rng import normal
-from disperse.spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec
 
 X, Y = normal((8, 1, 8, 8), "x"), torch.arange(8)
 

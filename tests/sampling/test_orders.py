@@ -5,8 +5,8 @@ import torch
 
 from disperse.analysis.gaussian import GaussianFlow, ode_error, order, propagate, sde_error
 from disperse.objectives import PATHS
+from disperse.sampling import uniform_times
 from disperse.sampling.sde import FORMS, SDE_SOLVERS, diffusion_coefficient
-from disperse.sampling.solvers import uniform_times
 
 FLOWS = {name: GaussianFlow(path, 0.7, 0.4) for name, path in PATHS.items()}
 STEPS = (32, 64, 128, 256)

@@ -4,9 +4,8 @@ import pytest
 from torch import Tensor
 
 from disperse.models import DiffusionTransformer
-from disperse.objectives import Interpolant
-from disperse.sampling import SOLVERS, guided_prediction, uniform_times, velocity_field
-from disperse.spec import SiTSpec
+from disperse.objectives import Interpolant, SiTSpec
+from disperse.sampling import SOLVERS, guided_prediction, uniform_times
 
 from ..models.conftest import relative
 
@@ -29,7 +28,7 @@ def test_ode_end_states_equal_the_published_ones(
     published: DiffusionTransformer, reference: dict[str, Tensor], solver: str, entry: str
 ) -> None:
     predict = guided_prediction(published, reference["y"], null_class=10)
-    velocity = velocity_field(Interpolant(SiTSpec(), 10), predict)
+    velocity = Interpolant(SiTSpec(), 10).velocity_field(predict)
     got = SOLVERS[solver](velocity, reference["ode.noise"], uniform_times(10))
     assert relative(got, reference[f"ode.{entry}.11points"]) < 1e-4
 

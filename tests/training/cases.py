@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from disperse import atomic
-from disperse.spec import DispersiveSpec, OptimizerSpec, RunSpec
+from disperse.regularizers import DispersiveSpec
+from disperse.spec import OptimizerSpec, RunSpec
 from disperse.training import TrainState, train
 from disperse.training import checkpoint as checkpoints
 

@@ -20,7 +20,9 @@ from disperse.cli import main
 from disperse.data import ImageSet, batch_indices, load_data
 from disperse.errors import DataError, DisperseError, StorageError
 from disperse.losses import exchange
-from disperse.spec import AlignmentSpec, ContrastiveSpec, DispersiveSpec, MeanFlowSpec, RunSpec
+from disperse.objectives import MeanFlowSpec
+from disperse.regularizers import AlignmentSpec, ContrastiveSpec, DispersiveSpec
+from disperse.spec import RunSpec
 from disperse.training import TrainState, train, trainer
 from disperse.training import checkpoint as checkpoints
 

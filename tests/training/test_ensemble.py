@@ -13,10 +13,11 @@ from disperse.errors import ConfigError
 from disperse.experiments import contrastive_term, dispersive_term, profile
 from disperse.models import from_config
 from disperse.models.stacked import StackedNetwork
-from disperse.objectives import stacked_objective
+from disperse.objectives import MeanFlowSpec, stacked_objective
+from disperse.regularizers import AlignmentSpec, DispersiveSpec
 from disperse.sampling import SamplerConfig, sample
 from disperse.sampling.stacked import sample_stacked
-from disperse.spec import AlignmentSpec, DispersiveSpec, MeanFlowSpec, OptimizerSpec, RunSpec
+from disperse.spec import OptimizerSpec, RunSpec
 from disperse.training import train
 from disperse.training.ensemble import Ensemble
 from disperse.training.ensemble_draws import CHUNK, DeviceSource

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from disperse.spec import ContrastiveSpec, DispersiveSpec, MeanFlowSpec, OptimizerSpec, RunSpec
+from disperse.objectives import MeanFlowSpec
+from disperse.regularizers import ContrastiveSpec, DispersiveSpec
+from disperse.spec import OptimizerSpec, RunSpec
 from disperse.training import train
 
 SPEC = RunSpec(
@@ -48,7 +50,7 @@ def test_defaults_never_move() -> None:
     }  # fmt: skip
     shared = {
         "variant": "infonce-l2", "lam": 0.5, "lam_schedule": [], "tau": 0.5, "eps": 1.0, "blocks": "quarter",
-        "scale": "dim", "tokens": "flatten", "local_batch": None,
+        "scale": "dim", "tokens": "flatten", "local_batch": None, "options": [],
     }  # fmt: skip
     assert DispersiveSpec().model_dump(mode="json") == {
         **shared, "kind": "dispersive", "diagonal": "keep", "time_weight": "none",

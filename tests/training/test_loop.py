@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from disperse.atomic import read_jsonl
-from disperse.spec import DispersiveSpec, OptimizerSpec
+from disperse.regularizers import DispersiveSpec
+from disperse.spec import OptimizerSpec
 from disperse.training import trainer
 
 from .cases import TINY, changed, run, tensors

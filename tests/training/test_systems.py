@@ -9,15 +9,9 @@ import torch
 from disperse import load_model, sample
 from disperse.errors import ConfigError
 from disperse.models import DiffusionTransformer
-from disperse.spec import (
-    AlignmentSpec,
-    ContrastiveSpec,
-    DispersiveSpec,
-    DiTSpec,
-    MeanFlowSpec,
-    RunSpec,
-    SiTSpec,
-)
+from disperse.objectives import DiTSpec, MeanFlowSpec, SiTSpec
+from disperse.regularizers import AlignmentSpec, ContrastiveSpec, DispersiveSpec
+from disperse.spec import RunSpec
 from disperse.training import train
 
 from .cases import TINY, tensors

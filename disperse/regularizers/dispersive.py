@@ -1,0 +1,75 @@
+"""The dispersive term: the representations of a batch repel each other.
+
+Source: *Diffuse and Disperse* (Wang & He, arXiv 2506.09027).
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..losses import DispersiveLoss
+from ..objectives import ForwardPass
+from .base import Regularizer, RegularizerOutput, mean_over_blocks, regularizer
+from .pairs import VariantTermSpec
+
+# Weight of a sample in the pair means, by its noise level.
+TIME_WEIGHTS = {"clean": lambda level: 1 - level, "noisy": lambda level: level}
+
+
+class DispersiveSpec(VariantTermSpec):
+    """A dispersive term: ``lam`` times the mean over ``blocks`` of the loss of that block's output.
+
+    Attributes:
+        scale: as of every term, or ``"rms"``: distances divided by the mean squared length of a group's rows.
+        diagonal: the pairs i = j, kept or masked.
+        time_weight: weight w of a sample in the pair means, by its noise level: 1, ``1 − level``
+            (``"clean"``) or ``level`` (``"noisy"``).
+    """
+
+    kind: Literal["dispersive"] = "dispersive"
+    scale: Literal["dim", "none", "rms"] = "dim"  # type: ignore[assignment]
+    diagonal: Literal["keep", "mask"] = "keep"
+    time_weight: Literal["none", "clean", "noisy"] = "none"
+
+
+@regularizer
+class DispersiveRegularizer(Regularizer):
+    """Mean over blocks of a ``DispersiveLoss`` of each block's output."""
+
+    Spec = DispersiveSpec
+    spec: DispersiveSpec
+
+    def __init__(self, spec: DispersiveSpec, depth: int, width: int = 0):
+        super().__init__(spec, depth, width)
+        # The trainer checks the total before each update, so the loss need not wait for the device.
+        self.loss = DispersiveLoss(
+            spec.variant,
+            tau=spec.tau,
+            eps=spec.eps,
+            diagonal=spec.diagonal,
+            scale=spec.scale,
+            tokens=spec.tokens,
+            local_batch=spec.local_batch,
+            across_ranks=True,
+            validate=False,
+            **dict(spec.options),
+        )
+
+    def check(self, batch_size: int) -> None:
+        """Refuse groups that do not divide the batch."""
+        self.spec.check(batch_size)
+
+    def forward(
+        self, first: ForwardPass, second: ForwardPass | None = None, target: Tensor | None = None
+    ) -> RegularizerOutput:
+        """Read the features of ``blocks`` from the pass that carries gradients."""
+        weights = None
+        if self.spec.time_weight != "none":
+            weights = TIME_WEIGHTS[self.spec.time_weight](first.level)
+        return mean_over_blocks([self.loss(first.features[b], weights) for b in self.blocks], "dispersive")
+
+    def diagnostics(self, first: ForwardPass) -> dict[str, Tensor]:
+        """``off_diagonal_weight`` as in ``DispersionReport``, averaged over blocks, all samples alike."""
+        shares = [self.loss.off_diagonal_weight(first.features[block]) for block in self.blocks]
+        return {"off_diagonal_weight": torch.stack(shares).mean()}
