@@ -22,6 +22,7 @@ from .diffusion import DiTSpec, GaussianDiffusion
 from .interpolant import Interpolant, SiTSpec
 from .meanflow import MeanFlow, MeanFlowSpec
 from .paths import PATHS, Path
+from .shortcut import Shortcut, ShortcutSpec
 from .stacked import stacked_objective
 
 __all__ = [
@@ -41,6 +42,8 @@ __all__ = [
     "Path",
     "Predict",
     "RestrictedNoise",
+    "Shortcut",
+    "ShortcutSpec",
     "SiTSpec",
     "Steps",
     "Velocity",

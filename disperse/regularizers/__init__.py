@@ -13,6 +13,7 @@ from .base import (
 )
 from .contrastive import ContrastiveRegularizer, ContrastiveSpec
 from .dispersive import DispersiveRegularizer, DispersiveSpec
+from .repa import Repa, RepaSpec
 
 __all__ = [
     "REGULARIZERS",
@@ -25,6 +26,8 @@ __all__ = [
     "Encoder",
     "Regularizer",
     "RegularizerOutput",
+    "Repa",
+    "RepaSpec",
     "block_indices",
     "build_regularizer",
     "mean_over_blocks",

@@ -20,14 +20,15 @@ from disperse.cli import main
 from disperse.data import ImageSet, batch_indices, load_data
 from disperse.errors import DataError, DisperseError, StorageError
 from disperse.losses import exchange
-from disperse.objectives import MeanFlowSpec
-from disperse.regularizers import AlignmentSpec, ContrastiveSpec, DispersiveSpec
+from disperse.objectives import MeanFlowSpec, ShortcutSpec
+from disperse.regularizers import AlignmentSpec, ContrastiveSpec, DispersiveSpec, RepaSpec
 from disperse.spec import RunSpec
 from disperse.training import TrainState, train, trainer
 from disperse.training import checkpoint as checkpoints
 
 from ..ranks import Ranks
 from .cases import TINY, changed, tensors
+from .toy import ToySpec
 
 REPOSITORY = Path(__file__).parents[2]
 STEPS = 6
@@ -47,6 +48,10 @@ RUNS: dict[str, dict[str, Any]] = {
             ContrastiveSpec(variant="hinge", lam=0.25, view="independent", local_batch=4),
             AlignmentSpec(lam=0.1),
         ),
+    },
+    "shortcut, a teacher, a head, targets, an optimiser of its own": {
+        "objective": ShortcutSpec(decay=0.9),
+        "regularizers": (RepaSpec(lam=0.5, hidden=8), ToySpec(start=1)),
     },
 }
 
