@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
                        "the depth such as 0.5, or indices from 0 such as 0,2")  # fmt: skip
     train.add_argument("--max-dt", type=float, help="bound of a restricted second view, as a share of the "
                        "range of times; 0.005 by default")  # fmt: skip
-    train.add_argument("--objective", help="sit, dit or meanflow; the profile's model by default, else the "
-                       "model of the same size; its settings by --set objective.FIELD=VALUE")  # fmt: skip
+    train.add_argument("--objective", help="sit, dit, meanflow or shortcut, on a network of the profile's "
+                       "size; its settings by --set objective.FIELD=VALUE")  # fmt: skip
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--name", default=None, help="what to call the run; the variant by default")
     train.add_argument("--steps", type=int, default=None, help="length; the profile's by default")

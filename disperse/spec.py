@@ -18,6 +18,7 @@ from pydantic import (
 
 from .atomic import digest
 from .errors import ConfigError, unknown
+from .plugins import known
 
 # Raised by hand when a change alters the numbers that a spec gives; part of every fingerprint. A
 # golden-trajectory test fails when numbers move and this does not.
@@ -33,9 +34,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def __init__(self, /, **values: Any):  # a field may be called self in a file of someone else's
-        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         try:
-            super().__init__(**plain)
+            super().__init__(**{key: _as_tuples(value) for key, value in values.items()})
         except ValidationError as error:
             raise _one_line(type(self), error) from None
 
@@ -251,12 +251,17 @@ class RunSpec(Strict):
         return RunSpec(**{**dict(self), **changes})
 
 
+def _as_tuples(value: Any) -> Any:
+    """Lists, as JSON has them, as tuples, those within them too."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+
+
 def _of_kind(value: Any, specs: Mapping[str, type[Strict]], default: str) -> Any:
     """Plain data as the specification of its kind, the default one where it names none."""
     if not isinstance(value, dict):
         return value
     kind = value.get("kind", default)
-    if kind not in specs:
+    if not known(kind, specs):
         raise unknown("kind", kind, specs)
     return specs[kind].parse({**value, "kind": kind})
 

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "disperse"
 # Each line may import from itself and from the lines above.
 ORDER = [
-    ["errors"], ["atomic", "rng", "device", "folders", "distributed"], ["spec"], ["losses"], ["outputs"], ["taps"],
+    ["errors"], ["atomic", "rng", "device", "folders", "distributed", "plugins"], ["spec"], ["losses"], ["outputs"], ["taps"],
     ["objectives"], ["models"],
     ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["cite"], ["analysis"], ["store"], ["results"], ["experiments"],
     ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],

@@ -1,5 +1,6 @@
 """What a run is: identity, fingerprints, and one-line errors."""
 
+import json
 from typing import Any
 
 import pytest
@@ -128,3 +129,11 @@ def test_errors_are_one_line_with_the_path(values: dict[str, Any], message: str)
 
 def test_each_name_has_one_home() -> None:
     assert {preset.variant for preset in PRESETS.values()} <= set(VARIANTS)
+
+
+def test_lists_within_lists_come_back_from_json() -> None:
+    term = DispersiveSpec(lam_schedule=((600, 0.0), (601, 1.0)))
+    spec = RunSpec(regularizers=(term,))
+    again = RunSpec.parse(json.loads(spec.model_dump_json()))
+    assert again == spec
+    assert again.fingerprint == spec.fingerprint

@@ -1,5 +1,6 @@
 """How much a dispersive term still does to a trained model, on batches noised as in training."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ def measure_terms(model: DiffusionTransformer, spec: RunSpec, data: ImageSet) ->
 
 
 def _mean(values: list[float | None]) -> float | None:
-    """Over the batches that have a value; None where none has."""
+    """Over the batches that have a value; None where none has, or it is not known or has no bound."""
     found = [value for value in values if value is not None]
-    return float(np.mean(found)) if found else None
+    mean = float(np.mean(found)) if found else math.nan
+    return mean if math.isfinite(mean) else None

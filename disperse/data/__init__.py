@@ -1,6 +1,6 @@
 """Data sets, and the order in which steps read them."""
 
-from .batches import DATASETS, base_name, batch_indices, holds_latents, load_data, num_train_images
+from .batches import DATASETS, base_name, batch_indices, dataset, holds_latents, load_data, num_train_images
 from .digits import digits
 from .latents import LatentSet
 from .sets import SPLITS, ImageSet
@@ -12,6 +12,7 @@ __all__ = [
     "LatentSet",
     "base_name",
     "batch_indices",
+    "dataset",
     "digits",
     "holds_latents",
     "load_data",

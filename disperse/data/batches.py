@@ -1,6 +1,7 @@
 """Which samples a step sees: a pure function of (seed, step)."""
 
 import functools
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, check_count, unknown
+from ..plugins import known
 from ..rng import stream
 from .averaged import AVERAGED, averaged_set
 from .digits import TRAIN_IMAGES, digits
@@ -35,6 +37,31 @@ _TRAIN_IMAGES = {
 _TRAIN_IMAGES |= {name: _TRAIN_IMAGES[row.base] for name, row in AVERAGED.items()}
 
 
+def dataset(
+    name: str, *, train_images: int
+) -> Callable[[Callable[[str], ImageSet | LatentSet]], Callable[[str], ImageSet | LatentSet]]:
+    """Enter a data set: a decorator of a function split → images.
+
+    Args:
+        name: of it, without ``:`` and ``@``.
+        train_images: how many images its train split has.
+
+    Raises:
+        ConfigError: the name is taken by another function, or is none.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise ConfigError(f"data set {name!r}: expected lower-case letters, digits and -")
+
+    def enter(load: Callable[[str], ImageSet | LatentSet]) -> Callable[[str], ImageSet | LatentSet]:
+        there = getattr(DATASETS.get(name, load), "__qualname__", None)
+        if there != load.__qualname__:
+            raise ConfigError(f"data set {name!r}: taken; choose another name")
+        DATASETS[name], _TRAIN_IMAGES[name] = load, train_images
+        return load
+
+    return enter
+
+
 def num_train_images(name: str) -> int:
     """How many images a data set is trained on, known without reading it: so figures need no data.
 
@@ -45,7 +72,7 @@ def num_train_images(name: str) -> int:
         ConfigError: unknown name.
     """
     base, count = base_name(name), name.partition(":")[2]
-    if base not in _TRAIN_IMAGES:
+    if not known(base, _TRAIN_IMAGES):
         raise unknown("data", name, _TRAIN_IMAGES)
     return int(count or _TRAIN_IMAGES[base])
 
@@ -75,7 +102,7 @@ def load_data(name: str, split: str = "train") -> ImageSet | LatentSet:
     """
     base, colon, count = str(name).partition(":")
     base, at, content = base.partition("@")
-    if base not in DATASETS:
+    if not known(base, DATASETS):
         raise unknown("data", name, DATASETS)
     data = DATASETS[base](split)
     if at and not (content and data.sha256.startswith(content)):

@@ -43,10 +43,12 @@ class Protocol(Strict):
     noise, and an interval over training seeds holds that of the samples too.
 
     ``evaluator`` names the network of the features and its weights: other weights are another protocol;
-    ``spaces`` names further feature spaces, whose distances stand beside. ``reference`` is a split of
-    ``data``, or of an external evaluator the statistics it compares with. ``num_samples = 0`` measures the
-    held-out loss alone. ``against_training`` compares with the images of training
-    too. Fields added later are not in the plain data at their default, so that hashes of older evaluations
+    ``"pixels"`` needs no network, and measures no agreement, precision or recall. ``spaces`` names
+    further feature spaces, whose distances stand beside. ``reference`` is a split of ``data``, or of an
+    external evaluator the statistics it compares with. ``num_samples = 0`` measures the held-out loss
+    alone. ``against_training`` compares with the images of training too.
+
+    Fields added later are not in the plain data at their default, so that hashes of older evaluations
     stay.
     """
 
@@ -80,6 +82,8 @@ class Protocol(Strict):
                 f"num_samples = 0: measures the held-out loss alone; got guided_samples = "
                 f"{self.guided_samples}, against_training = {self.against_training}; set them to 0 and False"
             )
+        if self.evaluator == PIXELS and self.guided_samples:
+            raise ValueError("evaluator = pixels: no classifier to agree with; set guided_samples to 0")
         if not self.num_samples and self.evaluator == fid.EVALUATOR:
             raise ValueError(f"num_samples = 0: {self.evaluator} measures samples alone; expected at least 2")
         return self
@@ -231,10 +235,12 @@ def evaluate(
 
 def _compare(images: Tensor, labels: Array, protocol: Protocol) -> dict[str, Estimate]:
     """What samples are like, beside real images."""
-    features, scores = classify(images, evaluator=protocol.evaluator)
-    found = _distances(features, protocol.evaluator, protocol)
-    found["agreement"] = _agreement(scores, labels)
-    for space in protocol.spaces:
+    found: dict[str, Estimate] = {}
+    if protocol.evaluator != PIXELS:
+        features, scores = classify(images, evaluator=protocol.evaluator)
+        found = _distances(features, protocol.evaluator, protocol)
+        found["agreement"] = _agreement(scores, labels)
+    for space in dict.fromkeys((*protocol.spaces, *([PIXELS] if protocol.evaluator == PIXELS else []))):
         found |= _distances(read_features(images, space, data=protocol.data), space, protocol)
     outside = (images.abs() > 1).flatten(1).double().mean(dim=1)
     clipped = mean_over_seeds(outside.tolist(), method="Student's t over samples")

@@ -14,11 +14,10 @@ from ..evaluation import (
     spaces_for,
 )
 from ..models import preset
+from ..objectives import OBJECTIVES
 from ..objectives.diffusion import nearest_ddim
+from ..plugins import known
 from ..spec import OptimizerSpec, RunSpec, TermSpec
-
-# System -> prefix of its models, and its solver.
-SYSTEMS = {"sit": ("SiT", "heun"), "dit": ("DiT", "ddim"), "meanflow": ("MF", "meanflow")}
 
 
 @dataclass(frozen=True)
@@ -123,17 +122,18 @@ class Profile:
             label: name of the run.
             seed: of training.
             terms: regularisers.
-            system: ``"sit"``, ``"dit"`` or ``"meanflow"``.
+            system: kind of the objective.
             size, lr: of the network and the optimiser; the profile's by default.
         """
-        model = f"{SYSTEMS[system][0]}-{size or self.size}/{self.patch}"
+        model = f"{OBJECTIVES[system].Spec.backbone}-{size or self.size}/{self.patch}"
+        own = preset(model).objective
         return RunSpec(
             name=label,
             model=model,
             overrides=self.overrides,
             data=self.data,
             flip=self.flip and system != "meanflow",  # its authors mirror nothing
-            objective=preset(model).objective,
+            objective=own if own.kind == system else OBJECTIVES[system].Spec(),
             regularizers=terms,
             batch_size=self.batch_size,
             optimizer=OptimizerSpec(lr=lr or self.lr, beta2=self.beta2, warmup_steps=self.warmup_steps),
@@ -162,14 +162,16 @@ class Profile:
         )
 
     def protocol_of(self, system: str) -> Protocol:
-        """The protocol with the sampler of a system; a MeanFlow model is sampled in one step, unguided."""
-        if system == "sit":
+        """The protocol with an objective's sampler; steps of its own are few and unguided."""
+        row = OBJECTIVES[system]
+        if self.solver in row.solvers and not row.steps:
             return self.protocol
-        changes: dict[str, Any] = {"solver": SYSTEMS[system][1]}
-        if system == "dit":
+        solver, num_steps = next(iter(row.solvers.items()))
+        changes: dict[str, Any] = {"solver": solver, "num_steps": num_steps}
+        if solver == "ddim":
             changes["num_steps"] = nearest_ddim(2 * self.sampler_steps)  # as many network evaluations
-        else:
-            changes |= {"num_steps": 1, "agreement_guidance": 1.0}
+        elif row.steps:
+            changes["agreement_guidance"] = 1.0
         return self.protocol.model_copy(update=changes)
 
 
@@ -263,6 +265,6 @@ def profile(name: str) -> Profile:
     Raises:
         ConfigError: unknown name.
     """
-    if name not in PROFILES:
+    if not known(name, PROFILES):
         raise unknown("profile", name, PROFILES)
     return PROFILES[name]

@@ -6,10 +6,12 @@ from typing import Any
 
 from ..errors import ConfigError, unknown
 from ..losses import VARIANTS
+from ..objectives import OBJECTIVES
+from ..plugins import known
 from ..regularizers import ContrastiveSpec, DispersiveSpec
 from ..regularizers.paper import VIEWS, contrastive_term, dispersive_term
 from ..spec import RunSpec
-from .profiles import SYSTEMS, profile
+from .profiles import profile
 
 
 def requested_spec(
@@ -31,7 +33,7 @@ def requested_spec(
         profile_name: row of the ladder.
         variant: of the dispersive term; ``"none"`` is the baseline.
         view: ``"independent"`` or ``"restricted"``: the variant's contrastive parent, with this second view.
-        objective: ``"sit"``, ``"dit"`` or ``"meanflow"``, on the network of the same size.
+        objective: kind of it, such as ``"meanflow"``, on the network of the same size.
         seed, name, num_steps: of the run; the name is the variant's by default, the length the profile's.
         changes: ``"a.b=value"``, any field of the specification; the value is JSON, or text if it isn't.
         run: further fields of ``RunSpec``; None where not given.
@@ -41,8 +43,8 @@ def requested_spec(
     Raises:
         ConfigError: a name is unknown, or an option doesn't belong to what was asked for.
     """
-    if objective is not None and objective not in SYSTEMS:
-        raise unknown("--objective", objective, SYSTEMS)
+    if objective is not None and not known(objective, OBJECTIVES):
+        raise unknown("--objective", objective, OBJECTIVES)
     terms = _terms(variant, view, {key: value for key, value in term.items() if value is not None})
     label = "baseline" if not terms else variant if view == "none" else f"{variant}-{view}"
     spec = profile(profile_name).spec(

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..losses import DispersiveLoss
+from ..losses import VARIANTS, DispersiveLoss
+from ..losses.variants import unknown_share
 from ..objectives import ForwardPass
 from .base import Regularizer, RegularizerOutput, mean_over_blocks, regularizer
 from .pairs import VariantTermSpec
@@ -70,6 +71,11 @@ class DispersiveRegularizer(Regularizer):
         return mean_over_blocks([self.loss(first.features[b], weights) for b in self.blocks], "dispersive")
 
     def diagnostics(self, first: ForwardPass) -> dict[str, Tensor]:
-        """``off_diagonal_weight`` as in ``DispersionReport``, averaged over blocks, all samples alike."""
+        """``off_diagonal_weight`` as in ``DispersionReport``, averaged over blocks, all samples alike.
+
+        Nothing, where the variant doesn't say.
+        """
+        if VARIANTS[self.spec.variant].alive is unknown_share:
+            return {}
         shares = [self.loss.off_diagonal_weight(first.features[block]) for block in self.blocks]
         return {"off_diagonal_weight": torch.stack(shares).mean()}

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from ..errors import ConfigError, unknown
 from ..losses import VARIANTS
 from ..objectives import IndependentNoise, RestrictedNoise, View
+from ..plugins import known
 from ..spec import Tagged, TermSpec
 
 
@@ -42,7 +43,7 @@ class VariantTermSpec(PairTermSpec):
     @field_validator("variant")
     @classmethod
     def _known(cls, variant: str) -> str:
-        if variant not in VARIANTS:
+        if not known(variant, VARIANTS):
             raise unknown("variant", variant, VARIANTS)
         return variant
 
