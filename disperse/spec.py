@@ -39,6 +39,10 @@ class Strict(BaseModel):
         except ValidationError as error:
             raise _one_line(type(self), error) from None
 
+    def replace(self, **changes: Any) -> Self:
+        """A copy with fields replaced, validated again."""
+        return type(self)(**{**dict(self), **changes})
+
     @classmethod
     def parse(cls, values: dict[str, Any], where: str = "") -> Self:
         """Validate plain data as JSON has it; ``where`` stands before the field in an error.
@@ -245,10 +249,6 @@ class RunSpec(Strict):
     def num_evaluations(self) -> int:
         """Steps at which the run is evaluated: its milestones and its end."""
         return len({*self.milestones, self.num_steps})
-
-    def replace(self, **changes: Any) -> "RunSpec":
-        """A copy with fields replaced, validated again."""
-        return RunSpec(**{**dict(self), **changes})
 
 
 def _as_tuples(value: Any) -> Any:

@@ -20,13 +20,13 @@ ORDER = [
     ["errors"], ["atomic", "rng", "device", "folders", "distributed", "plugins"], ["spec"], ["losses"], ["outputs"], ["taps"],
     ["objectives"], ["models"],
     ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["cite"], ["analysis"], ["store"], ["results"], ["experiments"],
-    ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],
+    ["plot"], ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 ONLY_IN = {
-    "matplotlib": {"figures", "widgets"}, "seaborn": {"figures", "widgets"}, "papermill": {"reproduce"},
+    "matplotlib": {"plot", "figures", "widgets"}, "seaborn": {"plot", "figures", "widgets"}, "papermill": {"reproduce"},
     "nbformat": {"reproduce"}, "nbconvert": {"reproduce"}, "latex2mathml": {"reproduce"},
-    "IPython": {"widgets"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}, "pandas": {"results", "experiments", "figures"},
+    "IPython": {"widgets"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}, "pandas": {"results", "experiments", "plot", "figures"},
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
@@ -158,6 +158,7 @@ def test_what_is_imported_is_declared(project: dict) -> None:
             "reproduce",
             "experiments",
             "results",
+            "plot",
         }
         declared = core if light else core | notebooks
         if path.is_relative_to(PACKAGE) and (extra := GUARDED.get(str(path.relative_to(PACKAGE)))):

@@ -3,6 +3,7 @@
 from ..regularizers.paper import DISPERSIVE, contrastive_term, dispersive_term
 from ..store import evaluate_run, publish, published, records, run_folder, select
 from ..training import find_run, home
+from .evaluations import evaluations, records_of, seeds_of
 from .items import ITEMS, Cell, item
 from .looks import LOOKS, finished, look, look_at_finished, look_cells, seen_by
 from .profiles import PROFILES, Profile, profile
@@ -22,6 +23,7 @@ __all__ = [
     "contrastive_term",
     "dispersive_term",
     "evaluate_run",
+    "evaluations",
     "find_run",
     "finished",
     "home",
@@ -33,10 +35,12 @@ __all__ = [
     "publish",
     "published",
     "records",
+    "records_of",
     "requested_spec",
     "resources",
     "results",
     "run_folder",
+    "seeds_of",
     "seen_by",
     "select",
 ]

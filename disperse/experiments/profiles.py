@@ -145,6 +145,25 @@ class Profile:
             seed=seed,
         )
 
+    def run(self, seed: int, *terms: TermSpec, name: str = "", **options: Any) -> RunSpec:
+        """As ``spec``, named after its first term where no name is given.
+
+        Args:
+            seed: of training.
+            terms: regularisers.
+            name: of the run.
+            options: ``system``, ``size``, ``lr`` as of ``spec``; others replace fields of the run.
+        """
+        own = {key: options.pop(key) for key in ("system", "size", "lr") if key in options}
+        first = terms[0] if terms else None
+        label = name or (getattr(first, "variant", first.kind) if first else "baseline")
+        return self.spec(label, seed, *terms, **own).replace(**options)
+
+    @property
+    def depth(self) -> int:
+        """Blocks of the profile's own network."""
+        return preset(self.model).config.depth
+
     @property
     def protocol(self) -> Protocol:
         """How the runs of this profile are evaluated."""

@@ -1,7 +1,20 @@
 """Results as one table, and what it says: means over seeds, paired changes, verdicts on claims."""
 
 from .frame import blocks, frame, levels, table, where
-from .statistics import Claim, changes, holm, interval, judge, means, p_of, pairs, pooled, slopes
+from .statistics import (
+    Claim,
+    changes,
+    holm,
+    in_percent,
+    interval,
+    judge,
+    means,
+    p_of,
+    pairs,
+    percent_text,
+    pooled,
+    slopes,
+)
 
 __all__ = [
     "Claim",
@@ -9,12 +22,14 @@ __all__ = [
     "changes",
     "frame",
     "holm",
+    "in_percent",
     "interval",
     "judge",
     "levels",
     "means",
     "p_of",
     "pairs",
+    "percent_text",
     "pooled",
     "slopes",
     "table",

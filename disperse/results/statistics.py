@@ -129,6 +129,33 @@ def changes(
     return pd.DataFrame(rows, columns=[*keys, "value", "low", "high", "n"])
 
 
+def in_percent(found: pd.DataFrame) -> pd.DataFrame:
+    """Changes as a table for people: log ratios as ``+20% [9, 33]``, and whether zero is left out.
+
+    Args:
+        found: of ``changes``.
+    """
+    rows = []
+    for row in found.to_dict("records"):
+        keys = {key: value for key, value in row.items() if key not in ("value", "low", "high", "n")}
+        clear = "worse" if row["low"] > 0 else "better" if row["high"] < 0 else "open"
+        rows.append({**keys, "change": percent_text(row["value"], row["low"], row["high"]),
+                     "n": row["n"], "alone": clear if row["n"] > 1 else ""})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def percent_text(value: float, low: float = math.nan, high: float = math.nan) -> str:
+    """A log ratio with its interval as text: ``+20% [9, 33]``; empty where there is no value."""
+    if math.isnan(value):
+        return "not trained"
+    numbers = [100 * math.expm1(each) for each in (value, low, high)]
+    digits = 0 if abs(numbers[0]) >= 1.95 else 1
+    text = f"{numbers[0]:+.{digits}f}%"
+    if not math.isnan(low):
+        text += f" [{numbers[1]:.{digits}f}, {numbers[2]:.{digits}f}]"
+    return text.replace("-", "−")
+
+
 def pooled(found: pd.DataFrame, level: float = LEVEL) -> tuple[float, float, float, int]:
     """One estimate for many comparisons: their mean within a seed, then Student's t over seeds.
 

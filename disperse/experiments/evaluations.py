@@ -1,0 +1,101 @@
+"""The table of a notebook's runs: what is published or done here is used, what is missing is trained."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ..errors import unknown
+from ..evaluation import Protocol
+from ..results import table
+from ..spec import RunSpec
+from ..store import Evaluations, Record, at_every_step, evaluate_run, published, records, run_folder, select
+from .profiles import Profile, profile
+from .runner import complete_jobs
+
+
+def seeds_of(profile_name: str, num_seeds: int = 0) -> tuple[int, ...]:
+    """Training seeds 0 to ``num_seeds`` − 1; with 0, all that are published, or seed 0 where none is."""
+    if num_seeds:
+        return tuple(range(num_seeds))
+    return tuple(sorted({record["seed"] for record in published(profile_name)})) or (0,)
+
+
+def evaluations(
+    runs: Sequence[RunSpec],
+    profile_name: str,
+    *,
+    source: str = "published",
+    protocols: Sequence[Protocol] = (),
+) -> pd.DataFrame:
+    """A row per evaluation of these runs, in their order; see ``results.table``. ``final`` marks a run's end.
+
+    Args:
+        runs: any number of specifications.
+        profile_name: whose protocol evaluates every milestone and the end, and whose published results count.
+        source: ``"published"`` takes runs from the published results; of a setting that isn't there at all,
+            the first seed is trained here. ``"runs"`` takes this machine's runs alone, and trains every one.
+        protocols: evaluates the end of each run under these instead.
+
+    Raises:
+        ConfigError: unknown source.
+        RunFailedError: a run failed.
+    """
+    return table(records_of(runs, profile_name, source=source, protocols=protocols)).pipe(_with_ends, runs)
+
+
+def records_of(
+    runs: Sequence[RunSpec],
+    profile_name: str,
+    *,
+    source: str = "published",
+    protocols: Sequence[Protocol] = (),
+) -> list[Record]:
+    """The records of that table, for the long tables of blocks and levels; arguments and errors alike."""
+    if source not in ("published", "runs"):
+        raise unknown("source", source, ("published", "runs"))
+    row, pool = profile(profile_name), published(profile_name) if source == "published" else []
+    wanted = {(spec.fingerprint, spec.num_steps): (spec, _how(spec, row, protocols)) for spec in runs}
+    there = {key: _published(pool, *job) for key, job in wanted.items()}
+    settings: dict[str, list[tuple[str, int]]] = {}
+    for key, (spec, _) in wanted.items():
+        settings.setdefault(spec.replace(seed=0).fingerprint, []).append(key)
+    missing = []
+    for same in settings.values():
+        if source == "runs":
+            missing += same
+        elif not any(there[key] for key in same):
+            missing += same[:1]
+    complete_jobs([wanted[key] for key in missing])
+    found: list[Record] = []
+    for key, (spec, how) in wanted.items():
+        found += _here(spec, how) if key in missing else there[key]
+    return list({(r["fingerprint"], r["step"], str(r["protocol"])): r for r in found}.values())
+
+
+def _how(spec: RunSpec, row: Profile, protocols: Sequence[Protocol]) -> Evaluations:
+    if protocols:
+        return tuple((spec.num_steps, protocol) for protocol in protocols)
+    return at_every_step(spec, row.protocol_of(spec.objective.kind))
+
+
+def _published(pool: list[Record], spec: RunSpec, how: Evaluations) -> list[Record]:
+    """Published records of a run, if all are there."""
+    found = []
+    for step, protocol in how:
+        found += select(pool, spec.replace(num_steps=step, milestones=()), protocol)
+    return found if len(found) == len(how) else []
+
+
+def _here(spec: RunSpec, how: Evaluations) -> list[Record]:
+    """This machine's records of a finished run; evaluations that are missing are made."""
+    if len(there := records(spec, how)) == len(how):
+        return there
+    folder = run_folder(spec)
+    return [evaluate_run(folder, step, protocol, device=spec.device) for step, protocol in how]
+
+
+def _with_ends(found: pd.DataFrame, runs: Sequence[RunSpec]) -> pd.DataFrame:
+    ends = {(spec.fingerprint, spec.num_steps) for spec in runs}
+    if found.empty:
+        return found
+    return found.assign(final=[key in ends for key in zip(found.fingerprint, found.step, strict=True)])

@@ -1,0 +1,40 @@
+"""Plots of tidy frames: take what ``disperse.results`` gives, draw on axes, return them."""
+
+from .maps import heat, images, points
+from .marks import changes, curves, diamonds, dots, interval_marks, percent
+from .theme import (
+    ACCENT,
+    BASELINE,
+    COLORS,
+    DISPERSIVE,
+    axes,
+    figures_folder,
+    line_across,
+    log_axis,
+    look,
+    palette,
+    save,
+)
+
+__all__ = [
+    "ACCENT",
+    "BASELINE",
+    "COLORS",
+    "DISPERSIVE",
+    "axes",
+    "changes",
+    "curves",
+    "diamonds",
+    "dots",
+    "figures_folder",
+    "heat",
+    "images",
+    "interval_marks",
+    "line_across",
+    "log_axis",
+    "look",
+    "palette",
+    "percent",
+    "points",
+    "save",
+]

@@ -1,0 +1,50 @@
+"""The table of a notebook's runs: published ones, missing ones trained, ends marked."""
+
+from pathlib import Path
+
+import pytest
+
+from disperse.errors import ConfigError
+from disperse.experiments import dispersive_term, evaluations, profile, runner, seeds_of
+from disperse.experiments.profiles import PROFILES
+from disperse.store import publish, records
+
+from .cases import TOY
+from .test_store import Threads
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_published_runs_of_the_paper_s_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPERSE_HOME", str(REPOSITORY))
+    monkeypatch.setattr(runner, "complete", None)  # nothing is trained
+    row, term = profile("cpu"), dispersive_term("infonce-l2")
+    runs = [row.run(seed, *terms) for seed in seeds_of("cpu") for terms in ((), (term,))]
+    table = evaluations(runs, "cpu")
+    last = table[table.final]
+    assert sorted(last.seed) == sorted(2 * list(range(6)))
+    assert set(last.step) == {2400}
+    assert set(table.step) == {600, 1200, 1800, 2400}
+    assert set(table.sample_seeds) == {"shared"}
+    assert not table.duplicated(["fingerprint", "step"]).any()
+
+
+def test_what_is_missing_is_trained_once(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    monkeypatch.setitem(PROFILES, "toy", TOY)
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", Threads)
+    runs = [TOY.run(seed) for seed in (0, 1)]
+    only_first = evaluations(runs, "toy")
+    assert set(only_first.seed) == {0}, "of a setting that isn't published the first seed is enough"
+    both = evaluations(runs, "toy", source="runs")
+    assert set(both.seed) == {0, 1}
+    assert both.final.sum() == 2
+    publish("toy", [record for spec in runs for record in records(spec, TOY.protocol)])
+    (store / "runs").rename(store / "away")
+    again = evaluations(runs, "toy")
+    assert list(again.fd) == list(both.fd)
+    assert not (store / "runs").exists()
+
+
+def test_unknown_sources_are_refused() -> None:
+    with pytest.raises(ConfigError, match="source = 'here'"):
+        evaluations([], "cpu", source="here")

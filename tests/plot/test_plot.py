@@ -1,0 +1,157 @@
+"""Plots show what their frames hold: values, intervals, hollow single seeds, missing runs, published numbers."""
+
+import json
+import math
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+
+from disperse import plot
+
+FOUND = pd.DataFrame(
+    {
+        "place": ["a", "b", "c", "d"],
+        "value": [math.log(1.2), math.log(0.9), math.log(1.5), math.nan],
+        "low": [math.log(1.1), math.nan, math.log(0.5), math.nan],
+        "high": [math.log(1.3), math.nan, math.log(4.5), math.nan],
+        "n": [3, 1, 3, 0],
+    }
+)
+
+
+def marks(ax: Axes) -> dict[float, tuple[float, str]]:
+    """Place → (value, face colour) of each mark with an interval or without."""
+    found = {}
+    for container in ax.containers:
+        line = container[0]
+        (x,), (y,) = line.get_data()
+        found[float(x)] = (float(y), str(to_hex(line.get_markerfacecolor())))
+    return found
+
+
+def test_changes_in_percent_hollow_for_one_seed_and_named_where_missing() -> None:
+    ax = plot.changes(plot.axes(), FOUND, "place", paper={"a": -0.113, "z": 1.0})
+    found = marks(ax)
+    assert found[0][0] == pytest.approx(20)
+    assert found[1] == (pytest.approx(-10), "#ffffff")
+    assert found[2][1] == plot.DISPERSIVE
+    assert 3 not in found
+    assert [text.get_text() for text in ax.texts] == ["not trained"]
+    lows, highs = zip(
+        *(segment[:, 1] for c in ax.containers for line in c[2] for segment in line.get_segments())
+    )
+    assert (min(lows), max(highs)) == (pytest.approx(-50), pytest.approx(350))
+    (diamond,) = [each for each in ax.collections if len(each.get_offsets()) == 1 and each.get_zorder() == 5]
+    assert diamond.get_offsets()[0].tolist() == pytest.approx([-0.3, -11.3])
+    labels = [text.get_text() for text in ax.get_xticklabels()]
+    assert labels == ["a\nn = 3", "b\nn = 1", "c\nn = 3", "d"]
+
+
+def test_changes_across_and_in_series() -> None:
+    found = pd.concat([FOUND.assign(system="sit"), FOUND.assign(system="dit")])
+    ax = plot.changes(plot.axes(), found, "place", hue="system", across=True, names={"sit": "SiT"})
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["SiT", "dit"]
+    assert ax.yaxis_inverted()
+    values = sorted(float(c[0].get_xdata()[0]) for c in ax.containers)
+    assert values == pytest.approx(sorted([20, 20, -10, -10, 50, 50]))
+
+
+def test_curves_have_a_band_where_there_are_several_seeds() -> None:
+    rows = [("none", step, 1.0 / step, 0.9 / step, 1.1 / step, 3) for step in (1, 2, 4)]
+    rows += [("hinge", step, 2.0 / step, math.nan, math.nan, 1) for step in (1, 2, 4)]
+    found = pd.DataFrame(rows, columns=["variant", "step", "value", "low", "high", "n"])
+    ax = plot.curves(plot.axes(), found, "step", hue="variant", ylabel="distance")
+    assert [line.get_color() for line in ax.lines] == [plot.BASELINE, plot.COLORS["hinge"]]
+    assert [str(line.get_markerfacecolor()) for line in ax.lines] == [plot.BASELINE, "white"]
+    assert len(ax.collections) == 1
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["none, n = 3", "hinge, n = 1"]
+
+
+def test_a_map_is_bold_where_zero_is_left_out_and_says_what_is_missing() -> None:
+    found = FOUND.assign(x=["1", "1", "2", "2"], y=["u", "v", "u", "v"])
+    ax = plot.heat(plot.axes(), found, "x", "y")
+    said = {text.get_text(): text.get_weight() for text in ax.texts}
+    assert said == {
+        "+20\n[10, 30]": "bold",
+        "-10": "normal",
+        "+50\n[-50, 350]": "normal",
+        "not\ntrained": "normal",
+    }
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "2"]
+
+
+def test_images_stand_in_rows_with_their_own_values() -> None:
+    pixels = torch.linspace(-1, 1, 3).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+    ax = plot.images(plot.axes(), pixels, columns=2, titles=["0", "1"])
+    sheet = np.asarray(ax.images[0].get_array())
+    assert sheet.shape == (5, 5)
+    assert [sheet[0, 0], sheet[0, 3], sheet[3, 0]] == pytest.approx([0, 0.5, 1])
+    assert (sheet[2] == 1).all()
+    assert [text.get_text() for text in ax.texts] == ["0", "1"]
+
+
+def test_points_are_named_at_their_middle() -> None:
+    xy = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
+    ax = plot.points(plot.axes(), xy, [3, 3, 3, 7])
+    assert {text.get_text(): text.get_position() for text in ax.texts} == {"3": (1.0, 0.0), "7": (9.0, 9.0)}
+
+
+def test_dots_show_every_seed() -> None:
+    table = pd.DataFrame({"seed": [0, 1, 0], "variant": ["none", "none", "hinge"], "fd": [1.0, 3.0, 2.0]})
+    means = pd.DataFrame(
+        [("none", 2.0, 1.0, 3.0, 2), ("hinge", 2.0, math.nan, math.nan, 1)],
+        columns=["variant", "value", "low", "high", "n"],
+    )
+    ax = plot.dots(plot.axes(), table, means, "variant", "fd")
+    shown = [sorted(each.get_offsets()[:, 1].tolist()) for each in ax.collections if len(each.get_offsets())]
+    assert shown[:1] == [[1.0, 3.0]]
+    assert [face for _, face in marks(ax).values()] == [plot.BASELINE, "#ffffff"]
+
+
+def test_a_users_settings_reach_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn() -> dict[str, object]:
+        ax = plot.changes(plot.axes(), FOUND, "place", paper={"a": 0.0})
+        return {"size": ax.xaxis.label.get_size(), "grid": ax.xaxis.get_gridlines()[0].get_visible(),
+                "legend": ax.get_legend().get_frame_on(), "right": ax.spines["right"].get_visible()}  # fmt: skip
+
+    expected = drawn()
+    with mpl.rc_context(
+        {"font.size": 30, "axes.grid": True, "legend.frameon": True, "axes.spines.right": True}
+    ):
+        assert drawn() == expected
+        assert mpl.rcParams["font.size"] == 30
+
+
+def test_a_figure_is_kept_with_its_values_and_shown_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPERSE_FIGURES", str(tmp_path))
+    ax = plot.changes(plot.axes(), FOUND, "place")
+    picture = plot.save(ax, "mine", "cpu", alt="changes", values={"changes": FOUND}, stamp="SMOKE")
+    assert sorted(path.name for path in (tmp_path / "cpu").iterdir()) == ["mine.json", "mine.png", "mine.svg"]
+    (first, *_, last) = json.loads((tmp_path / "cpu" / "mine.json").read_text())["changes"]
+    assert first["value"] == pytest.approx(math.log(1.2), abs=1e-12)
+    assert (last["n"], last["value"]) == (0, None)
+    shown = picture._repr_mimebundle_()
+    assert shown["text/plain"] == "changes"
+    assert 0 < len(shown["image/png"]) < picture.path.stat().st_size
+    before = [path.read_bytes() for path in sorted((tmp_path / "cpu").iterdir())]
+    plot.save(plot.changes(plot.axes(), FOUND, "place"), "mine", "cpu", alt="", values={"changes": FOUND},
+              stamp="SMOKE")  # fmt: skip
+    assert [path.read_bytes() for path in sorted((tmp_path / "cpu").iterdir())] == before, "the same twice"
+
+
+def test_a_logarithmic_axis_has_plain_numbers() -> None:
+    ax = plot.axes()
+    ax.plot([1, 2], [0.3, 40])
+    plot.log_axis(ax.yaxis)
+    ax.figure.canvas.draw()
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert len(labels) >= 3
+    assert all("$" not in label for label in labels)
