@@ -28,3 +28,14 @@ def data_home() -> Path:
 def data_cache() -> Path:
     """Where decoded data sets lie; what is here can be made again from ``data_home()``."""
     return home() / "build" / "data"
+
+
+def output_folder(profile: str) -> Path:
+    """Where executed notebooks of a profile and their figures go, or ``$DISPERSE_OUTPUT``."""
+    return Path(os.environ.get("DISPERSE_OUTPUT") or home() / "papermill_runs" / profile)
+
+
+def figures_folder(profile: str) -> Path:
+    """Where figures of a profile are kept: beside the notebook that drew them, or ``$DISPERSE_FIGURES``."""
+    named = os.environ.get("DISPERSE_FIGURES")
+    return Path(named).expanduser().resolve() / profile if named else output_folder(profile)

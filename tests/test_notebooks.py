@@ -33,8 +33,8 @@ def test_conventions(path: Path) -> None:
     assert all("  # " in line for line in tagged[0].source.splitlines())
     assert code[-1].source.splitlines()[-1].startswith("finish(")
     lengths = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code]
-    assert max(lengths) <= 15
-    assert sum(lengths) <= 60
+    assert max(lengths) <= 25
+    assert sum(lengths) <= 90
     for cell in code:
         assert not re.search(r"^\s*(def|class|%pip|!)\b|/home|\.\./", cell.source, re.MULTILINE)
 

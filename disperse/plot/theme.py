@@ -5,7 +5,6 @@ import contextlib
 import functools
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullLocator
 
 from .. import atomic
-from ..folders import home
+from ..folders import figures_folder
 
 # Okabe and Ito's colours, told apart by colour-blind readers too. Baseline and the paper's own term keep
 # theirs in every figure.
@@ -119,7 +118,7 @@ def line_across(ax: Axes, value: float, label: str, *, color: str = ACCENT, righ
 
 @dataclass(frozen=True)
 class Picture:
-    """A kept figure; a notebook shows it at the resolution of a screen, in few colours, so that it stays small.
+    """A kept figure; a notebook shows it as large as a screen needs and in few colours: it stays small.
 
     Attributes:
         path: of the PNG for papers.
@@ -148,7 +147,7 @@ def save(
     Args:
         where: the figure, or axes of it.
         name: of the files.
-        profile: its folder is ``figures/<profile>/``, or that of ``$DISPERSE_FIGURES``.
+        profile: says the folder, see ``folders.figures_folder``.
         alt: what the figure shows, for those who don't see it.
         values: tables (frames) or plain data that the figure shows, by name.
         stamp: printed across, of runs at toy size.
@@ -174,12 +173,6 @@ def save(
 
 def _write(data: bytes, path: Path) -> None:
     path.write_bytes(data)
-
-
-def figures_folder(profile: str) -> Path:
-    """Where the figures of a profile are kept."""
-    named = os.environ.get("DISPERSE_FIGURES")
-    return Path(named) / profile if named else home() / "figures" / profile
 
 
 def plain(value: Any) -> Any:

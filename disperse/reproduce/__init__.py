@@ -1,8 +1,9 @@
 """Reproduction: notebooks executed headlessly, and the main job."""
 
+from ..folders import output_folder
 from .engine import plan, reproduce
 from .jobs import find_spec, make_plan
-from .notebooks import check_parameters, execute, finish, output_folder, with_parameters
+from .notebooks import check_parameters, execute, finish, with_parameters
 from .worker import complete_run, execute_notebook
 
 __all__ = [

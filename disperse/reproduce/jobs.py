@@ -17,9 +17,10 @@ from ..atomic import sha256_file
 from ..errors import ConfigError, unknown
 from ..evaluation import Protocol
 from ..experiments import ITEMS, Profile, cells_of, item, profile, published, run_folder, select
+from ..folders import output_folder
 from ..spec import RunSpec
 from ..store import evaluation_path, published_path
-from .notebooks import notebook_names, notebook_path, output_folder, parameters_of
+from .notebooks import notebook_names, notebook_path, parameters_of
 
 # What a fresh machine trains; other notebooks draw on the published results.
 HEADLINE = ("variants",)

@@ -26,10 +26,10 @@ from .. import atomic
 from ..device import resolve_device
 from ..errors import ConfigError, Interrupted, RunFailedError
 from ..experiments import profile as check_profile
+from ..folders import home, output_folder
 from ..store import commit, device_name
-from ..training import home
 
-TOKEN, OUTPUT = "DISPERSE_NOTEBOOK_TOKEN", "DISPERSE_OUTPUT"
+TOKEN = "DISPERSE_NOTEBOOK_TOKEN"
 TIMEOUT_S = 7200  # longest time for one cell
 
 
@@ -61,11 +61,6 @@ def notebook_path(name: str) -> Path:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"notebook {name!r}: expected one of {', '.join(names)}{hint}")
     return home() / "notebooks" / f"{name}.ipynb"
-
-
-def output_folder(profile: str) -> Path:
-    """Where executed notebooks of a profile and their figures go, or ``$DISPERSE_OUTPUT``."""
-    return Path(os.environ.get(OUTPUT) or home() / "papermill_runs" / profile)
 
 
 def finish(name: str, profile: str, **outputs: Any) -> None:

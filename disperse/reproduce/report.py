@@ -17,9 +17,9 @@ from .. import atomic
 from ..errors import StorageError
 from ..experiments import home, paper, profile
 from ..experiments.claims import said
+from ..folders import output_folder
 from ..store import commit
 from . import pages
-from .notebooks import output_folder
 
 FAILED = ".failed"
 

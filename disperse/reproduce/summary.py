@@ -3,9 +3,9 @@
 from ..experiments import Profile, resources
 from ..experiments.cost import remaining_core_hours
 from ..experiments.resources import span
+from ..folders import output_folder
 from .cluster import asked_gpus, asked_hours, notebook_hours, run_hours
 from .jobs import Job, NotebookJob, Plan, RunJob, alone, missing
-from .notebooks import output_folder
 
 Hours = dict[str, tuple[float, float]]  # fingerprint of a run → (least, most) hours of what remains
 

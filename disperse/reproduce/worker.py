@@ -13,10 +13,11 @@ from .. import distributed
 from ..errors import Interrupted
 from ..experiments import profile
 from ..experiments.runner import end_gently
+from ..folders import output_folder
 from ..spec import RunSpec
 from ..store import complete, run_folder
 from .cluster import cell_seconds
-from .notebooks import TIMEOUT_S, check_parameters, execute, notebook_path, output_folder
+from .notebooks import TIMEOUT_S, check_parameters, execute, notebook_path
 
 Say = Callable[[str], None]
 

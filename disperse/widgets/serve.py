@@ -9,7 +9,6 @@ from pathlib import Path
 from ..errors import ConfigError, RunFailedError, StorageError, check_count
 from ..experiments import home, item, profile, run_folder
 from ..reproduce import with_parameters
-from ..reproduce.notebooks import OUTPUT
 from ..store import is_complete
 from .export import exports
 
@@ -45,7 +44,7 @@ def serve(profile_name: str, *, seed: int = 0, port: int = 8866, browser: bool =
         try:
             code = subprocess.call(
                 [*server, *([] if browser else ["--no-browser"])],
-                env={**os.environ, "DISPERSE_HOME": str(home()), OUTPUT: str(exports())},
+                env={**os.environ, "DISPERSE_HOME": str(home()), "DISPERSE_OUTPUT": str(exports())},
             )
         except OSError as error:
             raise ConfigError(f"voila: {error}") from None
