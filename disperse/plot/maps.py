@@ -22,7 +22,7 @@ def heat(
     *,
     names: Mapping[Any, str] | None = None,
     label: str = "change against the baseline, %",
-    as_percent: bool = True,
+    times: bool = False,
 ) -> Axes:
     """Changes over two categorical quantities: red worse, blue better; bold where clear of zero.
 
@@ -32,7 +32,7 @@ def heat(
         x, y: columns; values in order of appearance.
         names: value → what it is called.
         label: of the colour bar.
-        as_percent: log ratios are shown as percent; otherwise values as they are.
+        times: log ratios are shown as factors, ×4.6, not as changes in percent.
     """
     names = names or {}
     columns, rows = (list(dict.fromkeys(found[name])) for name in (x, y))
@@ -47,14 +47,9 @@ def heat(
         for row in found.to_dict("records"):
             i, j = rows.index(row[y]), columns.index(row[x])
             clear = row["low"] > 0 or row["high"] < 0
-            shown = [percent(row[k]) if as_percent else row[k] for k in ("value", "low", "high")]
-            text = f"{shown[0]:+.0f}" if as_percent else f"{shown[0]:+.2g}"
+            text = _told(row["value"], times)
             if row["n"] > 1 and len(columns) <= 6:
-                text += (
-                    f"\n[{shown[1]:.0f}, {shown[2]:.0f}]"
-                    if as_percent
-                    else f"\n[{shown[1]:.2g}, {shown[2]:.2g}]"
-                )
+                text += f"\n[{_told(row['low'], times, short=True)}, {_told(row['high'], times, short=True)}]"
             face = mesh.to_rgba(np.array([row["value"]]))[0]
             said, weight = text if row["n"] else "not\ntrained", "bold" if clear else "normal"
             ax.text(j + 0.5, i + 0.5, said, ha="center", va="center", weight=weight, color=ink(face))
@@ -62,12 +57,20 @@ def heat(
         ax.set_yticks(np.arange(len(rows)) + 0.5, labels=[str(names.get(v, v)) for v in rows])
         ax.tick_params(length=0)
         bar = ax.figure.colorbar(mesh, ax=ax, label=label)
-        if as_percent:
-            above = [step for step in (5, 10, 20, 50, 100, 200, 500, 1000) if math.log1p(step / 100) <= bound]
-            below = [-step for step in (5, 10, 20, 30, 50, 80, 90, 95) if -math.log1p(-step / 100) <= bound]
-            ticks = [*reversed(below[-2:]), 0, *above[-2:]]
-            bar.set_ticks([math.log1p(tick / 100) for tick in ticks], labels=[f"{tick:+d}" for tick in ticks])
+        steps = (1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)
+        above = [step for step in steps if math.log(step) <= bound][-2:]
+        # In percent, round numbers on both sides: −20% beside +20%, but −50% beside +100%.
+        below = [1 / step if times or step >= 2 else 2 - step for step in reversed(above)]
+        ticks = [*(ratio for ratio in below if -math.log(ratio) <= bound), 1.0, *above]
+        bar.set_ticks([math.log(ratio) for ratio in ticks], labels=[_told(math.log(r), times) for r in ticks])
     return ax
+
+
+def _told(value: float, times: bool, *, short: bool = False) -> str:
+    """A log ratio as ``×4.6`` or ``+20``; ``short`` without sign."""
+    if times:
+        return f"{'' if short else '×'}{math.exp(value):.2g}"
+    return f"{percent(value):.0f}" if short else f"{percent(value):+.0f}"
 
 
 def images(
