@@ -13,7 +13,17 @@ from disperse.data import latents, vae
 from disperse.data.vae import SCALE, Autoencoder
 from disperse.errors import ConfigError
 from disperse.evaluation import fid
-from disperse.experiments import ITEMS, PROFILES, Profile, item, looks, publish, run_folder, runner
+from disperse.experiments import (
+    ITEMS,
+    PROFILES,
+    Profile,
+    item,
+    looks,
+    publish,
+    run_folder,
+    runner,
+    runs,
+)
 from disperse.reproduce import output_folder
 from disperse.rng import stream
 from disperse.spec import RunSpec
@@ -67,6 +77,7 @@ def row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
         monkeypatch.setattr(module, "autoencoder", lambda device: Autoencoder(lambda x: (x, x), decode))
     for module in (looks, runner):  # stand-ins are of this process
         monkeypatch.setattr(module, "complete_all", train_here)
+    monkeypatch.setattr(runs, "complete_jobs", lambda jobs: [complete(*job) for job in jobs])
     return ROW
 
 

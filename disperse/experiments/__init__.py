@@ -3,13 +3,13 @@
 from ..regularizers.paper import DISPERSIVE, contrastive_term, dispersive_term
 from ..store import evaluate_run, publish, published, records, run_folder, select
 from ..training import find_run, home
-from .evaluations import evaluations, records_of, seeds_of
 from .items import ITEMS, Cell, item
 from .looks import LOOKS, finished, look, look_at_finished, look_cells, seen_by
 from .profiles import PROFILES, Profile, profile
 from .request import requested_spec
 from .resources import resources
 from .runner import cells_of, complete_all, results
+from .runs import evaluations, records_of, seeds_of
 
 __all__ = [
     "DISPERSIVE",

@@ -35,6 +35,7 @@ def test_what_is_missing_is_trained_once(monkeypatch: pytest.MonkeyPatch, store:
     runs = [TOY.run(seed) for seed in (0, 1)]
     only_first = evaluations(runs, "toy")
     assert set(only_first.seed) == {0}, "of a setting that isn't published the first seed is enough"
+    assert evaluations(runs, "toy", missing="leave").seed.tolist() == [0, 0]
     both = evaluations(runs, "toy", source="runs")
     assert set(both.seed) == {0, 1}
     assert both.final.sum() == 2

@@ -26,21 +26,24 @@ def evaluations(
     *,
     source: str = "published",
     protocols: Sequence[Protocol] = (),
+    missing: str = "train",
 ) -> pd.DataFrame:
     """A row per evaluation of these runs, in their order; see ``results.table``. ``final`` marks a run's end.
 
     Args:
         runs: any number of specifications.
         profile_name: whose protocol evaluates every milestone and the end, and whose published results count.
-        source: ``"published"`` takes runs from the published results; of a setting that isn't there at all,
-            the first seed is trained here. ``"runs"`` takes this machine's runs alone, and trains every one.
+        source: ``"published"`` takes runs from the published results; of a setting and length that isn't
+            there at all, the first seed is trained here. ``"runs"`` takes this machine's runs alone.
         protocols: evaluates the end of each run under these instead.
+        missing: ``"leave"`` trains nothing: what isn't there isn't in the table.
 
     Raises:
         ConfigError: unknown source.
         RunFailedError: a run failed.
     """
-    return table(records_of(runs, profile_name, source=source, protocols=protocols)).pipe(_with_ends, runs)
+    found = records_of(runs, profile_name, source=source, protocols=protocols, missing=missing)
+    return table(found).pipe(_with_ends, runs)
 
 
 def records_of(
@@ -49,26 +52,34 @@ def records_of(
     *,
     source: str = "published",
     protocols: Sequence[Protocol] = (),
+    missing: str = "train",
 ) -> list[Record]:
     """The records of that table, for the long tables of blocks and levels; arguments and errors alike."""
-    if source not in ("published", "runs"):
-        raise unknown("source", source, ("published", "runs"))
+    for name, value, options in (
+        ("source", source, ("published", "runs")), ("missing", missing, ("train", "leave"))
+    ):  # fmt: skip
+        if value not in options:
+            raise unknown(name, value, options)
     row, pool = profile(profile_name), published(profile_name) if source == "published" else []
     wanted = {(spec.fingerprint, spec.num_steps): (spec, _how(spec, row, protocols)) for spec in runs}
     there = {key: _published(pool, *job) for key, job in wanted.items()}
-    settings: dict[str, list[tuple[str, int]]] = {}
+    settings: dict[tuple[str, int], list[tuple[str, int]]] = {}
     for key, (spec, _) in wanted.items():
-        settings.setdefault(spec.replace(seed=0).fingerprint, []).append(key)
-    missing = []
+        settings.setdefault((spec.replace(seed=0).fingerprint, spec.num_steps), []).append(key)
+    lacking = []
     for same in settings.values():
         if source == "runs":
-            missing += same
+            lacking += same
         elif not any(there[key] for key in same):
-            missing += same[:1]
-    complete_jobs([wanted[key] for key in missing])
+            lacking += same[:1]
+    if missing == "train":
+        complete_jobs([wanted[key] for key in lacking])
     found: list[Record] = []
     for key, (spec, how) in wanted.items():
-        found += _here(spec, how) if key in missing else there[key]
+        if key not in lacking:
+            found += there[key]
+        else:
+            found += _here(spec, how) if missing == "train" else records(spec, how)
     return list({(r["fingerprint"], r["step"], str(r["protocol"])): r for r in found}.values())
 
 
