@@ -144,9 +144,10 @@ class _Renderer(IPythonRenderer):
 
 
 def title_and_claim(notebook: nbformat.NotebookNode) -> tuple[str, str]:
-    """The heading of a notebook and the line in italics below it, as Markdown; empty where there is none."""
+    """The heading of a notebook, and its finding or else the line in italics below it, as Markdown."""
     first: Any = next((cell for cell in notebook.cells if cell.cell_type == "markdown"), None)
     heading, _, rest = first.source.partition("\n") if first else ("", "", "")
     paragraph = " ".join(rest.strip().split("\n\n")[0].split())
-    italic = re.fullmatch(r"\*(?!\*)(.+)(?<!\*)\*", paragraph)
-    return heading.removeprefix("#").strip() if heading.startswith("# ") else "", italic[1] if italic else ""
+    told = re.fullmatch(r"\*\*Finding\.\*\* (.+)|\*(?!\*)(.+)(?<!\*)\*", paragraph)
+    claim = (told[1] or told[2]) if told else ""
+    return heading.removeprefix("#").strip() if heading.startswith("# ") else "", claim

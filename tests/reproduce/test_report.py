@@ -299,6 +299,8 @@ def test_titles_and_claims() -> None:
     assert title_and_claim(new_notebook()) == ("", "")
     assert title_and_claim(new_notebook(cells=[new_markdown_cell("# A\n\n**b**")])) == ("A", "")
     assert title_and_claim(new_notebook(cells=[new_markdown_cell("# A\n\nplain *b*")])) == ("A", "")
+    found = new_markdown_cell("# A\n\n**Finding.** It is *b*.\n\n*Paper: c*")
+    assert title_and_claim(new_notebook(cells=[found])) == ("A", "It is *b*.")
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_velocity_of_every_system_points_from_noise_to_data() -> None:
 
 
 def test_every_solver_has_a_cost_and_settings_are_checked() -> None:
-    assert set(NFE) | {"meanflow"} == {*all_solvers()}
+    assert set(NFE) | {"meanflow", "shortcut"} == {*all_solvers()}
     for settings, message in (
         ({"solver": "ddim", "num_steps": 300}, "try 334"), ({"diffusion": "sgima"}, "did you mean"),
         ({"last_step": "men"}, "did you mean"), ({"last_step_size": 0.9}, "from 0 to 0.5"),
