@@ -17,7 +17,9 @@ NUDGE = 0.16  # between series at one place of a categorical axis
 
 
 def percent(change: Any) -> Any:
-    """A log ratio as a change in percent."""
+    """A log ratio as a change in percent; of a frame its columns ``value``, ``low`` and ``high``."""
+    if isinstance(change, pd.DataFrame):
+        return change.assign(**{name: percent(change[name]) for name in ("value", "low", "high")})
     return 100 * np.expm1(change)
 
 
@@ -90,7 +92,7 @@ def changes(
     """
     names = names or {}
     places = {value: float(number) for number, value in enumerate(dict.fromkeys(found[x]))}
-    shown = found.assign(**{name: percent(found[name]) for name in ("value", "low", "high")})
+    shown = percent(found)
     series = list(dict.fromkeys(found[hue])) if hue else [None]
     colors = palette(series) if hue else {None: DISPERSIVE}
     with look():
