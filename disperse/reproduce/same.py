@@ -36,8 +36,9 @@ def differences(first: Path, second: Path) -> tuple[list[Finding], int, int]:
 
 
 def _sidecars(folder: Path) -> list[Path]:
-    """Those that have their picture's SHA-256: other JSON files are none."""
-    return [path for path in sorted(folder.rglob("*.json")) if "picture_sha256" in sidecar(path)]
+    """Those that have their picture's SHA-256, or lie beside a drawing: other JSON files are none."""
+    every = sorted(folder.rglob("*.json"))
+    return [path for path in every if path.with_suffix(".svg").exists() or "picture_sha256" in sidecar(path)]
 
 
 def _values(facts: Any) -> Any:
