@@ -106,6 +106,9 @@ class TermSpec(Strict):
             raise ValueError(f"blocks = {self.blocks}: a fraction of the depth must be above 0 and at most 1")
         return self
 
+    def check(self, batch_size: int) -> None:
+        """Raise ConfigError where the term can't be computed on batches of this size."""
+
 
 # Kind → specification; the files of objectives and regularisers enter theirs.
 OBJECTIVE_SPECS: dict[str, type[ObjectiveSpec]] = {}

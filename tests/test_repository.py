@@ -86,6 +86,12 @@ def test_importing_the_library_is_light() -> None:
     assert not loaded & heavy
 
 
+def test_training_needs_nothing_of_the_notebooks() -> None:
+    code = "import sys, disperse.experiments; print(*[m for m in sys.modules if '.' not in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"matplotlib", "seaborn", "pandas", "umap", "papermill", "IPython"}
+
+
 @pytest.fixture(scope="module")
 def project() -> dict:
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]

@@ -113,8 +113,10 @@ def proportion(successes: int, n: int) -> Estimate:
     return Estimate(successes / n, float(interval.low), float(interval.high), n, "Wilson")
 
 
-def mean_over_seeds(values: list[float], *, method: str = "Student's t over seeds") -> Estimate:
-    """Mean over training seeds with Student's 95% interval; one seed has none (bounds are NaN).
+def mean_over_seeds(
+    values: list[float], *, method: str = "Student's t over seeds", level: float = 0.95
+) -> Estimate:
+    """Mean over training seeds with Student's interval at ``level``; one seed has none (bounds are NaN).
 
     ``method`` is what the estimate says of itself, where the values are of something else than seeds.
 
@@ -125,9 +127,9 @@ def mean_over_seeds(values: list[float], *, method: str = "Student's t over seed
         raise ConfigError("mean_over_seeds: no values; train at least one seed")
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
-        return Estimate(mean, float("nan"), float("nan"), n, "none: one seed")
-    reach = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return Estimate(mean, mean - reach, mean + reach, n, method)
+        return Estimate(mean, float("nan"), float("nan"), n, "none: one seed", level)
+    reach = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return Estimate(mean, mean - reach, mean + reach, n, method, level)
 
 
 def within(estimate: Estimate, low: float, high: float) -> Estimate:

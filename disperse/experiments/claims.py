@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from ..evaluation import Estimate, mean_over_seeds
+from ..results import holm, p_of
 
 LEVEL = 0.05
 Values = Mapping[str, Mapping[int, float]]  # label → seed → value
@@ -48,13 +48,7 @@ class Part:
     @property
     def p(self) -> float:
         """Two-sided p of a mean of zero, by Student's t; 1 with fewer than two seeds."""
-        values = np.array(list(self.values.values()))
-        if len(values) < 2:
-            return 1.0
-        error = values.std(ddof=1) / np.sqrt(len(values))
-        if error == 0:
-            return 1.0 if values[0] == 0 else 0.0
-        return float(2 * stats.t.sf(abs(values.mean()) / error, len(values) - 1))
+        return p_of(list(self.values.values()))
 
 
 @dataclass(frozen=True)
@@ -139,7 +133,7 @@ def per_doubling(part: Part) -> Part:
 def judge(claims: list[Claim]) -> list[Judgement]:
     """Verdicts on the claims of one notebook; a claim agrees only where every part of it has seeds."""
     raw = [_judge_alone(claim) for claim in claims]
-    adjusted = _holm([p for _, p, _ in raw])
+    adjusted = holm([p for _, p, _ in raw])
     return [
         Judgement(claim, verdict, p, part) if p < LEVEL else Judgement(claim, "can't tell", p, None)
         for claim, (verdict, _, part), p in zip(claims, raw, adjusted, strict=True)
@@ -163,12 +157,3 @@ def _first(pair: tuple[float, Part | None]) -> float:
 def _one_way(part: Part, sign: int) -> float:
     """p of the part where its mean has this sign, else 1."""
     return part.p if part.values and sign * part.estimate.value > 0 else 1.0
-
-
-def _holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down correction: the k-th smallest of m is multiplied by m − k + 1, kept increasing."""
-    adjusted, largest = [1.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted

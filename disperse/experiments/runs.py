@@ -1,16 +1,17 @@
 """The table of a notebook's runs: what is published or done here is used, what is missing is trained."""
 
 from collections.abc import Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ..errors import unknown
 from ..evaluation import Protocol
-from ..results import table
 from ..spec import RunSpec
-from ..store import Evaluations, Record, at_every_step, evaluate_run, published, records, run_folder, select
+from ..store import Evaluations, Record, at_every_step, published, record_key, records, select
 from .profiles import Profile, profile
 from .runner import complete_jobs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def seeds_of(profile_name: str, num_seeds: int = 0) -> tuple[int, ...]:
@@ -27,7 +28,7 @@ def evaluations(
     source: str = "published",
     protocols: Sequence[Protocol] = (),
     missing: str = "train",
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """A row per evaluation of these runs, in their order; see ``results.table``. ``final`` marks a run's end.
 
     Args:
@@ -42,8 +43,13 @@ def evaluations(
         ConfigError: unknown source.
         RunFailedError: a run failed.
     """
-    found = records_of(runs, profile_name, source=source, protocols=protocols, missing=missing)
-    return table(found).pipe(_with_ends, runs)
+    from ..results import table  # pandas is of the notebooks' extra, and no training needs it
+
+    records = records_of(runs, profile_name, source=source, protocols=protocols, missing=missing)
+    found, ends = table(records), {(spec.fingerprint, spec.num_steps) for spec in runs}
+    if found.empty:
+        return found
+    return found.assign(final=[key in ends for key in zip(found.fingerprint, found.step, strict=True)])
 
 
 def records_of(
@@ -76,11 +82,8 @@ def records_of(
         complete_jobs([wanted[key] for key in lacking])
     found: list[Record] = []
     for key, (spec, how) in wanted.items():
-        if key not in lacking:
-            found += there[key]
-        else:
-            found += _here(spec, how) if missing == "train" else records(spec, how)
-    return list({(r["fingerprint"], r["step"], str(r["protocol"])): r for r in found}.values())
+        found += records(spec, how) if key in lacking else there[key]
+    return list({record_key(record): record for record in found}.values())
 
 
 def _how(spec: RunSpec, row: Profile, protocols: Sequence[Protocol]) -> Evaluations:
@@ -95,18 +98,3 @@ def _published(pool: list[Record], spec: RunSpec, how: Evaluations) -> list[Reco
     for step, protocol in how:
         found += select(pool, spec.replace(num_steps=step, milestones=()), protocol)
     return found if len(found) == len(how) else []
-
-
-def _here(spec: RunSpec, how: Evaluations) -> list[Record]:
-    """This machine's records of a finished run; evaluations that are missing are made."""
-    if len(there := records(spec, how)) == len(how):
-        return there
-    folder = run_folder(spec)
-    return [evaluate_run(folder, step, protocol, device=spec.device) for step, protocol in how]
-
-
-def _with_ends(found: pd.DataFrame, runs: Sequence[RunSpec]) -> pd.DataFrame:
-    ends = {(spec.fingerprint, spec.num_steps) for spec in runs}
-    if found.empty:
-        return found
-    return found.assign(final=[key in ends for key in zip(found.fingerprint, found.step, strict=True)])

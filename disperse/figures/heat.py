@@ -1,6 +1,6 @@
 """Paired ratios as a heat map: colour by the logarithm, so that twice and half are as far from none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from ..evaluation import Estimate
 from ..experiments import tables
+from ..plot.maps import ink as ink
 
 STEPS = (1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)  # where a colour bar may have its ticks
 
@@ -76,10 +77,3 @@ def legible(ax: Axes) -> None:
     """Give each number of a heat map the ink that is read best on its cell."""
     for text, face in zip(ax.texts, np.asarray(ax.collections[0].get_facecolor()), strict=True):
         text.set_color(ink(face))
-
-
-def ink(face: Sequence[float]) -> str:
-    """Black or white: that with more contrast to an sRGB colour, by relative luminance (WCAG 2)."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in face[:3]]
-    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-    return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"

@@ -3,7 +3,7 @@
 import datetime
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ import matplotlib.image as mpl_image
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullLocator
 
 from .. import atomic
 from ..experiments.compare import mean_of
+from ..plot import line_across
+from ..plot import log_axis as log_axis  # for every figure, beside the rest of its look
 from ..store import commit, seal
 
 # Okabe and Ito's colours, told apart by colour-blind readers too. Baseline and the paper's own
@@ -86,27 +86,6 @@ def band(name: str) -> Callable[[Any], tuple[float, float]]:
     return bounds
 
 
-def log_axis(axis: Axis, ticks: Sequence[float] = ()) -> None:
-    """Plain numbers on a logarithmic axis, at least three of them; call after drawing.
-
-    Args:
-        axis: to be made logarithmic.
-        ticks: where to put them; by default the coarsest of 1, 10; 1, 2, 5, 10; ... that gives three.
-    """
-    axis.axes.set(**{"xscale" if axis is axis.axes.xaxis else "yscale": "log"})
-    low, high = sorted(axis.get_view_interval())
-    tens = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    for subs in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), np.arange(1, 10, 0.5)):
-        places = list(ticks) or [s * ten for ten in tens for s in subs if low <= s * ten <= high]
-        if len(places) >= 3 or ticks:
-            break
-    else:  # less than an eighth of an octave: round numbers at equal distances
-        places = [place for place in MaxNLocator(4).tick_values(low, high) if low <= place <= high]
-    axis.set_major_locator(FixedLocator(places))
-    axis.set_major_formatter(FormatStrFormatter("%.10g"))
-    axis.set_minor_locator(NullLocator())
-
-
 def say_not_measured(ax: Axes) -> None:
     """In the middle of a panel that has nothing to show."""
     ax.annotate("not measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="grey")
@@ -116,13 +95,7 @@ def floor_line(ax: Axes, value: float | None, label: str, *, color: str = "", ri
     """A thin dashed line across at ``value`` with its name above, at the right or left end; None: no line."""
     if value is None:
         return
-    color = color or ACCENT
-    ax.axhline(value, color=color, linestyle="--", linewidth=1, zorder=1)
-    ax.annotate(
-        label, (1.0 if right else 0.0, value), (-3 if right else 3, 2), color=color, fontsize=10,
-        xycoords=ax.get_yaxis_transform(), textcoords="offset points",
-        ha="right" if right else "left", va="bottom",
-    )  # fmt: skip
+    line_across(ax, value, label, color=color or ACCENT, right=right)
 
 
 def save(figure: Figure, stem: Path, facts: dict[str, Any], *, source: str, stamp: str = "") -> Path:

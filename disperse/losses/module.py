@@ -113,9 +113,7 @@ class DispersiveLoss(nn.Module):
         super().__init__()
         check_choice("loss.variant", variant, VARIANTS)
         own = VARIANTS[variant]
-        for name in options:
-            if name != own.option:
-                raise unknown("loss option", name, [own.option] if own.option else [])
+        _check_options(options, own.option)
         check_choice("loss.diagonal", diagonal, DIAGONALS)
         check_choice("loss.scale", scale, SCALES)
         check_choice("loss.tokens", tokens, get_args(Tokens))
@@ -298,6 +296,7 @@ class ContrastiveLoss(nn.Module):
         record = VARIANTS[variant]
         assert record.contrastive is not None
         own = record.contrastive_option or record.option
+        _check_options(options, own)
         values = {"tau": tau, "eps": eps, "offdiagonal_weight": offdiagonal_weight, **options}
         self.options: dict[str, Any] = {"scale": scale}
         if own:
@@ -329,6 +328,13 @@ class ContrastiveLoss(nn.Module):
             [repr(self.variant), *options, f"tokens={self.tokens!r}", f"local_batch={self.local_batch}"]
             + (["across_ranks=True"] if self.across_ranks else [])
         )
+
+
+def _check_options(options: dict[str, float], own: str | None) -> None:
+    """Refuse what is neither an option that all share nor the variant's own."""
+    for name in options:
+        if name != own:
+            raise unknown("loss option", name, [own] if own else [])
 
 
 def _check_local_batch(local_batch: object) -> None:

@@ -59,7 +59,7 @@ RC: Any = {
 @contextlib.contextmanager
 def look() -> Iterator[None]:
     """The look of every figure, whatever a user's own settings are."""
-    with mpl.rc_context(), contextlib.ExitStack():
+    with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         yield

@@ -72,9 +72,6 @@ class Regularizer(nn.Module):
         steps, factors = zip(*self.spec.lam_schedule, strict=True)
         return self.lam * float(np.interp(step, steps, factors))
 
-    def check(self, batch_size: int) -> None:
-        """Raise ConfigError where the term can't be computed on batches of this size."""
-
     def diagnostics(self, first: ForwardPass) -> dict[str, Tensor]:
         """Scalars that cost too much for every step, name → tensor on the device; for logged steps."""
         return {}

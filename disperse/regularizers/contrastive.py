@@ -37,22 +37,11 @@ class ContrastiveRegularizer(Regularizer):
         super().__init__(spec, depth, width)
         self.view = spec.noise
         self.loss = ContrastiveLoss(
-            spec.variant,
-            tau=spec.tau,
-            eps=spec.eps,
+            **spec.loss_options,
             offdiagonal_weight=spec.offdiagonal_weight,
             candidates=spec.candidates,
             diagonal=spec.diagonal,
-            scale=spec.scale,
-            tokens=spec.tokens,
-            local_batch=spec.local_batch,
-            across_ranks=True,
-            validate=False,
         )
-
-    def check(self, batch_size: int) -> None:
-        """Refuse groups that do not divide the batch."""
-        self.spec.check(batch_size)
 
     def forward(
         self, first: ForwardPass, second: ForwardPass | None = None, target: Tensor | None = None

@@ -43,23 +43,7 @@ class DispersiveRegularizer(Regularizer):
 
     def __init__(self, spec: DispersiveSpec, depth: int, width: int = 0):
         super().__init__(spec, depth, width)
-        # The trainer checks the total before each update, so the loss need not wait for the device.
-        self.loss = DispersiveLoss(
-            spec.variant,
-            tau=spec.tau,
-            eps=spec.eps,
-            diagonal=spec.diagonal,
-            scale=spec.scale,
-            tokens=spec.tokens,
-            local_batch=spec.local_batch,
-            across_ranks=True,
-            validate=False,
-            **dict(spec.options),
-        )
-
-    def check(self, batch_size: int) -> None:
-        """Refuse groups that do not divide the batch."""
-        self.spec.check(batch_size)
+        self.loss = DispersiveLoss(**spec.loss_options, diagonal=spec.diagonal)
 
     def forward(
         self, first: ForwardPass, second: ForwardPass | None = None, target: Tensor | None = None

@@ -1,6 +1,6 @@
 """What terms on pairs of rows share: their settings, and the noise of a second view."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -46,6 +46,21 @@ class VariantTermSpec(PairTermSpec):
         if not known(variant, VARIANTS):
             raise unknown("variant", variant, VARIANTS)
         return variant
+
+    @property
+    def loss_options(self) -> dict[str, Any]:
+        """What the variant's loss is built with; the trainer checks the total, so it need not."""
+        return {
+            "variant": self.variant,
+            "tau": self.tau,
+            "eps": self.eps,
+            "scale": self.scale,
+            "tokens": self.tokens,
+            "local_batch": self.local_batch,
+            "across_ranks": True,
+            "validate": False,
+            **dict(self.options),
+        }
 
     def check(self, batch_size: int) -> None:
         """Refuse groups that do not divide the batch."""

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from ..errors import ConfigError, unknown
+from ..evaluation import mean_over_seeds
 
 LEVEL = 0.05
 # Where a measure ends, and its interval with it; measures of another space or split by their first part.
@@ -31,15 +32,11 @@ def interval(values: Iterable[float], level: float = LEVEL) -> tuple[float, floa
 
     One value has no interval (NaN); no values have no mean.
     """
-    array = np.array([float(value) for value in values if not math.isnan(value)])
-    n = len(array)
-    if n == 0:
+    there = [float(value) for value in values if not math.isnan(value)]
+    if not there:
         return math.nan, math.nan, math.nan, 0
-    mean = float(array.mean())
-    if n == 1:
-        return mean, math.nan, math.nan, 1
-    reach = float(stats.t.ppf(1 - level / 2, n - 1) * array.std(ddof=1) / math.sqrt(n))
-    return mean, mean - reach, mean + reach, n
+    mean = mean_over_seeds(there, level=1 - level)
+    return mean.value, mean.low, mean.high, mean.n
 
 
 def means(table: pd.DataFrame, y: str, by: str | Sequence[str] = ()) -> pd.DataFrame:

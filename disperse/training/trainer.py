@@ -22,7 +22,7 @@ from ..errors import ConfigError, DataError, Interrupted, NonFiniteError, Storag
 from ..models import TransformerConfig, config_of
 from ..objectives import ForwardPass, View, build_objective
 from ..objectives.base import Network
-from ..regularizers import block_indices, build_regularizer
+from ..regularizers import block_indices
 from ..spec import RunSpec
 from . import checkpoint as checkpoints
 from .folder import claim_folder, evaluated_steps
@@ -271,7 +271,7 @@ def check_fit(spec: RunSpec, data: ImageSet | LatentSet, config: TransformerConf
     distributed.rows(spec.batch_size)
     for number, term in enumerate(spec.regularizers):
         try:
-            build_regularizer(term, config.depth, config.hidden_size).check(spec.batch_size)
+            term.check(spec.batch_size)
         except ConfigError as error:
             raise ConfigError(f"regularizers.{number}.{error}") from None
 

@@ -221,3 +221,8 @@ def test_of_an_output_one_of_its_tensors() -> None:
     z = torch.randn(4, 3)
     for given in ({"sample": z}, None):
         assert "of a list, dict or output one of its tensors" in error_of(partial(DispersiveLoss(), given))
+
+
+@pytest.mark.parametrize("loss", [DispersiveLoss, ContrastiveLoss])
+def test_an_option_that_no_loss_has_is_named(loss: type[nn.Module]) -> None:
+    assert "loss option = 'taus': expected one of tau" in error_of(lambda: loss("infonce-l2", taus=0.3))
