@@ -9,7 +9,7 @@ from .profiles import PROFILES, Profile, profile
 from .request import requested_spec
 from .resources import resources
 from .runner import cells_of, complete_all, results
-from .runs import evaluations, records_of, seeds_of
+from .runs import evaluations, network, publish_network, records_of, seeds_of
 
 __all__ = [
     "DISPERSIVE",
@@ -31,8 +31,10 @@ __all__ = [
     "look",
     "look_at_finished",
     "look_cells",
+    "network",
     "profile",
     "publish",
+    "publish_network",
     "published",
     "records",
     "records_of",

@@ -1,17 +1,35 @@
-"""The table of a notebook's runs: what is published or done here is used, what is missing is trained."""
+"""The runs of a notebook: what is published or done here is used, what is missing is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..device import resolve_device
 from ..errors import unknown
 from ..evaluation import Protocol
+from ..folders import home
+from ..models import DiffusionTransformer
+from ..models.checkpoints import load_model_file, save_model
 from ..spec import RunSpec
-from ..store import Evaluations, Record, at_every_step, published, record_key, records, select
+from ..store import (
+    Evaluations,
+    Record,
+    at_every_step,
+    published,
+    record_key,
+    records,
+    run_folder,
+    select,
+)
+from ..training import load_model, train
 from .profiles import Profile, profile
 from .runner import complete_jobs
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SOURCES = ("both", "published", "runs")
+Wanted = RunSpec | tuple[RunSpec, Sequence[Protocol]]
 
 
 def seeds_of(profile_name: str, num_seeds: int = 0) -> tuple[int, ...]:
@@ -22,22 +40,23 @@ def seeds_of(profile_name: str, num_seeds: int = 0) -> tuple[int, ...]:
 
 
 def evaluations(
-    runs: Sequence[RunSpec],
-    profile_name: str,
-    *,
-    source: str = "published",
-    protocols: Sequence[Protocol] = (),
-    missing: str = "train",
-) -> "pd.DataFrame":
-    """A row per evaluation of these runs, in their order; see ``results.table``. ``final`` marks a run's end.
+    runs: Iterable[Wanted], profile_name: str, *, source: str = "both"
+) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Two tables with a row per evaluation of these runs: what counts, and what this machine adds to look at.
+
+    ``final`` marks a run's end; see ``results.table`` for the other columns.
 
     Args:
-        runs: any number of specifications.
-        profile_name: whose protocol evaluates every milestone and the end, and whose published results count.
-        source: ``"published"`` takes runs from the published results; of a setting and length that isn't
-            there at all, the first seed is trained here. ``"runs"`` takes this machine's runs alone.
-        protocols: evaluates the end of each run under these instead.
-        missing: ``"leave"`` trains nothing: what isn't there isn't in the table.
+        runs: specifications; of ``(spec, protocols)`` the end is evaluated under these protocols, instead of
+            every milestone and the end under the profile's.
+        profile_name: whose protocol evaluates, and whose published results count.
+        source: ``"published"``: the first table holds the published results, and of a setting and length that
+            isn't there at all, the first seed, trained here; the second is empty. ``"both"``: the same, and
+            the second holds what this machine has finished of these runs. ``"runs"``: the first holds this
+            machine's runs alone, all seeds trained; the second is empty.
+
+    Returns:
+        Both with the same columns.
 
     Raises:
         ConfigError: unknown source.
@@ -45,51 +64,116 @@ def evaluations(
     """
     from ..results import table  # pandas is of the notebooks' extra, and no training needs it
 
-    records = records_of(runs, profile_name, source=source, protocols=protocols, missing=missing)
-    found, ends = table(records), {(spec.fingerprint, spec.num_steps) for spec in runs}
-    if found.empty:
-        return found
-    return found.assign(final=[key in ends for key in zip(found.fingerprint, found.step, strict=True)])
+    runs = list(runs)
+    found = records_of(runs, profile_name, source=source)
+    jobs = [_job(each, profile(profile_name)) for each in runs]
+    here: list[Record] = []
+    if source == "both":
+        trained = {_key(*job) for job in lacking_of(jobs, published(profile_name))}
+        here = _once(record for job in jobs if _key(*job) not in trained for record in records(*job))
+    ends = {(spec.fingerprint, spec.num_steps) for spec, _ in jobs}
+    whole = table([*found, *here])
+    if whole.empty:
+        return whole, whole
+    whole["final"] = [key in ends for key in zip(whole.fingerprint, whole.step, strict=True)]
+    first = len(whole) - len(here)
+    return whole[:first], whole[first:].reset_index(drop=True)
 
 
-def records_of(
-    runs: Sequence[RunSpec],
-    profile_name: str,
-    *,
-    source: str = "published",
-    protocols: Sequence[Protocol] = (),
-    missing: str = "train",
-) -> list[Record]:
-    """The records of that table, for the long tables of blocks and levels; arguments and errors alike."""
-    for name, value, options in (
-        ("source", source, ("published", "runs")), ("missing", missing, ("train", "leave"))
-    ):  # fmt: skip
-        if value not in options:
-            raise unknown(name, value, options)
-    row, pool = profile(profile_name), published(profile_name) if source == "published" else []
-    wanted = {(spec.fingerprint, spec.num_steps): (spec, _how(spec, row, protocols)) for spec in runs}
-    there = {key: _published(pool, *job) for key, job in wanted.items()}
-    settings: dict[tuple[str, int], list[tuple[str, int]]] = {}
-    for key, (spec, _) in wanted.items():
-        settings.setdefault((spec.replace(seed=0).fingerprint, spec.num_steps), []).append(key)
-    lacking = []
-    for same in settings.values():
-        if source == "runs":
-            lacking += same
-        elif not any(there[key] for key in same):
-            lacking += same[:1]
-    if missing == "train":
-        complete_jobs([wanted[key] for key in lacking])
+def records_of(runs: Iterable[Wanted], profile_name: str, *, source: str = "published") -> list[Record]:
+    """The records of the first table, for the long tables of blocks and levels."""
+    if source not in SOURCES:
+        raise unknown("source", source, SOURCES)
+    row, pool = profile(profile_name), published(profile_name) if source != "runs" else []
+    wanted = {_key(*job): job for job in (_job(each, row) for each in runs)}
+    lacking = lacking_of(wanted.values(), pool, every=source == "runs")
+    complete_jobs(lacking)
+    trained = {_key(*job) for job in lacking}
     found: list[Record] = []
-    for key, (spec, how) in wanted.items():
-        found += records(spec, how) if key in lacking else there[key]
+    for key, job in wanted.items():
+        found += records(*job) if key in trained else _published(pool, *job)
+    return _once(found)
+
+
+def jobs_to_train(
+    runs: Iterable[Wanted], profile_name: str, *, source: str = "published"
+) -> list[tuple[RunSpec, Evaluations]]:
+    """What ``evaluations`` would have to train or evaluate, whether it is done already or not."""
+    row = profile(profile_name)
+    pool = published(profile_name) if source != "runs" else []
+    return lacking_of([_job(each, row) for each in runs], pool, every=source == "runs")
+
+
+def lacking_of(
+    jobs: Iterable[tuple[RunSpec, Evaluations]], pool: list[Record], *, every: bool = False
+) -> list[tuple[RunSpec, Evaluations]]:
+    """Of each setting and length that no seed of is in the pool, the first; with ``every`` all jobs."""
+    settings: dict[tuple[str, int, Evaluations], list[tuple[RunSpec, Evaluations]]] = {}
+    for spec, how in jobs:
+        settings.setdefault((spec.replace(seed=0).fingerprint, spec.num_steps, how), []).append((spec, how))
+    lacking: list[tuple[RunSpec, Evaluations]] = []
+    for same in settings.values():
+        if every:
+            lacking += same
+        elif not any(_published(pool, *job) for job in same):
+            lacking += same[:1]
+    return lacking
+
+
+def network(spec: RunSpec, profile_name: str, *, device: str = "auto") -> DiffusionTransformer:
+    """The trained network of a run, with the weights that the profile samples: published, or trained here.
+
+    A few small networks of the published runs are committed, in half precision, so that pictures can be drawn
+    where nothing was trained. Of any other run the one on this machine is taken, and trained if need be.
+
+    Args:
+        spec: of the run; its end is meant.
+        profile_name: whose published networks count, and which average of the weights.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``...
+
+    Raises:
+        CheckpointError: a published file is damaged.
+        RunFailedError: training failed.
+    """
+    path = network_path(spec, profile_name)
+    if path.exists():
+        return load_model_file(path).to(resolve_device(device))
+    train(spec, run_folder(spec))
+    weights = profile(profile_name).weights
+    return load_model(run_folder(spec), step=spec.num_steps, weights=weights, device=device)
+
+
+def network_path(spec: RunSpec, profile_name: str) -> Path:
+    """Where the published network of a run lies."""
+    return home() / "figures" / profile_name / "weights" / f"{spec.fingerprint}-{spec.num_steps}.safetensors"
+
+
+def publish_network(spec: RunSpec, profile_name: str) -> Path:
+    """Add a run's network to the published ones, in half precision.
+
+    Raises:
+        CheckpointError: it isn't trained to its end on this machine.
+    """
+    weights, path = profile(profile_name).weights, network_path(spec, profile_name)
+    model = load_model(run_folder(spec), step=spec.num_steps, weights=weights)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_model(model.half(), path, run=spec.run_id, step=spec.num_steps, weights=weights)
+    return path
+
+
+def _job(each: Wanted, row: Profile) -> tuple[RunSpec, Evaluations]:
+    if isinstance(each, tuple):
+        spec, protocols = each
+        return spec, tuple((spec.num_steps, protocol) for protocol in protocols)
+    return each, at_every_step(each, row.protocol_of(each.objective.kind))
+
+
+def _key(spec: RunSpec, how: Evaluations) -> tuple[str, int, Evaluations]:
+    return spec.fingerprint, spec.num_steps, how
+
+
+def _once(found: Iterable[Record]) -> list[Record]:
     return list({record_key(record): record for record in found}.values())
-
-
-def _how(spec: RunSpec, row: Profile, protocols: Sequence[Protocol]) -> Evaluations:
-    if protocols:
-        return tuple((spec.num_steps, protocol) for protocol in protocols)
-    return at_every_step(spec, row.protocol_of(spec.objective.kind))
 
 
 def _published(pool: list[Record], spec: RunSpec, how: Evaluations) -> list[Record]:

@@ -188,6 +188,8 @@ def load_model_file(path: str | Path) -> DiffusionTransformer:
             f"{str(header.get('sha256'))[:12]}; the file is damaged, import it again"
         )
     model = from_config(config, device="meta", objective=objective).to_empty(device="cpu")
+    # Half precision is for keeping alone: networks compute in what they are made for.
+    tensors = {name: value.float() if value.dtype is torch.half else value for name, value in tensors.items()}
     check_tensors(str(path), tensors, model.state_dict())
     model.load_state_dict(tensors)
     return model.eval().requires_grad_(False)

@@ -1,7 +1,7 @@
 """Plots of tidy frames: take what ``disperse.results`` gives, draw on axes, return them."""
 
 from .maps import heat, images, points
-from .marks import changes, curves, diamonds, dots, interval_marks, percent
+from .marks import changes, crosses, curves, diamonds, dots, interval_marks, legend, percent
 from .theme import (
     ACCENT,
     BASELINE,
@@ -22,12 +22,14 @@ __all__ = [
     "DISPERSIVE",
     "axes",
     "changes",
+    "crosses",
     "curves",
     "diamonds",
     "dots",
     "heat",
     "images",
     "interval_marks",
+    "legend",
     "line_across",
     "log_axis",
     "look",

@@ -1,7 +1,7 @@
 """Plots of tidy frames with intervals: what ``results.means`` and ``results.changes`` give, on any axes.
 
 A mark is filled and has its 95% interval; one that stands on a single seed is hollow and has none; a group
-without a run says so. Published numbers are diamonds.
+without a run says so. Published numbers of the paper are diamonds, runs of this machine crosses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,12 +67,22 @@ def diamonds(ax: Axes, places: Sequence[float], values: Sequence[float], *, acro
                label="paper (FID, ImageNet)")  # fmt: skip
 
 
+def crosses(ax: Axes, places: Sequence[float], here: pd.DataFrame, *, across: bool = False) -> None:
+    """What this machine has trained itself, over what counts; nothing where ``here`` has no values."""
+    there = here["value"].notna().to_numpy() if len(here) else np.zeros(0, bool)
+    if there.any():
+        values, spots = here["value"].to_numpy(float)[there], np.asarray(places, float)[there]
+        x, y = (values, spots) if across else (spots, values)
+        ax.scatter(x, y, marker="x", s=60, color=ACCENT, linewidth=2, zorder=6, label="this machine")
+
+
 def changes(
     ax: Axes,
     found: pd.DataFrame,
     x: str,
     *,
     hue: str = "",
+    here: pd.DataFrame | None = None,
     names: Mapping[Any, str] | None = None,
     paper: Mapping[Any, float] | None = None,
     across: bool = False,
@@ -85,6 +95,7 @@ def changes(
         found: of ``results.changes``.
         x: column of the places, in order of appearance.
         hue: column of series that stand beside each other at a place.
+        here: the same of this machine's runs, drawn as crosses.
         names: value of ``x`` or ``hue`` → what it is called.
         paper: value of ``x`` → published relative change, −0.113 for −11.3%.
         across: places lie on the vertical axis.
@@ -101,6 +112,10 @@ def changes(
             nudge = NUDGE * (number - (len(series) - 1) / 2)
             interval_marks(ax, part, [places[value] + nudge for value in part[x]], color=colors[key],
                            across=across, label=str(names.get(key, key)) if hue else "ours")  # fmt: skip
+            if here is not None and len(here):
+                own = percent(here if key is None else here[here[hue] == key])
+                own = own[own[x].isin(list(places))]
+                crosses(ax, [places[value] + nudge for value in own[x]], own, across=across)
         if paper:
             known = {value: change for value, change in paper.items() if value in places}
             diamonds(
@@ -113,9 +128,17 @@ def changes(
         (ax.set_xlabel if across else ax.set_ylabel)(ylabel)
         if across:
             ax.invert_yaxis()
-        if hue or paper:
-            ax.legend(loc="best")
+        if hue or paper or (here is not None and len(here)):
+            legend(ax)
     return ax
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """Name every series once."""
+    handles, labels = ax.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    if once:
+        ax.legend(list(once.values()), list(once), **{"loc": "best", **options})
 
 
 def curves(
@@ -125,8 +148,9 @@ def curves(
     *,
     hue: str,
     ylabel: str,
+    here: pd.DataFrame | None = None,
     names: Mapping[Any, str] | None = None,
-    legend: bool = True,
+    named: bool = True,
 ) -> Axes:
     """Means over seeds along a numeric axis, with a band of their 95% interval; hollow where n = 1.
 
@@ -135,8 +159,9 @@ def curves(
         found: of ``results.means`` by ``x`` and ``hue``.
         x, hue: columns of the axis and of the series.
         ylabel: of the axis of means.
+        here: the same of this machine's runs, drawn as crosses.
         names: value of ``hue`` → what it is called.
-        legend: whether the series are named here.
+        named: whether the series are named here.
     """
     names = names or {}
     with look():
@@ -158,9 +183,11 @@ def curves(
                 ax.fill_between(
                     part[x].astype(float), part["low"], part["high"], color=color, alpha=0.18, linewidth=0
                 )
+        if here is not None and len(here):
+            crosses(ax, here[x].tolist(), here)
         ax.set(xlabel=x.replace("_", " "), ylabel=ylabel)
-        if legend:
-            ax.legend()
+        if named:
+            legend(ax)
     return ax
 
 

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,8 +26,11 @@ from .. import atomic
 from ..device import resolve_device
 from ..errors import ConfigError, Interrupted, RunFailedError
 from ..experiments import profile as check_profile
-from ..folders import home, output_folder
+from ..folders import figures_folder, home, output_folder
 from ..store import commit, device_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TOKEN = "DISPERSE_NOTEBOOK_TOKEN"
 TIMEOUT_S = 7200  # longest time for one cell
@@ -63,14 +66,17 @@ def notebook_path(name: str) -> Path:
     return home() / "notebooks" / f"{name}.ipynb"
 
 
-def finish(name: str, profile: str, **outputs: Any) -> None:
+def finish(name: str, profile: str, *, claims: "pd.DataFrame | None" = None, **outputs: Any) -> None:
     """Last call of every notebook: write its receipt and say what executed it; pictures say whose numbers.
 
     Args:
         name: of the notebook.
         profile: its row of the ladder.
+        claims: of ``results.judge``: kept as ``<name>.claims.json`` beside the pictures.
         outputs: values worth keeping: paths and numbers.
     """
+    if claims is not None:
+        atomic.write_json(figures_folder(profile) / f"{name}.claims.json", claims.to_dict("records"))
     facts = {
         "notebook": name,
         "profile": profile,

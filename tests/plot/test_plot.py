@@ -62,6 +62,20 @@ def test_changes_across_and_in_series() -> None:
     assert values == pytest.approx(sorted([20, 20, -10, -10, 50, 50]))
 
 
+def test_runs_of_this_machine_are_crosses_over_what_counts() -> None:
+    here = FOUND[FOUND.place == FOUND.place.iloc[0]].assign(
+        value=math.log(1.3), low=math.nan, high=math.nan, n=1
+    )
+    ax = plot.changes(plot.axes(), FOUND, "place", here=here)
+    (cross,) = [each for each in ax.collections if each.get_label() == "this machine"]
+    assert cross.get_offsets().tolist() == [[0.0, pytest.approx(30)]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ours", "this machine"]
+    assert (
+        "this machine"
+        not in plot.changes(plot.axes(), FOUND, "place", here=here[:0]).get_legend_handles_labels()[1]
+    )
+
+
 def test_curves_have_a_band_where_there_are_several_seeds() -> None:
     rows = [("none", step, 1.0 / step, 0.9 / step, 1.1 / step, 3) for step in (1, 2, 4)]
     rows += [("hinge", step, 2.0 / step, math.nan, math.nan, 1) for step in (1, 2, 4)]
