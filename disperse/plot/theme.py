@@ -34,6 +34,7 @@ COLORS = {
 }
 FURTHER = ("#cc79a7", "#8c2d04", "#221166", "#8a7a1a", "#999999", "#117733")
 DPI, SCREEN = 160, 100
+SUFFIXES: dict[str, Any] = {"png": {"dpi": DPI}, "svg": {"metadata": {"Date": None}}}
 COLUMN = 8.5  # inches: text of 10 points or more is read at that width
 RC: Any = {
     "figure.constrained_layout.use": True,
@@ -140,9 +141,17 @@ class Picture:
 
 
 def save(
-    where: Axes | Figure, name: str, profile: str, *, alt: str, values: Any = None, stamp: str = ""
+    where: Axes | Figure,
+    name: str,
+    profile: str,
+    *,
+    alt: str,
+    values: dict[str, Any] | None = None,
+    stamp: str = "",
 ) -> Picture:
     """Keep a figure as ``<name>.png`` and ``.svg`` in the profile's folder, and its values as JSON.
+
+    The JSON also holds, under ``picture``, what the figure shows and the SHA-256 of both files.
 
     Args:
         where: the figure, or axes of it.
@@ -161,13 +170,13 @@ def save(
     with look():
         if stamp:
             figure.text(0.5, 0.5, stamp, fontsize=60, color=ACCENT, alpha=0.25, rotation=20, ha="center")
-        for suffix, options in (("png", {"dpi": DPI}), ("svg", {"metadata": {"Date": None}})):
+        for suffix, options in SUFFIXES.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, **options)
             data = buffer.getvalue()
             atomic.write_file(folder / f"{name}.{suffix}", functools.partial(_write, data))
-    if values is not None:
-        atomic.write_json(folder / f"{name}.json", plain(values))
+    picture = {"alt": alt, **{suffix: atomic.sha256_file(folder / f"{name}.{suffix}") for suffix in SUFFIXES}}
+    atomic.write_json(folder / f"{name}.json", {**plain(values or {}), "picture": picture})
     return Picture(folder / f"{name}.png", alt)
 
 
