@@ -81,7 +81,8 @@ def claims_markdown(profile_name: str, folder: Path, notebooks: str) -> str:
     counts = ", ".join(f"{kind} {kinds.count(kind)}" for kind in ("agrees", "disagrees", "open"))
     told = f"At this scale, of {len(found)} claims of the paper: {counted_text(counts, profile_name)}"
     untested = "; ".join(f"{text} ({number})" for number, text in NOT_TESTED.items() if number in found)
-    return f"{told}\n\n" + "\n".join(rows) + f"\n\nNot tested: {untested}.\n"
+    left = f"\nNot tested: {untested}.\n" if untested else ""
+    return f"{told}\n\n" + "\n".join(rows) + f"\n{left}"
 
 
 def counted_text(counts: str, profile_name: str) -> str:
