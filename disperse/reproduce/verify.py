@@ -162,9 +162,7 @@ def compare_figures(kept: Path, fresh: Path) -> Iterator[Finding]:
             facts = _read(kept / f"{Path(name).stem}.json")
             digest = facts.get("picture", {}).get(Path(name).suffix.lstrip("."))
             same = digest == atomic.sha256_file(kept / name)
-            yield Finding(
-                OK if same else EDITED, item, "" if same else "not what its values were kept with"
-            )
+            yield Finding(OK if same else EDITED, item, "" if same else "not what its values were kept with")
 
 
 def compare_executed(kept: Path, fresh: Path) -> Iterator[Finding]:
