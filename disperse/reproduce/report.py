@@ -63,7 +63,7 @@ def build_report(profile_name: str) -> str:
     entries = [_entry(path) for path in sorted(source.glob("[!.]*.ipynb"))]
     if not entries:
         raise StorageError(
-            f"{output_folder(profile_name)}: no executed notebooks; run `disperse reproduce --profile {profile_name}`"
+            f"{source}: no executed notebooks; run `disperse reproduce --profile {profile_name}`"
         )
     done, failed = ([e for e in entries if bool(e.failure) == state] for state in (False, True))
     known = {path.stem for path in (home() / "notebooks").glob("[!.]*.ipynb")}

@@ -112,7 +112,7 @@ def test_what_is_drawn(drawn: Path) -> None:
         "At this scale, of 1 claims of the paper: agrees 0, disagrees 1, open 0. The paper's own setting"
         in readme
     )
-    assert "+12% [" in readme
+    assert "+11% [" in readme
     assert readme.endswith(f"{END}\nmore\n")
 
 
