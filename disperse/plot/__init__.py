@@ -1,6 +1,6 @@
 """Plots of tidy frames: take what ``disperse.results`` gives, draw on axes, return them."""
 
-from .maps import heat, images, points
+from .maps import DIFFERENCE, differences, heat, images, points, tile, tile_differences
 from .marks import changes, crosses, curves, diamonds, dots, interval_marks, legend, percent
 from .theme import (
     ACCENT,
@@ -14,17 +14,20 @@ from .theme import (
     palette,
     save,
 )
+from .training import training
 
 __all__ = [
     "ACCENT",
     "BASELINE",
     "COLORS",
+    "DIFFERENCE",
     "DISPERSIVE",
     "axes",
     "changes",
     "crosses",
     "curves",
     "diamonds",
+    "differences",
     "dots",
     "heat",
     "images",
@@ -37,4 +40,7 @@ __all__ = [
     "percent",
     "points",
     "save",
+    "tile",
+    "tile_differences",
+    "training",
 ]

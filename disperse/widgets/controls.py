@@ -77,6 +77,12 @@ class Controls:
             continuous_update=False,
         )
         self.interval.add_class("disperse-wide")
+        # The settings of the sampler that can be turned; others stay as they were given.
+        self.knobs = {
+            "solver": self.solver, "num_steps": self.num_steps, "guidance": self.guidance,
+            "guidance_interval": self.interval,
+        }  # fmt: skip
+        self.sampler = SamplerConfig()
         for each in self.widgets:
             each.observe(self._changed, "value")
 
@@ -85,7 +91,7 @@ class Controls:
         """All of them, in the order of the page."""
         return (
             self.left, self.right, self.step, self.weights, self.label, self.first_seed, self.num,
-            self.solver, self.num_steps, self.guidance, self.interval,
+            *self.knobs.values(),
         )  # fmt: skip
 
     @property
@@ -99,24 +105,19 @@ class Controls:
             label=None if self.label.value == EVERY else self.label.value,
             first_seed=self.first_seed.value,
             num=self.num.value,
-            solver=self.solver.value,
-            num_steps=self.num_steps.value,
-            guidance=float(self.guidance.value),
-            guidance_interval=(float(self.interval.value[0]), float(self.interval.value[1])),
+            sampler=self.sampler.replace(**{name: control.value for name, control in self.knobs.items()}),
         )
 
     def default(self, num: int, step: int | None = None) -> GallerySettings:
         """The first run and the next that can stand beside it, sampled as its system usually is."""
         left = next(iter(self.runs))
         right = next((run for run in self._partners(left) if run != left), left)
-        system = self._spec(left).objective.kind
         return GallerySettings(
             runs=(left,) if right == left else (left, right),
             step=self._common_steps(left, right)[-1] if step is None else step,
             weights=self._averages(left, right)[0],
-            solver=next(iter(OBJECTIVES[system].solvers)),
-            num_steps=next(iter(OBJECTIVES[system].solvers.values())),
             num=num,
+            sampler=SamplerConfig.for_system(self._spec(left).objective.kind),
         )
 
     def set(self, settings: GallerySettings) -> None:
@@ -134,15 +135,15 @@ class Controls:
         try:
             self.left.value = settings.runs[0]
             self._offer(settings.runs[-1])
-            _choose(self.solver, settings.solver)
-            self._offer_steps(settings.num_steps)
+            self.sampler = settings.sampler
+            _choose(self.solver, self.sampler.solver)
+            self._offer_steps(self.sampler.num_steps)
             self.num.options = sorted({*NUMS, settings.num})
             for control, value in (
                 (self.right, settings.runs[-1]), (self.step, settings.step), (self.weights, settings.weights),
                 (self.label, EVERY if settings.label is None else settings.label),
                 (self.first_seed, settings.first_seed), (self.num, settings.num),
-                (self.num_steps, settings.num_steps), (self.guidance, settings.guidance),
-                (self.interval, settings.guidance_interval),
+                *((control, getattr(self.sampler, name)) for name, control in self.knobs.items()),
             ):  # fmt: skip
                 _choose(control, value)
         finally:

@@ -125,15 +125,14 @@ class Scenes:
                 self.kept.move_to_end(settings)
                 return self.kept[settings]
         folder, spec = self.runs[settings.runs[0]]
-        calls = settings.num_steps + FRAMES - 1
+        calls = settings.sampler.num_steps + FRAMES - 1
 
         def told(step: int, _: Tensor) -> None:
             on_progress(min((step + 1) / calls, 1.0))
 
         way = trajectory(
             loaded(folder, settings.step, settings.weights), settings.seeds, _labels(settings, spec),
-            num_frames=FRAMES, on_step=told, solver=settings.solver, num_steps=settings.num_steps,
-            guidance=settings.guidance, guidance_interval=settings.guidance_interval,
+            settings.sampler, num_frames=FRAMES, on_step=told,
         )  # fmt: skip
         with self.lock:
             self.kept[settings] = way
