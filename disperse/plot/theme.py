@@ -155,9 +155,13 @@ def save(
     Returns:
         The picture, which a notebook shows as the value of its cell.
     """
+    return keep(where, figures_folder(profile) / name, alt=alt, values=values, stamp=stamp)
+
+
+def keep(where: Axes | Figure, stem: Path, *, alt: str, values: Any = None, stamp: str = "") -> Picture:
+    """``save`` to any place: ``stem`` without a suffix."""
     figure = where if isinstance(where, Figure) else where.figure
     assert isinstance(figure, Figure)
-    folder = figures_folder(profile)
     with look():
         if stamp:
             figure.text(0.5, 0.5, stamp, fontsize=60, color=ACCENT, alpha=0.25, rotation=20, ha="center")
@@ -165,10 +169,10 @@ def save(
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, **options)
             data = buffer.getvalue()
-            atomic.write_file(folder / f"{name}.{suffix}", functools.partial(_write, data))
+            atomic.write_file(stem.with_name(f"{stem.name}.{suffix}"), functools.partial(_write, data))
     if values is not None:
-        atomic.write_json(folder / f"{name}.json", plain(values))
-    return Picture(folder / f"{name}.png", alt)
+        atomic.write_json(stem.with_name(f"{stem.name}.json"), plain(values))
+    return Picture(stem.with_name(f"{stem.name}.png"), alt)
 
 
 def _write(data: bytes, path: Path) -> None:
