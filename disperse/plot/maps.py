@@ -76,7 +76,14 @@ def _told(value: float, times: bool, *, short: bool = False) -> str:
 
 
 def images(
-    ax: Axes, pixels: Tensor, *, columns: int = 10, titles: Sequence[str] = (), gap: int = 1, title: str = ""
+    ax: Axes,
+    pixels: Tensor,
+    *,
+    columns: int = 10,
+    titles: Sequence[str] = (),
+    gap: int = 1,
+    title: str = "",
+    color: str = "black",
 ) -> Axes:
     """Images in rows, each pixel a square.
 
@@ -86,14 +93,14 @@ def images(
         columns: images in a row.
         titles: above the columns.
         gap: pixels between images.
-        title: of the picture.
+        title, color: of the picture.
     """
     width = pixels.shape[-1]
     with look():
         ax.imshow(tile((pixels.clamp(-1, 1) + 1) / 2, columns, gap=gap), cmap="gray", vmin=0, vmax=1)
         ax.set_axis_off()
         if title:
-            ax.set_title(title)
+            ax.set_title(title, color=color)
         for number, text in enumerate(titles):
             ax.text(number * (width + gap) + width / 2, -1.5, text, ha="center", va="bottom", fontsize=10)
     return ax

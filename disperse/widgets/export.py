@@ -85,8 +85,8 @@ def gallery_figure(scene: Scene, columns: int = 10) -> Figure:
     height = max(0.8 + COLUMN / 3 * rows / columns, 2.2)  # the colour bar's label needs as much
     every = np.atleast_1d(axes(1, panels, width=COLUMN * max(panels, 2) / 3, height=height))
     for ax, pixels, spec in zip(every, shown, scene.specs, strict=False):
-        images(ax, pixels, columns=columns)
-        ax.set_title(paper.name_of(spec.name), color=COLORS.get(spec.name, "black"))
+        name, color = paper.name_of(spec.name), COLORS.get(spec.name, "black")
+        images(ax, pixels, columns=columns, title=name, color=color)
     if len(shown) == 2:
         differences(every[2], *shown, columns=columns)
     figure: Figure = every[0].figure

@@ -59,7 +59,7 @@ def source_of(run: Path | RunSpec) -> Source:
 
 
 def source_named(name: str) -> Source:
-    """The same by the name of the run's folder, or a part of it.
+    """The same by the name of the run's folder, or a part of it; of a published network by its fingerprint.
 
     Raises:
         StorageError: no run has that name, or several do.
@@ -70,7 +70,7 @@ def source_named(name: str) -> Source:
     except StorageError:
         rows = sorted(path.parent.name for path in (home() / "figures").glob("*/weights"))
         for spec in (spec for row in rows for spec in published_networks(row)):
-            if spec.run_id == name:
+            if spec.fingerprint == name.rpartition("-")[2]:
                 return source_of(spec)
         raise
 
