@@ -2,7 +2,7 @@
 PROFILE ?= cpu
 SEEDS   ?= 1
 RETRAIN ?= 0
-ITEMS   ?= headline
+TRAIN   ?= headline
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help reproduce test smoke lab lint figures publish report verify clean
 
 help:
-	@echo "make reproduce  train and execute every notebook (PROFILE=cpu ITEMS=headline SEEDS=1)"
+	@echo "make reproduce  train and execute every notebook (PROFILE=cpu TRAIN=headline SEEDS=1)"
 	@echo "make test       run the tests"
 	@echo "make smoke      every notebook at toy size: proves that they run, not what they show"
 	@echo "make lab        JupyterLab at notebooks/00_start_here.ipynb"
@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 reproduce: $(STAMP)
-	$(BIN)/disperse reproduce --profile $(PROFILE) --items $(ITEMS) --seeds $(SEEDS)
+	$(BIN)/disperse reproduce --profile $(PROFILE) --train $(TRAIN) --seeds $(SEEDS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto

@@ -144,24 +144,21 @@ def parser() -> argparse.ArgumentParser:
 
     reproduce = command(
         "reproduce", "Train what is missing, then execute the notebooks.",
-        "disperse reproduce --profile cpu --items all --seeds 3",
+        "disperse reproduce --profile cpu --train all --seeds 3",
     )  # fmt: skip
     reproduce.add_argument("--profile", default="cpu")
-    reproduce.add_argument("--items", default="headline", help="what to train: headline (the default), "
-                           "all, or items such as variants,blocks; the rest is as published")  # fmt: skip
+    reproduce.add_argument("--train", default="headline", help="notebooks whose runs are trained here: "
+                           "headline (the default), all, or names such as variants,blocks")  # fmt: skip
     reproduce.add_argument("--seeds", type=int, default=1, help="training seeds 0 to SEEDS-1")
     reproduce.add_argument("--plan", action="store_true", help="print what is done, what remains and an "
                            "estimate of its core-hours; run nothing")  # fmt: skip
     data_path(reproduce)
 
     run = command(
-        "run", "Complete one run of an item: train it to its end, evaluate every milestone.",
-        "disperse run --profile cpu --item blocks --label l2-all --seed 0",
+        "run", "Complete one run of a plan: train it to its end, evaluate it as the notebooks ask.",
+        "disperse run papermill_runs/here/cpu/jobs/1bc3877a11e7.json",
     )  # fmt: skip
-    run.add_argument("--profile", default="cpu")
-    run.add_argument("--item", required=True, help="whose run; of several that share it, a,b, the longest")
-    run.add_argument("--label", required=True, help="of the run in the item's table")
-    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("file", type=Path, help="of the job; `disperse reproduce` writes one for each run")
 
     notebook = command(
         "notebook", "Execute one notebook into papermill_runs/PROFILE/.",
@@ -177,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
         data_path(alone)
 
     figures = command(
-        "figures", "Redraw the published figures and tables; trains nothing.",
+        "figures", "Execute the notebooks on the published results: pictures, values, claims; trains no run.",
         "disperse figures --profile cpu",
     )  # fmt: skip
     figures.add_argument("--profile", default="cpu")
@@ -201,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--profile", default="cpu")
 
     verify = command(
-        "verify", "Compute the published tables and values again from their results, and compare.",
+        "verify", "Execute the notebooks on the published results again, and compare with what is published.",
         "disperse verify --profile cpu --retrain 1",
     )  # fmt: skip
     verify.add_argument("--profile", default="cpu")

@@ -234,16 +234,15 @@ def _reproduce(options: argparse.Namespace) -> None:
     from .reproduce import plan, reproduce
 
     if options.plan:
-        print(plan(options.profile, options.items, options.seeds))
+        print(plan(options.profile, options.train, options.seeds))
     else:
-        reproduce(options.profile, options.items, options.seeds)
+        reproduce(options.profile, options.train, options.seeds)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from .reproduce import complete_run, find_spec
+    from .reproduce import complete_run
 
-    spec = find_spec(options.profile, options.item, options.label, options.seed)
-    complete_run(spec, options.profile, job=options.job)
+    complete_run(options.file, job=options.job)
 
 
 def _notebook(options: argparse.Namespace) -> None:
@@ -262,10 +261,10 @@ def _notebook(options: argparse.Namespace) -> None:
 
 def _figures(options: argparse.Namespace) -> None:
     _check_extra()
-    from .figures import draw_published
+    from .reproduce.publishing import draw_published
 
-    for path in draw_published(options.profile):
-        print(path)
+    paths = draw_published(options.profile)
+    print(f"{len(paths)} files in figures/{options.profile} and papermill_runs/{options.profile}")
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -294,18 +293,12 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from .errors import ConfigError, DataError, StorageError
-    from .experiments import finished, look_at_finished, publish
-    from .figures import draw_from_weights
+    _check_extra()
+    from .reproduce.publishing import publish_finished
 
-    look_at_finished(options.profile, options.seeds)
-    new = publish(options.profile, finished(options.profile, options.seeds))
-    print(f"{new} new evaluations; redraw with `disperse figures --profile {options.profile}`")
-    try:
-        for path in draw_from_weights(options.profile):  # weights are not published, so they are drawn here
-            print(path)
-    except (ConfigError, DataError, StorageError) as error:
-        print(f"no pictures of samples: {error}")
+    new, networks = publish_finished(options.profile, options.seeds)
+    again = f"draw them with `disperse figures --profile {options.profile}`"
+    print(f"{new} new evaluations, {len(networks)} new networks; {again}")
 
 
 def _queue(options: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from ..store import (
 )
 from ..training import load_model, train
 from .profiles import Profile, profile
-from .runner import complete_jobs
+from .runner import Job, complete_jobs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ def evaluations(
 
     runs = list(runs)
     found = records_of(runs, profile_name, source=source)
-    jobs = [_job(each, profile(profile_name)) for each in runs]
+    jobs = jobs_of(runs, profile(profile_name))
     here: list[Record] = []
     if source == "both":
         trained = {_key(*job) for job in lacking_of(jobs, published(profile_name))}
@@ -85,37 +85,31 @@ def records_of(runs: Iterable[Wanted], profile_name: str, *, source: str = "publ
     if source not in SOURCES:
         raise unknown("source", source, SOURCES)
     row, pool = profile(profile_name), published(profile_name) if source != "runs" else []
-    wanted = {_key(*job): job for job in (_job(each, row) for each in runs)}
+    wanted = {_key(*job): job for job in jobs_of(runs, row)}
     lacking = lacking_of(wanted.values(), pool, every=source == "runs")
     complete_jobs(lacking)
-    trained = {_key(*job) for job in lacking}
+    trained, there = {_key(*job) for job in lacking}, _by_run(pool)
     found: list[Record] = []
     for key, job in wanted.items():
-        found += records(*job) if key in trained else _published(pool, *job)
+        found += records(*job) if key in trained else _published(there, *job)
     return _once(found)
 
 
-def jobs_to_train(
-    runs: Iterable[Wanted], profile_name: str, *, source: str = "published"
-) -> list[tuple[RunSpec, Evaluations]]:
-    """What ``evaluations`` would have to train or evaluate, whether it is done already or not."""
-    row = profile(profile_name)
-    pool = published(profile_name) if source != "runs" else []
-    return lacking_of([_job(each, row) for each in runs], pool, every=source == "runs")
+def jobs_of(runs: Iterable[Wanted], row: Profile) -> list[Job]:
+    """Each run with its evaluations."""
+    return [_job(each, row) for each in runs]
 
 
-def lacking_of(
-    jobs: Iterable[tuple[RunSpec, Evaluations]], pool: list[Record], *, every: bool = False
-) -> list[tuple[RunSpec, Evaluations]]:
+def lacking_of(jobs: Iterable[Job], pool: list[Record], *, every: bool = False) -> list[Job]:
     """Of each setting and length that no seed of is in the pool, the first; with ``every`` all jobs."""
-    settings: dict[tuple[str, int, Evaluations], list[tuple[RunSpec, Evaluations]]] = {}
+    settings: dict[tuple[str, int, Evaluations], list[Job]] = {}
     for spec, how in jobs:
         settings.setdefault((spec.replace(seed=0).fingerprint, spec.num_steps, how), []).append((spec, how))
-    lacking: list[tuple[RunSpec, Evaluations]] = []
+    there, lacking = _by_run(pool), []
     for same in settings.values():
         if every:
             lacking += same
-        elif not any(_published(pool, *job) for job in same):
+        elif not any(_published(there, *job) for job in same):
             lacking += same[:1]
     return lacking
 
@@ -184,7 +178,7 @@ def publish_network(spec: RunSpec, profile_name: str) -> Path:
     return path
 
 
-def _job(each: Wanted, row: Profile) -> tuple[RunSpec, Evaluations]:
+def _job(each: Wanted, row: Profile) -> Job:
     if isinstance(each, tuple):
         spec, protocols = each
         return spec, tuple((spec.num_steps, protocol) for protocol in protocols)
@@ -199,9 +193,19 @@ def _once(found: Iterable[Record]) -> list[Record]:
     return list({record_key(record): record for record in found}.values())
 
 
-def _published(pool: list[Record], spec: RunSpec, how: Evaluations) -> list[Record]:
+def _by_run(pool: list[Record]) -> dict[str, list[Record]]:
+    """Fingerprint → records."""
+    found: dict[str, list[Record]] = {}
+    for record in pool:
+        found.setdefault(record["fingerprint"], []).append(record)
+    return found
+
+
+def _published(there: dict[str, list[Record]], spec: RunSpec, how: Evaluations) -> list[Record]:
     """Published records of a run, if all are there."""
-    found = []
+    found: list[Record] = []
     for step, protocol in how:
-        found += select(pool, spec.replace(num_steps=step, milestones=()), protocol)
+        found += select(
+            there.get(spec.fingerprint, []), spec.replace(num_steps=step, milestones=()), protocol
+        )
     return found if len(found) == len(how) else []

@@ -152,7 +152,8 @@ def test_a_figure_is_kept_with_its_values_and_shown_small(
     (first, *_, last) = json.loads((tmp_path / "cpu" / "mine.json").read_text())["changes"]
     assert first["value"] == pytest.approx(math.log(1.2), abs=1e-12)
     assert (last["n"], last["value"]) == (0, None)
-    shown = picture._repr_mimebundle_()
+    shown, told = picture._repr_mimebundle_()
+    assert told == {"image/png": {"alt": "changes"}}
     assert shown["text/plain"] == "changes"
     assert 0 < len(shown["image/png"]) < picture.path.stat().st_size
     before = [path.read_bytes() for path in sorted((tmp_path / "cpu").iterdir())]
