@@ -157,7 +157,7 @@ def test_a_figure_is_kept_with_its_values_and_shown_small(
     assert shown["text/plain"] == "changes"
     assert 0 < len(shown["image/png"]) < picture.path.stat().st_size
     before = [path.read_bytes() for path in sorted((tmp_path / "cpu").iterdir())]
-    plot.save(plot.changes(plot.axes(), FOUND, "place"), "mine", "cpu", alt="", values={"changes": FOUND},
+    plot.save(plot.changes(plot.axes(), FOUND, "place"), "mine", "cpu", alt="changes", values={"changes": FOUND},
               stamp="SMOKE")  # fmt: skip
     assert [path.read_bytes() for path in sorted((tmp_path / "cpu").iterdir())] == before, "the same twice"
 
