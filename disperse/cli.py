@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import TERM_OPTIONS, parser
+from .arguments import TERM_OPTIONS, given_knobs, parser
 from .errors import ConfigError, DisperseError
 
 if TYPE_CHECKING:
@@ -115,18 +115,8 @@ def _sampler(options: argparse.Namespace) -> tuple["DiffusionTransformer", dict[
 
     if options.num < 0 or options.batch < 1:
         raise ConfigError(f"--num {options.num} --batch {options.batch}: expected ≥ 0 and ≥ 1")
-    low, _, high = options.guidance_interval.partition(",")
-    try:
-        interval = float(low), float(high)
-    except ValueError:
-        raise ConfigError(f"--guidance-interval {options.guidance_interval}: expected LOW,HIGH") from None
     model, source = _model(options)
-    config = SamplerConfig.for_system(
-        model.config.system, options.solver, options.steps, guidance=options.guidance,
-        guided_channels=options.guided_channels, guidance_interval=interval, diffusion=options.diffusion,
-        last_step=options.last_step, eta=options.eta, precision=options.precision, compile=options.compile,
-    )  # fmt: skip
-    return model, source, config
+    return model, source, SamplerConfig.for_system(model.objective.kind, **given_knobs(options))
 
 
 def _model(options: argparse.Namespace) -> tuple["DiffusionTransformer", dict[str, Any]]:
@@ -191,13 +181,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     folder = find_run(options.source, options.seed)
     spec = read_spec(folder)
-    sampler = SamplerConfig.for_system(spec.objective.kind, options.solver, options.steps)
-    protocol = Protocol.parse({
-        "num_samples": options.num, "solver": sampler.solver, "num_steps": sampler.num_steps,
-        "guidance": options.guidance, "weights": options.weights,
-        "evaluator": evaluator_for(spec.data), "data": spec.data.partition(":")[0],
-        "spaces": spaces_for(spec.data),
-    })  # fmt: skip
+    protocol = Protocol(
+        num_samples=options.num, weights=options.weights, evaluator=evaluator_for(spec.data),
+        data=spec.data.partition(":")[0], spaces=spaces_for(spec.data),
+        sampler=SamplerConfig.for_system(spec.objective.kind, **given_knobs(options)),
+    )  # fmt: skip
     # Before sampling: it knows how many samples are too many.
     floors = {space: noise_floor(protocol, space=space) for space in (protocol.evaluator, *protocol.spaces)}
     step = latest_step(folder) if options.step is None else options.step

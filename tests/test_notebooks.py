@@ -120,18 +120,6 @@ def write(home: Path, *sources: str) -> None:
     nbformat.write(notebook, home / "notebooks" / "toy.ipynb")
 
 
-@pytest.mark.parametrize("name", ["00_start_here", "01_train"])
-def test_every_picture_has_an_alternative_text(name: str) -> None:
-    code = [
-        cell.source
-        for cell in nbformat.read(START.with_stem(name), as_version=4).cells
-        if cell.cell_type == "code"
-    ]
-    pictures = re.findall(r"^Image\(.*", "\n".join(code), re.MULTILINE)
-    assert len(pictures) >= 2
-    assert all('alt="' in line or 'alt=f"' in line for line in pictures)
-
-
 def test_any_field_can_be_changed_and_nothing_needs_a_browser(home: Path) -> None:
     changes = "regularizers.0.lam=0.25 optimizer.lr=0.003 batch_size=16"
     execute("01_train", {"profile": "smoke", "local_batch": 0, "changes": changes})

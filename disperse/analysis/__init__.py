@@ -1,6 +1,6 @@
 """Measures of inner representations."""
 
-from .dispersion import Dispersion, block_features, descend, measure, measure_blocks
+from .dispersion import Dispersion, block_features, descend, measure, measure_blocks, measure_plane
 from .geometry import (
     Geometry,
     alive,
@@ -42,6 +42,7 @@ __all__ = [
     "measure_blocks",
     "measure_levels",
     "measure_places",
+    "measure_plane",
     "measure_terms",
     "neighbour_accuracy",
     "neighbour_overlap",

@@ -9,7 +9,7 @@ from .profiles import PROFILES, Profile, profile
 from .request import requested_spec
 from .resources import resources
 from .runner import cells_of, complete_all, results
-from .runs import evaluations, network, publish_network, records_of, seeds_of
+from .runs import evaluations, network, publish_network, published_networks, records_of, seeds_of
 
 __all__ = [
     "DISPERSIVE",
@@ -36,6 +36,7 @@ __all__ = [
     "publish",
     "publish_network",
     "published",
+    "published_networks",
     "records",
     "records_of",
     "requested_spec",

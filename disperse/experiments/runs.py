@@ -139,7 +139,30 @@ def network(spec: RunSpec, profile_name: str, *, device: str = "auto") -> Diffus
 
 def network_path(spec: RunSpec, profile_name: str) -> Path:
     """Where the published network of a run lies."""
-    return home() / "figures" / profile_name / "weights" / f"{spec.fingerprint}-{spec.num_steps}.safetensors"
+    return network_folder(profile_name) / _network_file(spec.fingerprint, spec.num_steps)
+
+
+def network_folder(profile_name: str) -> Path:
+    """Where the published networks of a profile lie."""
+    return home() / "figures" / profile_name / "weights"
+
+
+def _network_file(fingerprint: str, step: int) -> str:
+    return f"{fingerprint}-{step}.safetensors"
+
+
+def published_networks(profile_name: str) -> list[RunSpec]:
+    """The runs whose networks are published, as their published results describe them.
+
+    Raises:
+        StorageError: the published results were edited.
+    """
+    found = {}
+    for record in published(profile_name):
+        values = {**record["spec"], "name": record["name"], "num_steps": record["step"]}
+        if (network_folder(profile_name) / _network_file(record["fingerprint"], record["step"])).exists():
+            found[record["fingerprint"], record["step"]] = RunSpec.parse(values)
+    return list(found.values())
 
 
 def publish_network(spec: RunSpec, profile_name: str) -> Path:

@@ -13,6 +13,8 @@ from torch import Tensor
 from .marks import percent
 from .theme import look
 
+DIFFERENCE = "PuOr_r"  # its two ends are told apart by colour-blind readers too, and equal is white
+
 
 def heat(
     ax: Axes,
@@ -74,33 +76,77 @@ def _told(value: float, times: bool, *, short: bool = False) -> str:
 
 
 def images(
-    ax: Axes, pixels: Tensor, *, columns: int = 10, titles: Sequence[str] = (), gap: int = 1, title: str = ""
+    ax: Axes,
+    pixels: Tensor,
+    *,
+    columns: int = 10,
+    titles: Sequence[str] = (),
+    gap: int = 1,
+    title: str = "",
+    color: str = "black",
 ) -> Axes:
     """Images in rows, each pixel a square.
 
     Args:
         ax: where to.
-        pixels (Tensor): (n, c, h, w) in [−1, 1], c 1 or 3.
+        pixels (Tensor): (n, c, h, w) in [−1, 1]; see ``tile``.
         columns: images in a row.
         titles: above the columns.
         gap: pixels between images.
-        title: of the picture.
+        title, color: of the picture.
     """
-    shown = ((pixels.detach().float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
-    n, height, width, channels = shown.shape
-    rows = -(-n // columns)
-    sheet = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, channels))
-    for number, image in enumerate(shown):
-        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = image
+    width = pixels.shape[-1]
     with look():
-        ax.imshow(sheet.squeeze(-1) if channels == 1 else sheet, cmap="gray", vmin=0, vmax=1)
+        ax.imshow(tile((pixels.clamp(-1, 1) + 1) / 2, columns, gap=gap), cmap="gray", vmin=0, vmax=1)
         ax.set_axis_off()
         if title:
-            ax.set_title(title)
+            ax.set_title(title, color=color)
         for number, text in enumerate(titles):
             ax.text(number * (width + gap) + width / 2, -1.5, text, ha="center", va="bottom", fontsize=10)
     return ax
+
+
+def differences(
+    ax: Axes, left: Tensor, right: Tensor, *, columns: int = 10, title: str = "right − left"
+) -> Axes:
+    """Where images of the same noise differ: orange where the right is brighter, purple where it is darker.
+
+    Args:
+        ax: where to.
+        left, right (Tensor): (n, c, h, w) in [−1, 1].
+        columns: images in a row.
+        title: of the picture.
+    """
+    with look():
+        shown = ax.imshow(tile_differences(left, right, columns), cmap=DIFFERENCE, vmin=-2, vmax=2)
+        ax.set_axis_off()
+        ax.set_title(title)
+        ax.figure.colorbar(shown, ax=ax, shrink=0.7, ticks=[-2, 0, 2], label="difference of pixels")
+    return ax
+
+
+def tile(values: Tensor, columns: int = 10, *, gap: int = 1, fill: float = 1.0) -> np.ndarray:
+    """Images (n, c, h, w) as one, row by row: (H, W) for one channel, else (H, W, 3) of the first three.
+
+    Args:
+        values: of any range, which stay as they are.
+        columns: images in a row.
+        gap: pixels between images.
+        fill: what stands there.
+    """
+    shown = values.detach()[:, :3].float().permute(0, 2, 3, 1).cpu().numpy()
+    n, height, width, channels = shown.shape
+    rows = -(-n // columns)
+    whole = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), fill, np.float32)
+    for number, image in enumerate(shown):
+        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
+        whole[top : top + height, left : left + width] = image
+    return whole.squeeze(-1) if channels == 1 else whole
+
+
+def tile_differences(left: Tensor, right: Tensor, columns: int = 10) -> np.ndarray:
+    """``right − left`` of each image, mean over channels, as ``tile`` does; NaN between them."""
+    return tile((right - left).mean(1, keepdim=True), columns, fill=math.nan)
 
 
 def points(ax: Axes, xy: Any, labels: Any, *, title: str = "", numbers: bool = True) -> Axes:

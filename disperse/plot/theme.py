@@ -129,7 +129,7 @@ class Picture:
     path: Path
     alt: str
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         from PIL import Image  # of the notebooks' extra
 
         buffer = io.BytesIO()
@@ -137,7 +137,8 @@ class Picture:
             size = whole.width * SCREEN // DPI, whole.height * SCREEN // DPI
             small = whole.convert("RGB").resize(size, Image.Resampling.LANCZOS)
             small.quantize(128).save(buffer, format="PNG", optimize=True)
-        return {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": self.alt}
+        shown = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": self.alt}
+        return shown, {"image/png": {"alt": self.alt}}
 
 
 def save(
@@ -164,9 +165,16 @@ def save(
     Returns:
         The picture, which a notebook shows as the value of its cell.
     """
+    return keep(where, figures_folder(profile) / name, alt=alt, values=values, stamp=stamp)
+
+
+def keep(
+    where: Axes | Figure, stem: Path, *, alt: str, values: dict[str, Any] | None = None, stamp: str = ""
+) -> Picture:
+    """As ``save``, to any place: ``stem`` is the path of the files without what follows the dot."""
     figure = where if isinstance(where, Figure) else where.figure
     assert isinstance(figure, Figure)
-    folder = figures_folder(profile)
+    paths = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in (*SUFFIXES, "json")}
     with look():
         if stamp:
             figure.text(0.5, 0.5, stamp, fontsize=60, color=ACCENT, alpha=0.25, rotation=20, ha="center")
@@ -174,10 +182,10 @@ def save(
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, **options)
             data = buffer.getvalue()
-            atomic.write_file(folder / f"{name}.{suffix}", functools.partial(_write, data))
-    picture = {"alt": alt, **{suffix: atomic.sha256_file(folder / f"{name}.{suffix}") for suffix in SUFFIXES}}
-    atomic.write_json(folder / f"{name}.json", {**plain(values or {}), "picture": picture})
-    return Picture(folder / f"{name}.png", alt)
+            atomic.write_file(paths[suffix], functools.partial(_write, data))
+    picture = {"alt": alt, **{suffix: atomic.sha256_file(paths[suffix]) for suffix in SUFFIXES}}
+    atomic.write_json(paths["json"], {**plain(values or {}), "picture": picture})
+    return Picture(paths["png"], alt)
 
 
 def _write(data: bytes, path: Path) -> None:

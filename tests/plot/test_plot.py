@@ -152,11 +152,12 @@ def test_a_figure_is_kept_with_its_values_and_shown_small(
     (first, *_, last) = json.loads((tmp_path / "cpu" / "mine.json").read_text())["changes"]
     assert first["value"] == pytest.approx(math.log(1.2), abs=1e-12)
     assert (last["n"], last["value"]) == (0, None)
-    shown = picture._repr_mimebundle_()
+    shown, told = picture._repr_mimebundle_()
+    assert told == {"image/png": {"alt": "changes"}}
     assert shown["text/plain"] == "changes"
     assert 0 < len(shown["image/png"]) < picture.path.stat().st_size
     before = [path.read_bytes() for path in sorted((tmp_path / "cpu").iterdir())]
-    plot.save(plot.changes(plot.axes(), FOUND, "place"), "mine", "cpu", alt="", values={"changes": FOUND},
+    plot.save(plot.changes(plot.axes(), FOUND, "place"), "mine", "cpu", alt="changes", values={"changes": FOUND},
               stamp="SMOKE")  # fmt: skip
     assert [path.read_bytes() for path in sorted((tmp_path / "cpu").iterdir())] == before, "the same twice"
 
@@ -169,3 +170,22 @@ def test_a_logarithmic_axis_has_plain_numbers() -> None:
     labels = [text.get_text() for text in ax.get_yticklabels()]
     assert len(labels) >= 3
     assert all("$" not in label for label in labels)
+
+
+def test_values_are_tiled_as_they_are_and_differences_have_gaps() -> None:
+    values = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+    whole = plot.tile(values, 2, fill=-5.0)
+    assert whole.shape == (5, 5)
+    assert [whole[0, 0], whole[0, 3], whole[3, 0]] == [0, 1, 2]
+    assert (whole[2] == -5).all()
+    assert (whole[3:, 3:] == -5).all()  # no fourth image
+    assert plot.tile(torch.zeros(2, 4, 3, 3), 2).shape == (3, 7, 3)  # latents: their first three channels
+    left = torch.zeros(2, 3, 2, 2)
+    right = left + torch.tensor([0.0, 1.5]).view(2, 1, 1, 1)
+    found = plot.tile_differences(left, right, 2)
+    assert found[:, :2].tolist() == [[0, 0], [0, 0]]
+    assert found[:, 3:].tolist() == [[1.5, 1.5], [1.5, 1.5]]
+    assert np.isnan(found[:, 2]).all()
+    ax = plot.differences(plot.axes(), left, right, columns=2)
+    assert ax.images[0].get_clim() == (-2, 2)
+    assert ax.images[0].norm(0) == 0.5  # white is equal
