@@ -1,6 +1,6 @@
 """Plots of tidy frames: take what ``disperse.results`` gives, draw on axes, return them."""
 
-from .maps import heat, images, points
+from .maps import heat, images, plane_limits, points
 from .marks import changes, crosses, curves, diamonds, dots, interval_marks, legend, percent
 from .theme import (
     ACCENT,
@@ -8,6 +8,7 @@ from .theme import (
     COLORS,
     DISPERSIVE,
     axes,
+    class_colors,
     line_across,
     log_axis,
     look,
@@ -22,6 +23,7 @@ __all__ = [
     "DISPERSIVE",
     "axes",
     "changes",
+    "class_colors",
     "crosses",
     "curves",
     "diamonds",
@@ -35,6 +37,7 @@ __all__ = [
     "look",
     "palette",
     "percent",
+    "plane_limits",
     "points",
     "save",
 ]

@@ -85,6 +85,13 @@ def palette(names: Sequence[object]) -> dict[object, str]:
     return {name: color_of(name, free.index(name) if name in free else 0) for name in names}
 
 
+def class_colors(count: int) -> list[str]:
+    """A colour for each class; many are not told apart by colour alone, so numbers or images go with them."""
+    from seaborn import color_palette  # slow to import
+
+    return list(color_palette("husl", count).as_hex())
+
+
 def log_axis(axis: Axis, ticks: Sequence[float] = ()) -> None:
     """Plain numbers on a logarithmic axis, at least three of them; call after drawing.
 
