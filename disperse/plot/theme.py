@@ -183,13 +183,15 @@ def _write(data: bytes, path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Plain data for JSON: frames become lists of rows, NaN becomes None, keys text."""
+    """Plain data for JSON: frames become lists of rows, NaN becomes None, arrays lists, keys text."""
     if isinstance(value, pd.DataFrame):
         return plain(json.loads(value.to_json(orient="records", double_precision=15, default_handler=str)))
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
     if isinstance(value, np.generic):
         return plain(value.item())
     return None if isinstance(value, float) and not np.isfinite(value) else value
