@@ -9,7 +9,15 @@ from .profiles import PROFILES, Profile, profile
 from .request import requested_spec
 from .resources import resources
 from .runner import cells_of, complete_all, results
-from .runs import evaluations, network, publish_network, published_networks, records_of, seeds_of
+from .runs import (
+    evaluations,
+    network,
+    publish_network,
+    published_networks,
+    records_of,
+    samples_of,
+    seeds_of,
+)
 
 __all__ = [
     "DISPERSIVE",
@@ -43,6 +51,7 @@ __all__ = [
     "resources",
     "results",
     "run_folder",
+    "samples_of",
     "seeds_of",
     "seen_by",
     "select",

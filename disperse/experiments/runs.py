@@ -4,12 +4,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+from ..data import holds_latents
+from ..data.vae import decoded
 from ..device import resolve_device
 from ..errors import unknown
 from ..evaluation import Protocol
 from ..folders import home
 from ..models import DiffusionTransformer
 from ..models.checkpoints import load_model_file, save_model
+from ..sampling import sample
 from ..spec import RunSpec
 from ..store import (
     Evaluations,
@@ -135,6 +141,32 @@ def network(spec: RunSpec, profile_name: str, *, device: str = "auto") -> Diffus
     train(spec, run_folder(spec))
     weights = profile(profile_name).weights
     return load_model(run_folder(spec), step=spec.num_steps, weights=weights, device=device)
+
+
+def samples_of(
+    spec: RunSpec, profile_name: str, count: int, *, guidance: float = 1.0, progress: bool = True
+) -> tuple[Tensor, Tensor]:
+    """What the network of a run draws: sample i has seed i, and is asked for class i modulo their number.
+
+    Args:
+        spec: of the run.
+        profile_name: whose sampler draws; see ``network``.
+        count: of samples.
+        guidance: of the sampler; 1 is none.
+        progress: show a bar.
+
+    Returns:
+        Pictures (count, c, h, w) in [−1, 1], of latents what they decode to; and the classes asked for.
+
+    Raises:
+        CheckpointError, RunFailedError: as ``network``.
+        ConfigError, DataError: the autoencoder of latents is not there, or cannot be loaded.
+    """
+    model, how = network(spec, profile_name), profile(profile_name).protocol_of(spec.objective.kind)
+    asked = torch.arange(count) % model.config.num_classes
+    images = sample(model, range(count), asked, solver=how.solver, num_steps=how.num_steps, guidance=guidance,
+                    precision=how.precision, batch_size=125, progress=progress)  # fmt: skip
+    return (decoded(images) if holds_latents(spec.data) else images).clamp(-1, 1), asked
 
 
 def network_path(spec: RunSpec, profile_name: str) -> Path:

@@ -138,7 +138,8 @@ def legend(ax: Axes, **options: Any) -> None:
     handles, labels = ax.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     if once:
-        ax.legend(list(once.values()), list(once), **{"loc": "best", **options})
+        with look():
+            ax.legend(list(once.values()), list(once), **{"loc": "best", **options})
 
 
 def curves(

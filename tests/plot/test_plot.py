@@ -100,6 +100,14 @@ def test_a_map_is_bold_where_zero_is_left_out_and_says_what_is_missing() -> None
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "2"]
 
 
+def test_a_map_of_differences_shows_them_as_they_are() -> None:
+    found = pd.DataFrame(
+        {"x": [1, 2], "y": [0, 0], "value": [0.25, -0.5], "low": math.nan, "high": math.nan, "n": 1}
+    )
+    ax = plot.heat(plot.axes(), found, "x", "y", form="+.2f")
+    assert [text.get_text() for text in ax.texts] == ["+0.25", "−0.50"]
+
+
 def test_images_stand_in_rows_with_their_own_values() -> None:
     pixels = torch.linspace(-1, 1, 3).view(3, 1, 1, 1).expand(3, 1, 2, 2)
     ax = plot.images(plot.axes(), pixels, columns=2, titles=["0", "1"])
@@ -108,12 +116,28 @@ def test_images_stand_in_rows_with_their_own_values() -> None:
     assert [sheet[0, 0], sheet[0, 3], sheet[3, 0]] == pytest.approx([0, 0.5, 1])
     assert (sheet[2] == 1).all()
     assert [text.get_text() for text in ax.texts] == ["0", "1"]
+    ax = plot.images(plot.axes(), pixels, columns=1, rows={"a": "red", "b": "blue"})
+    assert [(text.get_text(), text.get_color()) for text in ax.texts] == [("a", "red"), ("b", "blue")]
+    assert [text.get_position()[1] for text in ax.texts] == [2, 6]
 
 
 def test_points_are_named_at_their_middle() -> None:
     xy = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
     ax = plot.points(plot.axes(), xy, [3, 3, 3, 7])
     assert {text.get_text(): text.get_position() for text in ax.texts} == {"3": (1.0, 0.0), "7": (9.0, 9.0)}
+
+
+def test_limits_of_a_plane_leave_out_few_and_never_reach_beyond_all() -> None:
+    xy = np.random.default_rng(0).normal(size=(2, 100, 2))
+    low, high = plot.plane_limits(xy)
+    assert (xy.min((0, 1)) <= low).all()
+    assert (xy.max((0, 1)) >= high).all()
+    xy[1, 3] = 1e6
+    np.testing.assert_allclose(plot.plane_limits(xy), (low, high), rtol=0.3)
+    ax = plot.points(plot.axes(), xy[1], [0] * 100, limits=plot.plane_limits(xy))
+    (said,) = [text.get_text() for text in ax.texts if "edge" in text.get_text()]
+    assert 1 <= int(said.split()[0]) <= 5
+    assert ax.get_xlim()[1] < 10
 
 
 def test_dots_show_every_seed() -> None:
