@@ -87,6 +87,27 @@ def test_curves_have_a_band_where_there_are_several_seeds() -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["none, n = 3", "hinge, n = 1"]
 
 
+def test_within_a_colour_line_and_mark_tell_the_series() -> None:
+    rows = [
+        (term, way, step, 1.0, 0.9, 1.1, 3 if way == "a" else 1)
+        for term in ("none", "hinge")
+        for way in ("a", "b")
+        for step in (1, 2)
+    ]
+    found = pd.DataFrame(rows, columns=["term", "way", "step", "value", "low", "high", "n"])
+    options = {"hue": "term", "style": "way", "ylabel": "distance", "names": {"none": "baseline"}}
+    ax = plot.curves(plot.axes(), found[:-2], "step", **options)  # one series isn't there
+    drawn = [line for line in ax.lines if len(line.get_xdata())]
+    assert [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in drawn] == [
+        (plot.BASELINE, "-", "o"),
+        (plot.BASELINE, "--", "^"),
+        (plot.COLORS["hinge"], "-", "o"),
+    ]
+    assert len(ax.collections) == 2
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["baseline", "hinge", "a, n = 3", "b, n = 1"]
+
+
 def test_a_map_is_bold_where_zero_is_left_out_and_says_what_is_missing() -> None:
     found = FOUND.assign(x=["1", "1", "2", "2"], y=["u", "v", "u", "v"])
     ax = plot.heat(plot.axes(), found, "x", "y")
