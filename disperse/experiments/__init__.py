@@ -9,7 +9,7 @@ from .profiles import PROFILES, Profile, profile
 from .request import requested_spec
 from .resources import resources
 from .runner import cells_of, complete_all, results
-from .runs import evaluations, network, publish_network, records_of, seeds_of
+from .runs import evaluations, network, publish_network, records_here, records_of, seeds_of
 
 __all__ = [
     "DISPERSIVE",
@@ -37,6 +37,7 @@ __all__ = [
     "publish_network",
     "published",
     "records",
+    "records_here",
     "records_of",
     "requested_spec",
     "resources",

@@ -66,11 +66,8 @@ def evaluations(
 
     runs = list(runs)
     found = records_of(runs, profile_name, source=source)
+    here = records_here(runs, profile_name) if source == "both" else []
     jobs = [_job(each, profile(profile_name)) for each in runs]
-    here: list[Record] = []
-    if source == "both":
-        trained = {_key(*job) for job in lacking_of(jobs, published(profile_name))}
-        here = _once(record for job in jobs if _key(*job) not in trained for record in records(*job))
     ends = {(spec.fingerprint, spec.num_steps) for spec, _ in jobs}
     whole = table([*found, *here])
     if whole.empty:
@@ -93,6 +90,13 @@ def records_of(runs: Iterable[Wanted], profile_name: str, *, source: str = "publ
     for key, job in wanted.items():
         found += records(*job) if key in trained else _published(pool, *job)
     return _once(found)
+
+
+def records_here(runs: Iterable[Wanted], profile_name: str) -> list[Record]:
+    """The records of the second table with ``"both"``: what this machine has finished beside the first."""
+    jobs = [_job(each, profile(profile_name)) for each in runs]
+    first = {_key(*job) for job in lacking_of(jobs, published(profile_name))}
+    return _once(record for job in jobs if _key(*job) not in first for record in records(*job))
 
 
 def jobs_to_train(

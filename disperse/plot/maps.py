@@ -20,6 +20,7 @@ def heat(
     x: str,
     y: str,
     *,
+    here: pd.DataFrame | None = None,
     names: Mapping[Any, str] | None = None,
     label: str = "change against the baseline, %",
     times: bool = False,
@@ -30,11 +31,13 @@ def heat(
         ax: where to.
         found: of ``results.changes`` by ``x`` and ``y``.
         x, y: columns; values in order of appearance.
+        here: the same of this machine's runs, written into the cells that ``found`` has.
         names: value → what it is called.
         label: of the colour bar.
         times: log ratios are shown as factors, ×4.6, not as changes in percent.
     """
     names = names or {}
+    added = {} if here is None else {(row[y], row[x]): row["value"] for row in here.to_dict("records")}
     columns, rows = (list(dict.fromkeys(found[name])) for name in (x, y))
     grid = np.full((len(rows), len(columns)), np.nan)
     with look():
@@ -50,6 +53,8 @@ def heat(
             text = _told(row["value"], times)
             if row["n"] > 1 and len(columns) <= 6:
                 text += f"\n[{_told(row['low'], times, short=True)}, {_told(row['high'], times, short=True)}]"
+            if math.isfinite(added.get((row[y], row[x]), math.nan)):
+                text += f"\nhere {_told(added[row[y], row[x]], times)}"
             face = mesh.to_rgba(np.array([row["value"]]))[0]
             said, weight = text if row["n"] else "not\ntrained", "bold" if clear else "normal"
             ax.text(j + 0.5, i + 0.5, said, ha="center", va="center", weight=weight, color=ink(face))
