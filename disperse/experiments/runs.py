@@ -73,10 +73,7 @@ def evaluations(
     runs = list(runs)
     found = records_of(runs, profile_name, source=source)
     jobs = jobs_of(runs, profile(profile_name))
-    here: list[Record] = []
-    if source == "both":
-        trained = {_key(*job) for job in lacking_of(jobs, published(profile_name))}
-        here = _once(record for job in jobs if _key(*job) not in trained for record in records(*job))
+    here = records_here(runs, profile_name) if source == "both" else []
     ends = {(spec.fingerprint, spec.num_steps) for spec, _ in jobs}
     whole = table([*found, *here])
     if whole.empty:
@@ -99,6 +96,13 @@ def records_of(runs: Iterable[Wanted], profile_name: str, *, source: str = "publ
     for key, job in wanted.items():
         found += records(*job) if key in trained else _published(there, *job)
     return _once(found)
+
+
+def records_here(runs: Iterable[Wanted], profile_name: str) -> list[Record]:
+    """The records of the second table with ``"both"``: what this machine has finished beside the first."""
+    jobs = jobs_of(runs, profile(profile_name))
+    first = {_key(*job) for job in lacking_of(jobs, published(profile_name))}
+    return _once(record for job in jobs if _key(*job) not in first for record in records(*job))
 
 
 def jobs_of(runs: Iterable[Wanted], row: Profile) -> list[Job]:
@@ -164,8 +168,8 @@ def samples_of(
     """
     model, how = network(spec, profile_name), profile(profile_name).protocol_of(spec.objective.kind)
     asked = torch.arange(count) % model.config.num_classes
-    images = sample(model, range(count), asked, solver=how.solver, num_steps=how.num_steps, guidance=guidance,
-                    precision=how.precision, batch_size=125, progress=progress)  # fmt: skip
+    config = how.sampler.replace(guidance=guidance)
+    images = sample(model, range(count), asked, config, batch_size=125, progress=progress)
     return (decoded(images) if holds_latents(spec.data) else images).clamp(-1, 1), asked
 
 

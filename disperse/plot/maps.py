@@ -22,6 +22,7 @@ def heat(
     x: str,
     y: str,
     *,
+    here: pd.DataFrame | None = None,
     names: Mapping[Any, str] | None = None,
     label: str = "change against the baseline, %",
     times: bool = False,
@@ -33,12 +34,14 @@ def heat(
         ax: where to.
         found: of ``results.changes`` by ``x`` and ``y``.
         x, y: columns; values in order of appearance.
+        here: the same of this machine's runs, written into the cells that ``found`` has.
         names: value → what it is called.
         label: of the colour bar.
         times: log ratios are shown as factors, ×4.6, not as changes in percent.
         form: format of differences, ``"+.2f"``: values are shown as they are, and are no log ratios.
     """
     names = names or {}
+    added = {} if here is None else {(row[y], row[x]): row["value"] for row in here.to_dict("records")}
     columns, rows = (list(dict.fromkeys(found[name])) for name in (x, y))
     grid = np.full((len(rows), len(columns)), np.nan)
     with look():
@@ -55,6 +58,8 @@ def heat(
             if row["n"] > 1 and len(columns) <= 6:
                 low, high = (_told(row[bound], times, form, short=True) for bound in ("low", "high"))
                 text += f"\n[{low}, {high}]"
+            if math.isfinite(added.get((row[y], row[x]), math.nan)):
+                text += f"\nhere {_told(added[row[y], row[x]], times, form)}"
             face = mesh.to_rgba(np.array([row["value"]]))[0]
             said, weight = text if row["n"] else "not\ntrained", "bold" if clear else "normal"
             ax.text(j + 0.5, i + 0.5, said, ha="center", va="center", weight=weight, color=ink(face))

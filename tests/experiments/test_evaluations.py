@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from disperse.errors import ConfigError
-from disperse.experiments import dispersive_term, evaluations, profile, runner, seeds_of
+from disperse.experiments import dispersive_term, evaluations, profile, records_here, runner, seeds_of
 from disperse.experiments.profiles import PROFILES
 from disperse.experiments.runs import network, publish_network, samples_of
 from disperse.sampling import sample
@@ -46,6 +46,7 @@ def test_what_is_missing_is_trained_once(monkeypatch: pytest.MonkeyPatch, store:
     publish("toy", [record for spec in runs for record in records(spec, TOY.protocol)])
     _, here = evaluations(runs, "toy", source="both")
     assert list(here.fd) == list(both.fd), "what this machine has trained stands beside what is published"
+    assert [record["seed"] for record in records_here(runs, "toy")] == list(here.seed)
     (store / "runs").rename(store / "away")
     again, here = evaluations(runs, "toy", source="both")
     assert list(again.fd) == list(both.fd)

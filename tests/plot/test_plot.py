@@ -119,6 +119,9 @@ def test_a_map_is_bold_where_zero_is_left_out_and_says_what_is_missing() -> None
         "not\ntrained": "normal",
     }
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "2"]
+    here = found[found.x == "1"].assign(value=[math.log(1.3), math.nan])
+    said = [text.get_text() for text in plot.heat(plot.axes(), found, "x", "y", here=here).texts]
+    assert [text for text in said if "here" in text] == ["+20\n[10, 30]\nhere +30"]
 
 
 def test_a_map_of_differences_shows_them_as_they_are() -> None:
