@@ -179,3 +179,11 @@ def variants_change(label: str) -> float | None:
 def relative_change(value: float, baseline: float) -> float:
     """``value/baseline − 1``: negative is better for a distance."""
     return value / baseline - 1
+
+
+# (variant, view), as the columns of ``results.table`` name them → the paper's relative change of FID.
+VARIANTS_CHANGE = {
+    (variant, view): relative_change(fid.value, BASELINE_FID.value)
+    for variant, columns in VARIANTS_FID.items()
+    for view, fid in zip(("independent", "restricted", "one"), columns, strict=True)
+}
