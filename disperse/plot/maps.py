@@ -74,7 +74,14 @@ def _told(value: float, times: bool, *, short: bool = False) -> str:
 
 
 def images(
-    ax: Axes, pixels: Tensor, *, columns: int = 10, titles: Sequence[str] = (), gap: int = 1, title: str = ""
+    ax: Axes,
+    pixels: Tensor,
+    *,
+    columns: int = 10,
+    titles: Sequence[str] = (),
+    rows: Mapping[str, str] | Sequence[str] = (),
+    gap: int = 1,
+    title: str = "",
 ) -> Axes:
     """Images in rows, each pixel a square.
 
@@ -83,13 +90,14 @@ def images(
         pixels (Tensor): (n, c, h, w) in [−1, 1], c 1 or 3.
         columns: images in a row.
         titles: above the columns.
+        rows: names at the left, spread evenly over the rows; of a mapping each has its colour.
         gap: pixels between images.
         title: of the picture.
     """
     shown = ((pixels.detach().float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
     n, height, width, channels = shown.shape
-    rows = -(-n // columns)
-    sheet = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, channels))
+    lines = -(-n // columns)
+    sheet = np.ones((lines * (height + gap) - gap, columns * (width + gap) - gap, channels))
     for number, image in enumerate(shown):
         top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
         sheet[top : top + height, left : left + width] = image
@@ -100,6 +108,10 @@ def images(
             ax.set_title(title)
         for number, text in enumerate(titles):
             ax.text(number * (width + gap) + width / 2, -1.5, text, ha="center", va="bottom", fontsize=10)
+        for number, text in enumerate(rows):
+            color = rows[text] if isinstance(rows, Mapping) else "black"
+            place = (number + 0.5) * len(sheet) / len(rows)
+            ax.text(-0.3 * width, place, text, ha="right", va="center", fontsize=10, color=color)
     return ax
 
 

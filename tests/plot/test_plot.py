@@ -129,6 +129,9 @@ def test_images_stand_in_rows_with_their_own_values() -> None:
     assert [sheet[0, 0], sheet[0, 3], sheet[3, 0]] == pytest.approx([0, 0.5, 1])
     assert (sheet[2] == 1).all()
     assert [text.get_text() for text in ax.texts] == ["0", "1"]
+    ax = plot.images(plot.axes(), pixels, columns=1, rows={"a": "red", "b": "blue"})
+    assert [(text.get_text(), text.get_color()) for text in ax.texts] == [("a", "red"), ("b", "blue")]
+    assert [text.get_position()[1] for text in ax.texts] == [2, 6]
 
 
 def test_points_are_named_at_their_middle() -> None:
