@@ -1,6 +1,6 @@
 """Every run and notebook of a profile as a job: `disperse reproduce` starts this, or Snakemake directly.
 
-    snakemake --profile profiles/slurm --config profile=cpu items=all seeds=3
+    snakemake --profile profiles/slurm --config profile=cpu train=all seeds=3
 
 Settings that hold everywhere are in profiles/default; what there is to do is in disperse/reproduce/jobs.py.
 """
@@ -21,7 +21,7 @@ end_group_with(int(os.environ.get("DISPERSE_ENGINE", 0)))
 
 try:
     PLAN = jobs.make_plan(
-        config.get("profile", "cpu"), str(config.get("items", "headline")), int(config.get("seeds", 1))
+        config.get("profile", "cpu"), str(config.get("train", "headline")), int(config.get("seeds", 1))
     )
 except DisperseError as error:
     raise WorkflowError(str(error)) from None
@@ -53,7 +53,7 @@ for job in PLAN.runs:
             [update(str(path)) for path in job.outputs],
         log:
             str(job.log),
-        # In the order of the items, so that the first notebooks needn't wait for the last runs.
+        # In the order of the notebooks, so that the first notebooks needn't wait for the last runs.
         priority: len(PLAN.runs) - PLAN.runs.index(job)
         threads: PLAN.row.cores
         params:
@@ -89,6 +89,7 @@ for job in PLAN.notebooks:
 
 onstart:
     summary.forget_failures(PLAN)
+    jobs.write_jobs(PLAN)
 
 
 onsuccess:

@@ -1,10 +1,12 @@
 """Arguments of the command line."""
 
 import argparse
+import functools
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import __version__
+from .sampling import KNOBS, Knob
 
 # Options of ``train`` that belong to the term.
 TERM_OPTIONS = ("lam", "tau", "eps", "local_batch", "blocks", "max_dt")
@@ -15,6 +17,30 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
+def _add_knobs(of: argparse.ArgumentParser) -> None:
+    """An option for each setting of the sampler; one that isn't given leaves nothing behind."""
+    group = of.add_argument_group("sampler")
+    for name, knob in KNOBS.items():
+        how: dict[str, Any] = {"action": "store_true"}
+        if knob.read is not None:
+            how = {"type": functools.partial(_read, knob), "metavar": knob.typed or None}
+        option, about = f"--{(knob.option or name).replace('_', '-')}", knob.about.replace("%", "%%")
+        group.add_argument(option, dest=name, default=argparse.SUPPRESS, help=about, **how)
+
+
+def _read(knob: Knob, text: str) -> Any:
+    assert knob.read is not None  # a flag has no text
+    try:
+        return knob.read(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {knob.typed or knob.read.__name__}") from None
+
+
+def given_knobs(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the sampler that were given."""
+    return {name: value for name, value in vars(options).items() if name in KNOBS}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,21 +98,9 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("--out", type=Path, required=True)
     sample.add_argument("--step", type=int, default=None, help="checkpoint; the newest by default")
     sample.add_argument("--weights", default=None, help="raw, or an average the run keeps; power-0.1")
-    sample.add_argument("--solver", default=None, help="SiT: heun (the default), euler, dopri5, sde-euler, "
-                        "sde-heun; DiT: ddim, ddpm; MeanFlow: meanflow")  # fmt: skip
-    sample.add_argument("--steps", type=int, default=None, help="of the solver; 25 for heun, 1 for meanflow")
-    sample.add_argument("--guidance", type=float, default=1.0)
-    sample.add_argument("--guided-channels", type=int, default=None, help="guide the first so many only")
-    sample.add_argument("--guidance-interval", default="0,1", metavar="LOW,HIGH",
-                        help="noise levels between which guidance acts")  # fmt: skip
-    sample.add_argument("--diffusion", default="sigma", help="of an SDE: form of its noise over time")
-    sample.add_argument("--last-step", default="mean", help="of an SDE: mean, euler, tweedie or none")
-    sample.add_argument("--eta", type=float, default=0.0, help="of DDIM: 0 is deterministic")
     sample.add_argument("--label", type=int, default=None, help="one class for all; random by default")
     sample.add_argument("--device", default="auto")
-    sample.add_argument("--precision", default="fp32",
-                        help="fp32, or bf16: about 1%% root mean square from fp32")  # fmt: skip
-    sample.add_argument("--compile", action="store_true", help="compile the network: within 1e-4 of eager")
+    _add_knobs(sample)
 
     evaluate = command(
         "evaluate", "Measure a run: distance, precision, recall, class agreement.",
@@ -96,11 +110,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=int, default=None, help="training seed, among runs of one name")
     evaluate.add_argument("--step", type=int, default=None, help="checkpoint; the newest by default")
     evaluate.add_argument("--num", type=int, default=1000, help="samples")
-    evaluate.add_argument("--solver", default=None, help="that of the model's system by default")
-    evaluate.add_argument("--steps", type=int, default=None, help="steps of the solver")
-    evaluate.add_argument("--guidance", type=float, default=1.0)
     evaluate.add_argument("--weights", default="power-0.1", help="raw, or an average the run keeps")
     evaluate.add_argument("--device", default="auto")
+    _add_knobs(evaluate)
     data_path(evaluate)
 
     bring = command(
@@ -132,24 +144,21 @@ def parser() -> argparse.ArgumentParser:
 
     reproduce = command(
         "reproduce", "Train what is missing, then execute the notebooks.",
-        "disperse reproduce --profile cpu --items all --seeds 3",
+        "disperse reproduce --profile cpu --train all --seeds 3",
     )  # fmt: skip
     reproduce.add_argument("--profile", default="cpu")
-    reproduce.add_argument("--items", default="headline", help="what to train: headline (the default), "
-                           "all, or items such as variants,blocks; the rest is as published")  # fmt: skip
+    reproduce.add_argument("--train", default="headline", help="notebooks whose runs are trained here: "
+                           "headline (the default), all, or names such as variants,blocks")  # fmt: skip
     reproduce.add_argument("--seeds", type=int, default=1, help="training seeds 0 to SEEDS-1")
     reproduce.add_argument("--plan", action="store_true", help="print what is done, what remains and an "
                            "estimate of its core-hours; run nothing")  # fmt: skip
     data_path(reproduce)
 
     run = command(
-        "run", "Complete one run of an item: train it to its end, evaluate every milestone.",
-        "disperse run --profile cpu --item blocks --label l2-all --seed 0",
+        "run", "Complete one run of a plan: train it to its end, evaluate it as the notebooks ask.",
+        "disperse run papermill_runs/here/cpu/jobs/1bc3877a11e7.json",
     )  # fmt: skip
-    run.add_argument("--profile", default="cpu")
-    run.add_argument("--item", required=True, help="whose run; of several that share it, a,b, the longest")
-    run.add_argument("--label", required=True, help="of the run in the item's table")
-    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("file", type=Path, help="of the job; `disperse reproduce` writes one for each run")
 
     notebook = command(
         "notebook", "Execute one notebook into papermill_runs/PROFILE/.",
@@ -165,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
         data_path(alone)
 
     figures = command(
-        "figures", "Redraw the published figures and tables; trains nothing.",
+        "figures", "Execute the notebooks on the published results: pictures, values, claims; trains no run.",
         "disperse figures --profile cpu",
     )  # fmt: skip
     figures.add_argument("--profile", default="cpu")
@@ -189,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--profile", default="cpu")
 
     verify = command(
-        "verify", "Compute the published tables and values again from their results, and compare.",
+        "verify", "Execute the notebooks on the published results again, and compare with what is published.",
         "disperse verify --profile cpu --retrain 1",
     )  # fmt: skip
     verify.add_argument("--profile", default="cpu")

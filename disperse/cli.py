@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import TERM_OPTIONS, parser
+from .arguments import TERM_OPTIONS, given_knobs, parser
 from .errors import ConfigError, DisperseError
 
 if TYPE_CHECKING:
@@ -115,18 +115,8 @@ def _sampler(options: argparse.Namespace) -> tuple["DiffusionTransformer", dict[
 
     if options.num < 0 or options.batch < 1:
         raise ConfigError(f"--num {options.num} --batch {options.batch}: expected ≥ 0 and ≥ 1")
-    low, _, high = options.guidance_interval.partition(",")
-    try:
-        interval = float(low), float(high)
-    except ValueError:
-        raise ConfigError(f"--guidance-interval {options.guidance_interval}: expected LOW,HIGH") from None
     model, source = _model(options)
-    config = SamplerConfig.for_system(
-        model.config.system, options.solver, options.steps, guidance=options.guidance,
-        guided_channels=options.guided_channels, guidance_interval=interval, diffusion=options.diffusion,
-        last_step=options.last_step, eta=options.eta, precision=options.precision, compile=options.compile,
-    )  # fmt: skip
-    return model, source, config
+    return model, source, SamplerConfig.for_system(model.objective.kind, **given_knobs(options))
 
 
 def _model(options: argparse.Namespace) -> tuple["DiffusionTransformer", dict[str, Any]]:
@@ -191,13 +181,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     folder = find_run(options.source, options.seed)
     spec = read_spec(folder)
-    sampler = SamplerConfig.for_system(spec.objective.kind, options.solver, options.steps)
-    protocol = Protocol.parse({
-        "num_samples": options.num, "solver": sampler.solver, "num_steps": sampler.num_steps,
-        "guidance": options.guidance, "weights": options.weights,
-        "evaluator": evaluator_for(spec.data), "data": spec.data.partition(":")[0],
-        "spaces": spaces_for(spec.data),
-    })  # fmt: skip
+    protocol = Protocol(
+        num_samples=options.num, weights=options.weights, evaluator=evaluator_for(spec.data),
+        data=spec.data.partition(":")[0], spaces=spaces_for(spec.data),
+        sampler=SamplerConfig.for_system(spec.objective.kind, **given_knobs(options)),
+    )  # fmt: skip
     # Before sampling: it knows how many samples are too many.
     floors = {space: noise_floor(protocol, space=space) for space in (protocol.evaluator, *protocol.spaces)}
     step = latest_step(folder) if options.step is None else options.step
@@ -246,16 +234,15 @@ def _reproduce(options: argparse.Namespace) -> None:
     from .reproduce import plan, reproduce
 
     if options.plan:
-        print(plan(options.profile, options.items, options.seeds))
+        print(plan(options.profile, options.train, options.seeds))
     else:
-        reproduce(options.profile, options.items, options.seeds)
+        reproduce(options.profile, options.train, options.seeds)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from .reproduce import complete_run, find_spec
+    from .reproduce import complete_run
 
-    spec = find_spec(options.profile, options.item, options.label, options.seed)
-    complete_run(spec, options.profile, job=options.job)
+    complete_run(options.file, job=options.job)
 
 
 def _notebook(options: argparse.Namespace) -> None:
@@ -274,10 +261,10 @@ def _notebook(options: argparse.Namespace) -> None:
 
 def _figures(options: argparse.Namespace) -> None:
     _check_extra()
-    from .figures import draw_published
+    from .reproduce.publishing import draw_published
 
-    for path in draw_published(options.profile):
-        print(path)
+    paths = draw_published(options.profile)
+    print(f"{len(paths)} files in figures/{options.profile} and papermill_runs/{options.profile}")
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -306,18 +293,12 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from .errors import ConfigError, DataError, StorageError
-    from .experiments import finished, look_at_finished, publish
-    from .figures import draw_from_weights
+    _check_extra()
+    from .reproduce.publishing import publish_finished
 
-    look_at_finished(options.profile, options.seeds)
-    new = publish(options.profile, finished(options.profile, options.seeds))
-    print(f"{new} new evaluations; redraw with `disperse figures --profile {options.profile}`")
-    try:
-        for path in draw_from_weights(options.profile):  # weights are not published, so they are drawn here
-            print(path)
-    except (ConfigError, DataError, StorageError) as error:
-        print(f"no pictures of samples: {error}")
+    new, networks = publish_finished(options.profile, options.seeds)
+    again = f"draw them with `disperse figures --profile {options.profile}`"
+    print(f"{new} new evaluations, {len(networks)} new networks; {again}")
 
 
 def _queue(options: argparse.Namespace) -> None:

@@ -31,8 +31,8 @@ def data_cache() -> Path:
 
 
 def output_folder(profile: str) -> Path:
-    """Where executed notebooks of a profile and their figures go, or ``$DISPERSE_OUTPUT``."""
-    return Path(os.environ.get("DISPERSE_OUTPUT") or home() / "papermill_runs" / profile)
+    """Where this machine's executed notebooks and their figures go, or ``$DISPERSE_OUTPUT``."""
+    return Path(os.environ.get("DISPERSE_OUTPUT") or home() / "papermill_runs" / "here" / profile)
 
 
 def figures_folder(profile: str) -> Path:

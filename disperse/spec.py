@@ -277,7 +277,8 @@ def _one_line(cls: type[BaseModel], error: ValidationError) -> ConfigError:
     message = first["msg"].removeprefix("Value error, ")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):  # from a nested specification, whose path continues ours, or of ours
-        return ConfigError(str(cause) if str(cause).startswith(f"{path} = ") else f"{path}.{cause}")
+        whole = not path or str(cause).startswith(f"{path} = ")
+        return ConfigError(str(cause) if whole else f"{path}.{cause}")
     if cause is not None:
         return ConfigError(f"{path}: {message}" if path else message)
     return ConfigError(f"{path} = {first['input']!r}: {message[0].lower()}{message[1:]}")

@@ -36,7 +36,7 @@ def test_conventions(path: Path) -> None:
     assert max(lengths) <= 25
     assert sum(lengths) <= 90
     for cell in code:
-        assert not re.search(r"^\s*(def|class|%pip|!)\b|/home|\.\./", cell.source, re.MULTILINE)
+        assert not re.search(r"^\s*(class|%pip|!)\b|/home|\.\./", cell.source, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -118,18 +118,6 @@ def write(home: Path, *sources: str) -> None:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, home / "notebooks" / "toy.ipynb")
-
-
-@pytest.mark.parametrize("name", ["00_start_here", "01_train"])
-def test_every_picture_has_an_alternative_text(name: str) -> None:
-    code = [
-        cell.source
-        for cell in nbformat.read(START.with_stem(name), as_version=4).cells
-        if cell.cell_type == "code"
-    ]
-    pictures = re.findall(r"^Image\(.*", "\n".join(code), re.MULTILINE)
-    assert len(pictures) >= 2
-    assert all('alt="' in line or 'alt=f"' in line for line in pictures)
 
 
 def test_any_field_can_be_changed_and_nothing_needs_a_browser(home: Path) -> None:

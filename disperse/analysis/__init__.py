@@ -1,6 +1,6 @@
 """Measures of inner representations."""
 
-from .dispersion import Dispersion, block_features, descend, measure, measure_blocks
+from .dispersion import Dispersion, block_features, descend, measure, measure_blocks, measure_plane
 from .geometry import (
     Geometry,
     alive,
@@ -15,7 +15,7 @@ from .geometry import (
     uniformity,
 )
 from .levels import measure_levels
-from .probes import linear_probe, neighbour_accuracy
+from .probes import linear_probe, neighbour_accuracy, probe_sets
 from .projection import neighbour_overlap, project
 from .representations import Place, compare_places, measure_places
 from .similarity import Similarity, cka, cknna, compare
@@ -42,10 +42,12 @@ __all__ = [
     "measure_blocks",
     "measure_levels",
     "measure_places",
+    "measure_plane",
     "measure_terms",
     "neighbour_accuracy",
     "neighbour_overlap",
     "participation_ratio",
+    "probe_sets",
     "project",
     "relative_distance",
     "rms",

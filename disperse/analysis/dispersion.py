@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..data import ImageSet
 from ..losses import DispersiveLoss
+from ..losses.distances import squared_distances
 from ..models import DiffusionTransformer
 from ..objectives import build_objective, draws_at
 from .geometry import effective_rank, mean_cosine, rms, rows_of
@@ -90,6 +91,41 @@ def descend(points: Tensor, loss: DispersiveLoss, *, num_steps: int, lr: float =
         optimizer.step()
         path.append(z.detach().clone())
     return torch.stack(path)
+
+
+def plane_floor(loss: DispersiveLoss, count: int) -> float:
+    """The smallest loss of ``count`` points in the plane.
+
+    As ``report`` says, but for the cosine, whose general floor is a simplex that the plane can't hold: there
+    it is that of equal angles.
+    """
+    if loss.variant != "infonce-cosine":
+        return loss.report(torch.zeros(count, 2)).floor
+    angles = 2 * torch.pi * torch.arange(count, dtype=torch.float64) / count
+    return loss(torch.stack([angles.cos(), angles.sin()], dim=1)).item()
+
+
+def measure_plane(points: Tensor, loss: DispersiveLoss) -> dict[str, float]:
+    """What can be said of points (b, 2) in the plane under a loss.
+
+    ``loss`` and ``floor`` (see ``plane_floor``); ``nearest``, the smallest D of two points, the squared
+    distance divided by 2; ``inside_margin``, the pairs that are nearer than the hinge's ε by more than 1%;
+    ``largest_gap`` between neighbouring directions from the origin, in degrees; ``correlation`` of the two
+    coordinates.
+    """
+    z = points.double()
+    pairs = torch.triu_indices(len(z), len(z), offset=1)
+    distances = (squared_distances(z) / z.shape[1])[pairs[0], pairs[1]]
+    angles = torch.atan2(z[:, 1], z[:, 0]).sort().values
+    gaps = torch.cat([angles, angles[:1] + 2 * torch.pi]).diff()
+    return {
+        "loss": loss(z).item(),
+        "floor": plane_floor(loss, len(z)),
+        "nearest": distances.min().item(),
+        "inside_margin": int((distances < 0.99 * loss.eps).sum()),
+        "largest_gap": torch.rad2deg(gaps.max()).item(),
+        "correlation": torch.corrcoef(z.mT)[0, 1].item(),
+    }
 
 
 def measure_blocks(

@@ -85,10 +85,7 @@ def evaluate_fid(
     for start in range(0, len(labels), BATCH):
         part = labels[start : start + BATCH]
         seeds = range(first_seed + start, first_seed + start + len(part))
-        latents = sample(
-            model, seeds, part, solver=sampler.solver, num_steps=sampler.num_steps,
-            guidance=sampler.guidance, precision=sampler.precision, batch_size=BATCH,
-        )  # fmt: skip
+        latents = sample(model, seeds, part, sampler, batch_size=BATCH)
         rows.append(read(latents.to(device)).double().cpu())
     return frechet_with_interval(torch.cat(rows).numpy(), statistics)
 

@@ -5,15 +5,14 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from ..atomic import digest
 from ..data import SPLITS, ImageSet, base_name, load_data
 from ..errors import ConfigError
 from ..models import DiffusionTransformer
-from ..sampling import SamplerConfig, sample
-from ..spec import Strict
+from ..sampling import Sampled, SamplerConfig, sample
 from . import fid
 from .features import (
     EVALUATOR,
@@ -34,7 +33,7 @@ from .images import image_set
 from .neighbours import nearer_to_seen, precision_recall
 
 
-class Protocol(Strict):
+class Protocol(Sampled):
     """Settings of an evaluation; its hash names the stored result.
 
     Sample i has label i mod classes. With ``sample_seeds = "shared"`` it has seed i, so all models are
@@ -48,22 +47,19 @@ class Protocol(Strict):
     external evaluator the statistics it compares with. ``num_samples = 0`` measures the held-out loss
     alone. ``against_training`` compares with the images of training too.
 
-    Fields added later are not in the plain data at their default, so that hashes of older evaluations
-    stay.
+    The settings of ``sampler`` are given and written as fields: ``Protocol(solver="euler", num_steps=50)``.
     """
+
+    LATER = ("against_training", "spaces", "sample_seeds")
 
     evaluator: str = EVALUATOR
     data: str = "digits"
     reference: str = "held-out"
     num_samples: int = Field(default=1000, ge=0)
-    solver: str = "heun"
-    num_steps: int = Field(default=25, ge=1)
-    guidance: float = Field(default=1.0, ge=0)
     guided_samples: int = Field(default=200, ge=0)
     agreement_guidance: float = Field(default=1.5, ge=0)
     weights: str = "power-0.1"
     neighbours: int = Field(default=3, ge=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
     against_training: bool = False
     spaces: tuple[str, ...] = ()
     sample_seeds: Literal["shared", "own"] = "shared"
@@ -87,14 +83,6 @@ class Protocol(Strict):
         if not self.num_samples and self.evaluator == fid.EVALUATOR:
             raise ValueError(f"num_samples = 0: {self.evaluator} measures samples alone; expected at least 2")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_before_there_was_a_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values = handler(self)
-        for name in ("precision", "against_training", "spaces", "sample_seeds"):
-            if values[name] in (type(self).model_fields[name].default, []):
-                del values[name]  # so that a new field does not rename old evaluations
-        return values
 
     def fits(self, other: dict[str, Any]) -> bool:
         """Whether an evaluation under another protocol, as plain data, differs in its further spaces alone.
@@ -121,18 +109,12 @@ class Protocol(Strict):
         """Of ``data``, whose images features are measured on; ``"train"`` beside an external reference."""
         return self.reference if self.reference in SPLITS else "train"
 
-    @property
-    def sampler(self) -> SamplerConfig:
-        """How the samples of the distance are made."""
-        return SamplerConfig(self.solver, self.num_steps, self.guidance, precision=self.precision)
-
     def card(self) -> str:
         """One line that names features, n, sampler, guidance, weights and sample seeds."""
         weights = "raw weights" if self.weights == "raw" else f"EMA {self.weights}"
-        how = self.sampler.describe() + ("" if self.precision == "fp32" else f" in {self.precision}")
         first = f"0–{self.num_samples - 1}"
         seeds = first if self.sample_seeds == "shared" else f"{first} + {self.num_samples} · training seed"
-        made = f"{how}; {weights}; sample seeds {seeds}"
+        made = f"{self.sampler.describe()}; {weights}; sample seeds {seeds}"
         if self.evaluator == fid.EVALUATOR:
             return (
                 f"{self.evaluator}, {fid.FEATURES} features; n = {self.num_samples}, labels balanced, "
@@ -224,7 +206,7 @@ def evaluate(
             points = (samples, seen.read(slice(None)), unseen.read(slice(None)))
             found["nearer_to_seen"] = nearer_to_seen(*(p.flatten(1).double().numpy() for p in points))
     if protocol.guided_samples:
-        sampler = dataclasses.replace(protocol.sampler, guidance=protocol.agreement_guidance)
+        sampler = protocol.sampler.replace(guidance=protocol.agreement_guidance)
         samples, labels = _samples(model, protocol.guided_samples, sampler, first, images)
         found["guided_agreement"] = _agreement(classify(samples, evaluator=protocol.evaluator)[1], labels)
     metrics = {name: dataclasses.asdict(estimate) for name, estimate in found.items()}
@@ -289,17 +271,7 @@ def _samples(
     labels = _labels(model, n)
     if made is not None:
         return made[sampler.guidance][:n], labels
-    images = sample(
-        model,
-        range(first, first + n),
-        labels.tolist(),
-        solver=sampler.solver,
-        num_steps=sampler.num_steps,
-        guidance=sampler.guidance,
-        precision=sampler.precision,
-        batch_size=125,
-    )
-    return images, labels
+    return sample(model, range(first, first + n), labels.tolist(), sampler, batch_size=125), labels
 
 
 def _agreement(scores: Tensor, labels: Array) -> Estimate:

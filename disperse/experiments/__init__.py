@@ -9,7 +9,16 @@ from .profiles import PROFILES, Profile, profile
 from .request import requested_spec
 from .resources import resources
 from .runner import cells_of, complete_all, results
-from .runs import evaluations, network, publish_network, records_of, seeds_of
+from .runs import (
+    evaluations,
+    network,
+    publish_network,
+    published_networks,
+    records_here,
+    records_of,
+    samples_of,
+    seeds_of,
+)
 
 __all__ = [
     "DISPERSIVE",
@@ -36,12 +45,15 @@ __all__ = [
     "publish",
     "publish_network",
     "published",
+    "published_networks",
     "records",
+    "records_here",
     "records_of",
     "requested_spec",
     "resources",
     "results",
     "run_folder",
+    "samples_of",
     "seeds_of",
     "seen_by",
     "select",

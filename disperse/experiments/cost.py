@@ -28,14 +28,10 @@ def remaining_core_hours(runs: Sequence[tuple[RunSpec, Protocol | Evaluations]])
     return [(seconds * slowness + START_S * (seconds > 0)) / 3600 for seconds in each]
 
 
-def core_hours(spec: RunSpec, protocol: Protocol) -> float:
+def core_hours(spec: RunSpec, evaluations: Evaluations) -> float:
     """Estimated core-hours of a whole run, whatever is there."""
-    return _training_s(spec, 0) / 3600 + spec.num_evaluations * evaluation_core_hours(spec, protocol)
-
-
-def evaluation_core_hours(spec: RunSpec, protocol: Protocol) -> float:
-    """Estimated core-hours of one evaluation."""
-    return evaluation_operations(spec, protocol) / CORE_RATE / 3600
+    operations = sum(evaluation_operations(spec, protocol) for _, protocol in evaluations)
+    return (_training_s(spec, 0) + operations / CORE_RATE) / 3600
 
 
 def _training_s(spec: RunSpec, done: int) -> float:

@@ -19,7 +19,6 @@ from ..spec import RunSpec
 from ..training.ensemble_members import ENGINES
 from .ensemble_records import Clock, finished, write_report
 from .ensemble_waves import run_waves
-from .items import ITEMS, item
 from .profiles import profile
 from .request import assign
 from .rules import EXPERIMENTS, rule_protocol
@@ -28,23 +27,19 @@ FIRST_SEED = 100
 
 
 def cells(names: list[str], profile_name: str, seed: int) -> list[RunSpec]:
-    """Runs of one seed by the labels of their cells, each run once.
-
-    The name of an item, or of an experiment of ``docs/rules.md``, stands for all its cells.
+    """Runs of one seed by name, each once; the name of an experiment of ``docs/rules.md`` means all its runs.
 
     Raises:
         ConfigError: a name that is none of these.
     """
-    of_item = {name: item(name, profile_name, (seed,)) for name in ITEMS}
     row = profile(profile_name)
-    of_item |= {name: each.cells(row, seed) for name, each in EXPERIMENTS.items() if each.profile == row.name}
-    by_label = {cell.label: cell.spec for own in reversed(of_item.values()) for cell in reversed(own)}
+    groups = {name: each.sweep(row, seed) for name, each in EXPERIMENTS.items()}
+    by_name = {spec.name: [spec] for own in reversed(groups.values()) for spec in reversed(own)}
     found: dict[str, RunSpec] = {}
     for name in names:
-        if name not in by_label and name not in of_item:
-            raise unknown("--cells", name, [*by_label, *of_item])
-        specs = [by_label[name]] if name in by_label else [cell.spec for cell in of_item[name]]
-        for spec in specs:
+        if name not in by_name and name not in groups:
+            raise unknown("--cells", name, [*by_name, *groups])
+        for spec in groups.get(name) or by_name[name]:
             found.setdefault(spec.fingerprint, spec)
     return list(found.values())
 

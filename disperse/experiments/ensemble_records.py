@@ -71,13 +71,13 @@ def images_of(
     offsets = [protocol.first_seed(seed) for seed in training_seeds]
     wanted: dict[float, int] = {}
     for guidance, count in (
-        (protocol.guidance, protocol.num_samples),
+        (protocol.sampler.guidance, protocol.num_samples),
         (protocol.agreement_guidance, protocol.guided_samples),
     ):
         wanted[guidance] = max(wanted.get(guidance, 0), count)
     found = {}
     for guidance, count in wanted.items():
-        sampler = protocol.model_copy(update={"guidance": guidance}).sampler
+        sampler = protocol.sampler.replace(guidance=guidance)
         labels = torch.arange(count) % network.config.num_classes
         found[guidance] = sample_stacked(network, weights, range(count), labels, sampler, offsets=offsets)
     return found

@@ -13,7 +13,6 @@ from ..evaluation.features import metric_name
 from ..evaluation.frechet import mean_over_seeds
 from ..evaluation.separation import spoiled_distances
 from ..store import published, select
-from .items import item
 from .profiles import Profile, profile
 from .rules import rule_protocol
 
@@ -27,8 +26,7 @@ def trained_distances(row: Profile, metric: str) -> tuple[str, str]:
     pool, half = published(row.name), row.num_steps // 2
     found: dict[int, list[float]] = {half: [], row.num_steps: []}
     for seed in sorted({record["seed"] for record in pool}):
-        spec = next(c.spec for c in item("pair", row.name, (seed,)) if c.label == "baseline")
-        for record in select(pool, spec, rule_protocol(row, "sit")):
+        for record in select(pool, row.run(seed), rule_protocol(row, "sit")):
             if record["step"] in found and metric in record["metrics"]:
                 found[record["step"]].append(record["metrics"][metric]["value"])
     half_text, whole_text = (

@@ -22,6 +22,6 @@ def training_operations(spec: RunSpec, num_steps: int) -> float:
 def evaluation_operations(spec: RunSpec, protocol: Protocol) -> float:
     """Of one evaluation: the network's calls in sampling, which guidance doubles, and the held-out loss."""
     calls = protocol.sampler.nfe or ADAPTIVE_NFE
-    passes = protocol.num_samples * (1 if protocol.guidance == 1 else 2) + 2 * protocol.guided_samples
+    passes = protocol.num_samples * (1 if protocol.sampler.guidance == 1 else 2) + 2 * protocol.guided_samples
     held_out = LEVELS * min(protocol.num_samples or MOST, MOST)
     return 2 * forward_macs(config_of(spec)) * (calls * passes + held_out)

@@ -17,6 +17,7 @@ from ..models import preset
 from ..objectives import OBJECTIVES
 from ..objectives.diffusion import nearest_ddim
 from ..plugins import known
+from ..sampling import SamplerConfig
 from ..spec import OptimizerSpec, RunSpec, TermSpec
 
 
@@ -170,13 +171,11 @@ class Profile:
         return Protocol(
             num_samples=self.num_samples,
             guided_samples=self.guided_samples,
-            solver=self.solver,
-            num_steps=self.sampler_steps,
+            sampler=SamplerConfig(self.solver, self.sampler_steps, precision=self.precision),
             weights=self.weights,
             evaluator=self.evaluator,
             data=self.data,
             reference=self.reference,
-            precision=self.precision,
             spaces=spaces_for(self.data) if self.classifies else (),
         )
 
@@ -191,7 +190,7 @@ class Profile:
             changes["num_steps"] = nearest_ddim(2 * self.sampler_steps)  # as many network evaluations
         elif row.steps:
             changes["agreement_guidance"] = 1.0
-        return self.protocol.model_copy(update=changes)
+        return self.protocol.replace(**changes)
 
 
 # fmt: off

@@ -4,12 +4,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+from ..data import pictures
 from ..device import resolve_device
 from ..errors import unknown
 from ..evaluation import Protocol
 from ..folders import home
 from ..models import DiffusionTransformer
 from ..models.checkpoints import load_model_file, save_model
+from ..sampling import sample
 from ..spec import RunSpec
 from ..store import (
     Evaluations,
@@ -23,7 +28,7 @@ from ..store import (
 )
 from ..training import load_model, train
 from .profiles import Profile, profile
-from .runner import complete_jobs
+from .runner import Job, complete_jobs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,11 +71,8 @@ def evaluations(
 
     runs = list(runs)
     found = records_of(runs, profile_name, source=source)
-    jobs = [_job(each, profile(profile_name)) for each in runs]
-    here: list[Record] = []
-    if source == "both":
-        trained = {_key(*job) for job in lacking_of(jobs, published(profile_name))}
-        here = _once(record for job in jobs if _key(*job) not in trained for record in records(*job))
+    jobs = jobs_of(runs, profile(profile_name))
+    here = records_here(runs, profile_name) if source == "both" else []
     ends = {(spec.fingerprint, spec.num_steps) for spec, _ in jobs}
     whole = table([*found, *here])
     if whole.empty:
@@ -85,37 +87,38 @@ def records_of(runs: Iterable[Wanted], profile_name: str, *, source: str = "publ
     if source not in SOURCES:
         raise unknown("source", source, SOURCES)
     row, pool = profile(profile_name), published(profile_name) if source != "runs" else []
-    wanted = {_key(*job): job for job in (_job(each, row) for each in runs)}
+    wanted = {_key(*job): job for job in jobs_of(runs, row)}
     lacking = lacking_of(wanted.values(), pool, every=source == "runs")
     complete_jobs(lacking)
-    trained = {_key(*job) for job in lacking}
+    trained, there = {_key(*job) for job in lacking}, _by_run(pool)
     found: list[Record] = []
     for key, job in wanted.items():
-        found += records(*job) if key in trained else _published(pool, *job)
+        found += records(*job) if key in trained else _published(there, *job)
     return _once(found)
 
 
-def jobs_to_train(
-    runs: Iterable[Wanted], profile_name: str, *, source: str = "published"
-) -> list[tuple[RunSpec, Evaluations]]:
-    """What ``evaluations`` would have to train or evaluate, whether it is done already or not."""
-    row = profile(profile_name)
-    pool = published(profile_name) if source != "runs" else []
-    return lacking_of([_job(each, row) for each in runs], pool, every=source == "runs")
+def records_here(runs: Iterable[Wanted], profile_name: str) -> list[Record]:
+    """The records of the second table with ``"both"``: what this machine has finished beside the first."""
+    jobs = jobs_of(runs, profile(profile_name))
+    first = {_key(*job) for job in lacking_of(jobs, published(profile_name))}
+    return _once(record for job in jobs if _key(*job) not in first for record in records(*job))
 
 
-def lacking_of(
-    jobs: Iterable[tuple[RunSpec, Evaluations]], pool: list[Record], *, every: bool = False
-) -> list[tuple[RunSpec, Evaluations]]:
+def jobs_of(runs: Iterable[Wanted], row: Profile) -> list[Job]:
+    """Each run with its evaluations."""
+    return [_job(each, row) for each in runs]
+
+
+def lacking_of(jobs: Iterable[Job], pool: list[Record], *, every: bool = False) -> list[Job]:
     """Of each setting and length that no seed of is in the pool, the first; with ``every`` all jobs."""
-    settings: dict[tuple[str, int, Evaluations], list[tuple[RunSpec, Evaluations]]] = {}
+    settings: dict[tuple[str, int, Evaluations], list[Job]] = {}
     for spec, how in jobs:
         settings.setdefault((spec.replace(seed=0).fingerprint, spec.num_steps, how), []).append((spec, how))
-    lacking: list[tuple[RunSpec, Evaluations]] = []
+    there, lacking = _by_run(pool), []
     for same in settings.values():
         if every:
             lacking += same
-        elif not any(_published(pool, *job) for job in same):
+        elif not any(_published(there, *job) for job in same):
             lacking += same[:1]
     return lacking
 
@@ -143,9 +146,58 @@ def network(spec: RunSpec, profile_name: str, *, device: str = "auto") -> Diffus
     return load_model(run_folder(spec), step=spec.num_steps, weights=weights, device=device)
 
 
+def samples_of(
+    spec: RunSpec, profile_name: str, count: int, *, guidance: float = 1.0, progress: bool = True
+) -> tuple[Tensor, Tensor]:
+    """What the network of a run draws: sample i has seed i, and is asked for class i modulo their number.
+
+    Args:
+        spec: of the run.
+        profile_name: whose sampler draws; see ``network``.
+        count: of samples.
+        guidance: of the sampler; 1 is none.
+        progress: show a bar.
+
+    Returns:
+        Pictures (count, c, h, w) in [−1, 1], of latents what they decode to; and the classes asked for.
+
+    Raises:
+        CheckpointError, RunFailedError: as ``network``.
+        ConfigError, DataError: the autoencoder of latents is not there, or cannot be loaded.
+    """
+    model, how = network(spec, profile_name), profile(profile_name).protocol_of(spec.objective.kind)
+    asked = torch.arange(count) % model.config.num_classes
+    config = how.sampler.replace(guidance=guidance)
+    images = sample(model, range(count), asked, config, batch_size=125, progress=progress)
+    return pictures(images, spec.data).clamp(-1, 1), asked
+
+
 def network_path(spec: RunSpec, profile_name: str) -> Path:
     """Where the published network of a run lies."""
-    return home() / "figures" / profile_name / "weights" / f"{spec.fingerprint}-{spec.num_steps}.safetensors"
+    return network_folder(profile_name) / _network_file(spec.fingerprint, spec.num_steps)
+
+
+def network_folder(profile_name: str) -> Path:
+    """Where the published networks of a profile lie."""
+    return home() / "figures" / profile_name / "weights"
+
+
+def _network_file(fingerprint: str, step: int) -> str:
+    return f"{fingerprint}-{step}.safetensors"
+
+
+def published_networks(profile_name: str) -> list[RunSpec]:
+    """The runs whose networks are published, as their published results describe them.
+
+    Raises:
+        StorageError: the published results were edited.
+    """
+    found = {}
+    for record in published(profile_name):
+        values = {**record["spec"], "name": record["name"], "num_steps": record["step"]}
+        if (network_folder(profile_name) / _network_file(record["fingerprint"], record["step"])).exists():
+            found[record["fingerprint"], record["step"]] = RunSpec.parse(values)
+    return list(found.values())
 
 
 def publish_network(spec: RunSpec, profile_name: str) -> Path:
@@ -161,7 +213,7 @@ def publish_network(spec: RunSpec, profile_name: str) -> Path:
     return path
 
 
-def _job(each: Wanted, row: Profile) -> tuple[RunSpec, Evaluations]:
+def _job(each: Wanted, row: Profile) -> Job:
     if isinstance(each, tuple):
         spec, protocols = each
         return spec, tuple((spec.num_steps, protocol) for protocol in protocols)
@@ -176,9 +228,19 @@ def _once(found: Iterable[Record]) -> list[Record]:
     return list({record_key(record): record for record in found}.values())
 
 
-def _published(pool: list[Record], spec: RunSpec, how: Evaluations) -> list[Record]:
+def _by_run(pool: list[Record]) -> dict[str, list[Record]]:
+    """Fingerprint → records."""
+    found: dict[str, list[Record]] = {}
+    for record in pool:
+        found.setdefault(record["fingerprint"], []).append(record)
+    return found
+
+
+def _published(there: dict[str, list[Record]], spec: RunSpec, how: Evaluations) -> list[Record]:
     """Published records of a run, if all are there."""
-    found = []
+    found: list[Record] = []
     for step, protocol in how:
-        found += select(pool, spec.replace(num_steps=step, milestones=()), protocol)
+        found += select(
+            there.get(spec.fingerprint, []), spec.replace(num_steps=step, milestones=()), protocol
+        )
     return found if len(found) == len(how) else []

@@ -1,40 +1,66 @@
 """Plots of tidy frames: take what ``disperse.results`` gives, draw on axes, return them."""
 
-from .maps import heat, images, points
+from .maps import (
+    DIFFERENCE,
+    differences,
+    heat,
+    images,
+    plane_limits,
+    points,
+    tile,
+    tile_differences,
+    trajectories,
+)
 from .marks import changes, crosses, curves, diamonds, dots, interval_marks, legend, percent
 from .theme import (
     ACCENT,
     BASELINE,
     COLORS,
+    COLUMN,
     DISPERSIVE,
+    Picture,
     axes,
+    class_colors,
+    keep,
     line_across,
     log_axis,
     look,
     palette,
     save,
 )
+from .training import training
 
 __all__ = [
     "ACCENT",
     "BASELINE",
     "COLORS",
+    "COLUMN",
+    "DIFFERENCE",
     "DISPERSIVE",
+    "Picture",
     "axes",
     "changes",
+    "class_colors",
     "crosses",
     "curves",
     "diamonds",
+    "differences",
     "dots",
     "heat",
     "images",
     "interval_marks",
+    "keep",
     "legend",
     "line_across",
     "log_axis",
     "look",
     "palette",
     "percent",
+    "plane_limits",
     "points",
     "save",
+    "tile",
+    "tile_differences",
+    "training",
+    "trajectories",
 ]

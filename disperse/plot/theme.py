@@ -34,6 +34,7 @@ COLORS = {
 }
 FURTHER = ("#cc79a7", "#8c2d04", "#221166", "#8a7a1a", "#999999", "#117733")
 DPI, SCREEN = 160, 100
+SUFFIXES: dict[str, Any] = {"png": {"dpi": DPI}, "svg": {"metadata": {"Date": None}}}
 COLUMN = 8.5  # inches: text of 10 points or more is read at that width
 RC: Any = {
     "figure.constrained_layout.use": True,
@@ -85,6 +86,13 @@ def palette(names: Sequence[object]) -> dict[object, str]:
     return {name: color_of(name, free.index(name) if name in free else 0) for name in names}
 
 
+def class_colors(count: int) -> list[str]:
+    """A colour for each class; many are not told apart by colour alone, so numbers or images go with them."""
+    from seaborn import color_palette  # slow to import
+
+    return list(color_palette("husl", count).as_hex())
+
+
 def log_axis(axis: Axis, ticks: Sequence[float] = ()) -> None:
     """Plain numbers on a logarithmic axis, at least three of them; call after drawing.
 
@@ -128,7 +136,7 @@ class Picture:
     path: Path
     alt: str
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         from PIL import Image  # of the notebooks' extra
 
         buffer = io.BytesIO()
@@ -136,13 +144,22 @@ class Picture:
             size = whole.width * SCREEN // DPI, whole.height * SCREEN // DPI
             small = whole.convert("RGB").resize(size, Image.Resampling.LANCZOS)
             small.quantize(128).save(buffer, format="PNG", optimize=True)
-        return {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": self.alt}
+        shown = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": self.alt}
+        return shown, {"image/png": {"alt": self.alt}}
 
 
 def save(
-    where: Axes | Figure, name: str, profile: str, *, alt: str, values: Any = None, stamp: str = ""
+    where: Axes | Figure,
+    name: str,
+    profile: str,
+    *,
+    alt: str,
+    values: dict[str, Any] | None = None,
+    stamp: str = "",
 ) -> Picture:
     """Keep a figure as ``<name>.png`` and ``.svg`` in the profile's folder, and its values as JSON.
+
+    The JSON also holds, under ``picture``, what the figure shows and the SHA-256 of both files.
 
     Args:
         where: the figure, or axes of it.
@@ -155,20 +172,27 @@ def save(
     Returns:
         The picture, which a notebook shows as the value of its cell.
     """
+    return keep(where, figures_folder(profile) / name, alt=alt, values=values, stamp=stamp)
+
+
+def keep(
+    where: Axes | Figure, stem: Path, *, alt: str, values: dict[str, Any] | None = None, stamp: str = ""
+) -> Picture:
+    """As ``save``, to any place: ``stem`` is the path of the files without what follows the dot."""
     figure = where if isinstance(where, Figure) else where.figure
     assert isinstance(figure, Figure)
-    folder = figures_folder(profile)
+    paths = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in (*SUFFIXES, "json")}
     with look():
         if stamp:
             figure.text(0.5, 0.5, stamp, fontsize=60, color=ACCENT, alpha=0.25, rotation=20, ha="center")
-        for suffix, options in (("png", {"dpi": DPI}), ("svg", {"metadata": {"Date": None}})):
+        for suffix, options in SUFFIXES.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, **options)
             data = buffer.getvalue()
-            atomic.write_file(folder / f"{name}.{suffix}", functools.partial(_write, data))
-    if values is not None:
-        atomic.write_json(folder / f"{name}.json", plain(values))
-    return Picture(folder / f"{name}.png", alt)
+            atomic.write_file(paths[suffix], functools.partial(_write, data))
+    picture = {"alt": alt, **{suffix: atomic.sha256_file(paths[suffix]) for suffix in SUFFIXES}}
+    atomic.write_json(paths["json"], {**plain(values or {}), "picture": picture})
+    return Picture(paths["png"], alt)
 
 
 def _write(data: bytes, path: Path) -> None:
@@ -176,13 +200,15 @@ def _write(data: bytes, path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Plain data for JSON: frames become lists of rows, NaN becomes None, keys text."""
+    """Plain data for JSON: frames become lists of rows, NaN becomes None, arrays lists, keys text."""
     if isinstance(value, pd.DataFrame):
         return plain(json.loads(value.to_json(orient="records", double_precision=15, default_handler=str)))
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
     if isinstance(value, np.generic):
         return plain(value.item())
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -12,7 +12,7 @@ from .base import (
     regularizer,
 )
 from .contrastive import ContrastiveRegularizer, ContrastiveSpec
-from .dispersive import DispersiveRegularizer, DispersiveSpec
+from .dispersive import DispersiveRegularizer, DispersiveSpec, term_bounds
 from .repa import Repa, RepaSpec
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "build_regularizer",
     "mean_over_blocks",
     "regularizer",
+    "term_bounds",
 ]

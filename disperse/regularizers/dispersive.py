@@ -8,9 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..losses import VARIANTS, DispersiveLoss
+from ..losses import VARIANTS, Bounds, DispersiveLoss, bounds
 from ..losses.variants import unknown_share
+from ..models import config_of
 from ..objectives import ForwardPass
+from ..spec import RunSpec
 from .base import Regularizer, RegularizerOutput, mean_over_blocks, regularizer
 from .pairs import VariantTermSpec
 
@@ -32,6 +34,20 @@ class DispersiveSpec(VariantTermSpec):
     scale: Literal["dim", "none", "rms"] = "dim"  # type: ignore[assignment]
     diagonal: Literal["keep", "mask"] = "keep"
     time_weight: Literal["none", "clean", "noisy"] = "none"
+
+
+def term_bounds(spec: RunSpec) -> dict[int, Bounds]:
+    """Floor and ceiling of each dispersive term of a run, by its number; from the specification alone."""
+    config, found = config_of(spec), {}
+    for number, term in enumerate(spec.regularizers):
+        if isinstance(term, DispersiveSpec):
+            width = config.hidden_size * (config.num_tokens if term.tokens == "flatten" else 1)
+            options = {"tau": term.tau, "eps": term.eps, **dict(term.options)}
+            found[number] = bounds(
+                term.variant, term.local_batch or spec.batch_size, width,
+                diagonal=term.diagonal, scale=term.scale, **options,
+            )  # fmt: skip
+    return found
 
 
 @regularizer

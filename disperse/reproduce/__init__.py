@@ -2,7 +2,7 @@
 
 from ..folders import output_folder
 from .engine import plan, reproduce
-from .jobs import find_spec, make_plan
+from .jobs import make_plan
 from .notebooks import check_parameters, execute, finish, with_parameters
 from .worker import complete_run, execute_notebook
 
@@ -11,7 +11,6 @@ __all__ = [
     "complete_run",
     "execute",
     "execute_notebook",
-    "find_spec",
     "finish",
     "make_plan",
     "output_folder",

@@ -15,16 +15,16 @@ from .. import atomic
 from ..errors import ConfigError, Interrupted, RunFailedError
 from ..experiments import home
 from ..experiments.runner import cores
-from .jobs import Plan, log_folder, make_plan, missing
+from .jobs import Plan, log_folder, make_plan, missing, write_jobs
 from .summary import cost, failed, forget_failures, plan_text, summary
 
 
-def plan(profile_name: str, items: str, seeds: int) -> str:
+def plan(profile_name: str, train: str, seeds: int) -> str:
     """The runs and notebooks of a profile: what is finished, and what remains."""
-    return plan_text(make_plan(profile_name, items, seeds))
+    return plan_text(make_plan(profile_name, train, seeds))
 
 
-def reproduce(profile_name: str, items: str, seeds: int) -> None:
+def reproduce(profile_name: str, train: str, seeds: int) -> None:
     """Fill the run store and execute the notebooks; what fails stops nothing that doesn't need it.
 
     Raises:
@@ -33,7 +33,7 @@ def reproduce(profile_name: str, items: str, seeds: int) -> None:
         Interrupted: a signal; runs saved their last step.
         LockedError: another process reproduces this profile.
     """
-    todo = make_plan(profile_name, items, seeds)
+    todo = make_plan(profile_name, train, seeds)
     check_snakemake()
     logs = log_folder(profile_name)
     with atomic.locked(logs / "lock") as lock:
@@ -44,8 +44,9 @@ def reproduce(profile_name: str, items: str, seeds: int) -> None:
             flush=True,
         )
         forget_failures(todo)
+        write_jobs(todo)
         own_log = logs / "snakemake.log"
-        code = _snakemake(todo, items, lock, own_log)
+        code = _snakemake(todo, train, lock, own_log)
         print(summary(todo), flush=True)
         print(f"{(time.monotonic() - started) / 60:.1f} min", flush=True)
     broken = failed(todo)
@@ -78,7 +79,7 @@ def workflow_folder() -> Path:
     raise ConfigError(f"{home()}: no Snakefile; it comes with the repository: name a clone in DISPERSE_HOME")
 
 
-def _snakemake(todo: Plan, items: str, lock: int, log: Path) -> int:
+def _snakemake(todo: Plan, train: str, lock: int, log: Path) -> int:
     """Run Snakemake in a process group of its own; its jobs print to ours. Returns its exit code.
 
     It doesn't lock: our lock frees itself when the process dies, also by SIGKILL, and Snakemake, which
@@ -90,7 +91,7 @@ def _snakemake(todo: Plan, items: str, lock: int, log: Path) -> int:
         "--workflow-profile", str(folder / "profiles" / "default"),
         "--profile", str(folder / "profiles" / "local"), "--directory", str(home()),
         "--cores", str(cores()), "--resources", f"gpu={max(todo.row.gpus, 1)}", "--nolock", "--no-hooks",
-        "--config", f"profile={todo.row.name}", f"items={items}", f"seeds={todo.seeds}",
+        "--config", f"profile={todo.row.name}", f"train={train}", f"seeds={todo.seeds}",
     ]  # fmt: skip
     with open(log, "w", encoding="utf-8") as messages:
         process = subprocess.Popen(

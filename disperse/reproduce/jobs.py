@@ -1,8 +1,8 @@
 """What there is to do: a job for every run and every notebook, and what each waits for.
 
-A run is one job however many items ask for it and at whatever lengths: its results are the evaluation
-files of the run store, so what is there is never made again. A notebook waits for the runs that it
-draws on. Only names, files and commands here; the ``Snakefile`` hands them to Snakemake.
+Notebooks declare their runs. A run is one job however many ask for it and at whatever lengths: its results
+are the evaluation files of the run store, so what is there is never made again. Only names, files and
+commands here; the ``Snakefile`` hands them to Snakemake.
 """
 
 import functools
@@ -13,82 +13,68 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import atomic
 from ..atomic import sha256_file
 from ..errors import ConfigError, unknown
 from ..evaluation import Protocol
-from ..experiments import ITEMS, Profile, cells_of, item, profile, published, run_folder, select
+from ..experiments import Profile, profile
+from ..experiments.runs import jobs_of, lacking_of, network_path
 from ..folders import output_folder
 from ..spec import RunSpec
-from ..store import evaluation_path, published_path
+from ..store import Evaluations, evaluation_path, published, published_path, run_folder
+from ..training.checkpoint import folder_of
+from .declared import Declared, declared
 from .notebooks import notebook_names, notebook_path, parameters_of
 
-# What a fresh machine trains; other notebooks draw on the published results.
+# Notebooks whose runs a fresh machine trains; others draw on the published results.
 HEADLINE = ("variants",)
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Items that a notebook draws on.
-
-    Attributes:
-        own: the item it shows: retrained with it, the notebook shows this machine's runs.
-        beside: items whose runs stand beside, or go on in the notebook.
-        look: that it takes at those of these runs which the look is of.
-        asked: item → the notebook's parameter that asks for it; nothing of it is needed otherwise.
-    """
-
-    own: str | None = None
-    beside: tuple[str, ...] = ()
-    look: str = ""
-    asked: tuple[tuple[str, str], ...] = ()
-
-
-# A notebook that isn't named here draws on no item. The first goes first: the first picture soon.
-NOTEBOOKS = {
-    "00_start_here": Draws(),
-    "01_train": Draws(beside=("variants",)),
-    "02_gallery": Draws(beside=("pair",)),
-    "03_representations": Draws(beside=("pair",)),
-    "variants": Draws("variants", asked=(("contrastive", "contrastive_seeds"),)),
-    "blocks": Draws("blocks", beside=("pair",)),
-    "lambda_tau": Draws("lambda_tau", beside=("pair",)),
-    "norms": Draws("blocks", beside=("pair",)),
-    "model_size": Draws("model_size", asked=(("rate_scan", "scan_seeds"),)),
-    "longer_training": Draws("longer"),
-    "systems": Draws("systems_tour", beside=("large_pair",), look="systems"),
-    "meanflow": Draws("meanflow"),
-    "one_step": Draws("systems_tour", beside=("large_pair",), look="one_step"),
-    "samples": Draws(beside=("large_pair",)),
-    "beyond_fid": Draws("scale_of_effect", beside=("pair",), look="against_training"),
-    "per_timestep": Draws(beside=("pair",), look="against_training"),
-    "contrastive_to_dispersive": Draws("contrastive_to_dispersive", beside=("pair",)),
-    "local_batch": Draws("local_batch", beside=("pair",)),
-    "scale_of_effect": Draws("scale_of_effect", beside=("model_size",)),
-    "norm_cost": Draws("norm_cost", beside=("variants", "pair_longer")),
-    "sampler": Draws(beside=("pair",), look="sampler"),
-    "systems_tour": Draws("systems_tour", beside=("large_pair",)),
-}
-
-
-@dataclass(frozen=True)
 class RunJob:
-    """One run to its end, every milestone evaluated.
+    """One run to its end, with every evaluation that a notebook asks for.
 
     Attributes:
-        title: for people.
         spec: the longest that was asked for, with the milestones of all.
-        protocol: how it is evaluated.
-        arguments: of ``disperse``, to do this alone.
-        outputs: the evaluation files.
-        log: what it prints.
+        evaluations: step and protocol of each.
+        profile: row of the ladder.
+        network: whether a notebook draws from the network at its end.
     """
 
-    title: str
     spec: RunSpec
-    protocol: Protocol
-    arguments: tuple[str, ...]
-    outputs: tuple[Path, ...]
-    log: Path
+    evaluations: Evaluations
+    profile: str
+    network: bool = False
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.spec.name}, seed {self.spec.seed}"
+
+    @property
+    def file(self) -> Path:
+        """Where ``write_jobs`` keeps it, for the command that does this job alone."""
+        return output_folder(self.profile) / "jobs" / f"{self.spec.fingerprint}.json"
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Of ``disperse``, to do this alone."""
+        return ("run", str(self.file))
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The evaluation files, and the checkpoint that is drawn from."""
+        folder = run_folder(self.spec)
+        checkpoint = folder_of(folder / "checkpoints", self.spec.num_steps) / "manifest.json"
+        return (
+            *(evaluation_path(folder, *each) for each in self.evaluations),
+            *([checkpoint] if self.network else []),
+        )
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return log_folder(self.profile) / f"run-{self.spec.run_id}.log"
 
 
 @dataclass(frozen=True)
@@ -98,7 +84,9 @@ class NotebookJob:
     Attributes:
         title: its name.
         parameters: that it is executed with.
-        arguments, outputs, log: as of a run. The first output is the receipt, the second the notebook.
+        arguments: of ``disperse``, to do this alone.
+        outputs: the receipt and the notebook.
+        log: what it prints.
         needs: runs that must be there before.
         depends: what makes it stale, besides those: name → hash.
     """
@@ -122,14 +110,14 @@ class Plan:
     Attributes:
         row, seeds: profile, and number of training seeds.
         runs, notebooks: jobs.
-        left_out: notebooks without a job → items that they draw on, not all of which is published.
+        left_out: notebooks without a job → how many of their runs are neither asked for nor published.
     """
 
     row: Profile
     seeds: int
     runs: tuple[RunJob, ...]
     notebooks: tuple[NotebookJob, ...]
-    left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -137,145 +125,114 @@ class Plan:
         return (*self.runs, *self.notebooks)
 
 
-def chosen_items(text: str) -> tuple[str, ...]:
-    """Items by name: ``"headline"``, ``"all"`` or a comma list.
+def chosen_notebooks(text: str) -> tuple[str, ...]:
+    """Notebooks whose runs are trained: ``"headline"``, ``"all"`` or a comma list of names.
 
     Raises:
-        ConfigError: an unknown item.
+        ConfigError: an unknown notebook.
     """
+    every = notebook_names()
+    groups = {"headline": HEADLINE, "all": tuple(every)}
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in (*ITEMS, "headline", "all"):
-            raise unknown("--items", name, ("headline", "all", *ITEMS))
-    groups = {"headline": HEADLINE, "all": tuple(ITEMS)}
+        if name not in (*every, *groups):
+            raise unknown("--train", name, (*groups, *every))
     return tuple(dict.fromkeys(each for name in names for each in groups.get(name, (name,))))
 
 
-def find_spec(profile_name: str, items: str, label: str, seed: int) -> RunSpec:
-    """The run of a cell: at the length of its item, or the longest of several items that share it.
+class _Asked:
+    """Runs that were asked for, by fingerprint."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, list[RunSpec]] = {}
+        self.evaluations: dict[str, dict[tuple[int, Protocol], None]] = {}
+        self.networks: set[str] = set()
+
+    def add(self, spec: RunSpec, evaluations: Evaluations, *, network: bool = False) -> None:
+        key = spec.fingerprint
+        self.specs.setdefault(key, []).append(spec)
+        self.evaluations.setdefault(key, {}).update(dict.fromkeys(evaluations))
+        if network:
+            self.networks.add(key)
+
+    def has(self, spec: RunSpec, evaluations: Evaluations) -> bool:
+        return set(evaluations) <= self.evaluations.get(spec.fingerprint, {}).keys()
+
+    def jobs(self, row: Profile) -> dict[str, RunJob]:
+        return {
+            key: RunJob(longest(same), tuple(self.evaluations[key]), row.name, key in self.networks)
+            for key, same in self.specs.items()
+        }
+
+
+def make_plan(profile_name: str, train: str = "headline", seeds: int = 1) -> Plan:
+    """The jobs of a profile.
+
+    Runs: of the chosen notebooks for seeds 0 to ``seeds`` − 1, and those that another notebook would
+    otherwise have to train, since they aren't published. Where runs take accelerators, such notebooks are
+    left out instead.
 
     Raises:
-        ConfigError: unknown item, or no cell of this label in the first.
+        ConfigError: an unknown name, ``seeds`` < 1, or there are no notebooks.
     """
-    names = chosen_items(items)
-    cells = {cell.label: cell.spec for cell in item(names[0], profile_name, (seed,))}
-    if label not in cells:
-        raise unknown("--label", label, cells)
-    others = [cell.spec for name in names[1:] for cell in item(name, profile_name, (seed,))]
-    same = [spec for spec in others if spec.fingerprint == cells[label].fingerprint]
-    return longest([cells[label], *same])
+    row, chosen = profile(profile_name), chosen_notebooks(train)
+    if seeds < 1:
+        raise ConfigError(f"--seeds {seeds}: expected ≥ 1")
+    pool = published(profile_name)
+    names = sorted(notebook_names(), key=lambda name: (name != "00_start_here", name))
+    asked, left_out = _Asked(), {}
+    at_defaults = {name: declared(name, {"profile": row.name}) for name in names}
+    own = {
+        name: declared(name, {"profile": row.name, "num_seeds": seeds, "source": "runs"})
+        for name in names
+        if name in chosen
+    }
+    for each in own.values():
+        for spec, evaluations in jobs_of(each.runs, row):
+            asked.add(spec, evaluations)
+    for name in names:
+        there = at_defaults[name]
+        lacking = [] if name in own else lacking_of(jobs_of(there.runs, row), pool)
+        lacking = [job for job in lacking if not asked.has(*job)]
+        networks = [spec for spec in there.networks if not network_path(spec, row.name).exists()]
+        if row.gpus and name not in own and (lacking or networks):
+            left_out[name] = len(lacking) + len(networks)
+            continue
+        for spec, evaluations in lacking:
+            asked.add(spec, evaluations)
+        for spec in networks:
+            asked.add(spec, (), network=True)
+    runs = asked.jobs(row)
+    notebooks = []
+    for name in names:
+        if name in left_out:
+            continue
+        mentioned = _fingerprints(at_defaults[name], row) | _fingerprints(own.get(name, Declared()), row)
+        # A notebook goes on with a run whichever notebook has asked for it, and never at once.
+        needs = tuple(run for key, run in runs.items() if key in mentioned)
+        values: dict[str, object] = {}
+        if name in own and lacking_of(jobs_of(at_defaults[name].runs, row), pool):
+            values = {"num_seeds": seeds, "source": "runs"}  # nothing published that they could stand beside
+        notebooks.append(_notebook_job(row, name, values, needs))
+    return Plan(row, seeds, tuple(runs.values()), tuple(notebooks), left_out)
+
+
+def _fingerprints(each: Declared, row: Profile) -> set[str]:
+    runs = {spec.fingerprint for spec, _ in jobs_of(each.runs, row)}
+    return runs | {spec.fingerprint for spec in each.networks}
 
 
 def longest(specs: list[RunSpec]) -> RunSpec:
     """One specification for a run that several ask for: as far as the longest goes, every step evaluated."""
     last = max(specs, key=lambda spec: spec.num_steps)
-    steps = {step for spec in specs for step in _steps(spec)} - {last.num_steps}
+    steps = {step for spec in specs for step in (*spec.milestones, spec.num_steps)} - {last.num_steps}
     return last.replace(milestones=tuple(sorted(steps)))
 
 
-def make_plan(profile_name: str, items: str = "headline", seeds: int = 1) -> Plan:
-    """The jobs of a profile.
-
-    Runs: of the chosen items for seeds 0 to ``seeds`` − 1, and those that a notebook would otherwise
-    have to train, since they aren't published. Where runs take accelerators, such notebooks are left out
-    instead: trained are the chosen items, and what they are compared with.
-
-    Raises:
-        ConfigError: an unknown name, ``seeds`` < 1, or there are no notebooks.
-    """
-    row, chosen = profile(profile_name), chosen_items(items)
-    if seeds < 1:
-        raise ConfigError(f"--seeds {seeds}: expected ≥ 1")
-    every = tuple(range(seeds))
-    names = sorted(notebook_names(), key=lambda name: (name != "00_start_here", name))
-    unpublished = functools.cache(functools.partial(_unpublished, row=row))
-    asked: dict[str, list[tuple[str, str, RunSpec]]] = {}
-
-    def ask(wanted: str, label: str, spec: RunSpec) -> None:
-        asked.setdefault(spec.fingerprint, []).append((wanted, label, spec))
-
-    for wanted in chosen:
-        for cell in item(wanted, profile_name, every):
-            ask(wanted, cell.label, cell.spec)
-    for name in names:
-        draws = NOTEBOOKS.get(name, Draws())
-        if draws.own in chosen:
-            for wanted in draws.beside:
-                for cell in item(wanted, profile_name, every):
-                    ask(wanted, cell.label, cell.spec)
-    chosen_runs = {key: {step for *_, spec in same for step in _steps(spec)} for key, same in asked.items()}
-    left_out: dict[str, tuple[str, ...]] = {}
-    for name in names:
-        draws = NOTEBOOKS.get(name, Draws())
-        if draws.own in chosen:
-            continue
-        lacking = [
-            (wanted, label, spec)
-            for wanted in filter(None, (draws.own, *draws.beside))
-            for label, spec in unpublished(wanted)
-            if not {*_steps(spec)} <= chosen_runs.get(spec.fingerprint, set())
-        ]
-        if lacking and row.gpus:
-            left_out[name] = tuple(dict.fromkeys(wanted for wanted, *_ in lacking))
-        else:
-            for wanted, label, spec in lacking:
-                ask(wanted, label, spec)
-    runs = {key: _run_job(row, same) for key, same in asked.items()}
-    notebooks = []
-    for name in names:
-        if name in left_out:
-            continue
-        draws = NOTEBOOKS.get(name, Draws())
-        touched = filter(None, (draws.own, *draws.beside, *(wanted for wanted, _ in draws.asked)))
-        # By fingerprint: a notebook goes on with a run whichever item has asked for it, and never at once.
-        own = {cell.spec.fingerprint for wanted in touched for cell in item(wanted, profile_name, every)}
-        needs = [run for key, run in runs.items() if key in own]
-        notebooks.append(_notebook_job(row, name, draws, chosen, seeds, tuple(needs)))
-    return Plan(row, seeds, tuple(runs.values()), tuple(notebooks), left_out)
-
-
-def _unpublished(name: str, row: Profile) -> list[tuple[str, RunSpec]]:
-    """Runs of an item that ``results`` would have to train for a notebook at its defaults."""
-    pool = published(row.name)
-    cells = [(cell, row.protocol_of(cell.spec.objective.kind)) for cell in cells_of((name,), row.name, 0)]
-    return [
-        (cell.label, cell.spec)
-        for cell, protocol in cells
-        if len(select(pool, cell.spec, protocol)) < cell.spec.num_evaluations
-    ]
-
-
-def _steps(spec: RunSpec) -> list[int]:
-    return sorted({*spec.milestones, spec.num_steps})
-
-
-def _run_job(row: Profile, same: list[tuple[str, str, RunSpec]]) -> RunJob:
-    name, label, last = max(same, key=lambda entry: entry[2].num_steps)
-    spec = longest([spec for *_, spec in same])
-    others = dict.fromkeys(other for other, _, each in same if not {*_steps(each)} <= {*_steps(last)})
-    protocol, folder = row.protocol_of(spec.objective.kind), run_folder(spec)
-    return RunJob(
-        title=f"{label}, seed {spec.seed}",
-        spec=spec,
-        protocol=protocol,
-        arguments=(
-            "run", "--profile", row.name, "--item", ",".join([name, *others]), "--label", label,
-            "--seed", str(spec.seed),
-        ),
-        outputs=tuple(evaluation_path(folder, step, protocol) for step in _steps(spec)),
-        log=log_folder(row.name) / f"run-{label}-{spec.fingerprint}.log",
-    )  # fmt: skip
-
-
 def _notebook_job(
-    row: Profile, name: str, draws: Draws, chosen: tuple[str, ...], seeds: int, needs: tuple[RunJob, ...]
+    row: Profile, name: str, values: dict[str, object], needs: tuple[RunJob, ...]
 ) -> NotebookJob:
     path = notebook_path(name)
-    own = draws.own in chosen
-    values: dict[str, object] = {"source": "runs" if own else "published"}
-    if own:
-        values["num_seeds"] = seeds
-    values |= {parameter: seeds for wanted, parameter in draws.asked if wanted in chosen}
     there = parameters_of(path)
     parameters = {key: value for key, value in values.items() if key in there}
     folder, results = output_folder(row.name), published_path(row.name)
@@ -297,6 +254,37 @@ def _notebook_job(
             "runs": " ".join(sorted(run.spec.fingerprint for run in needs)),
         },
     )  # fmt: skip
+
+
+def write_jobs(plan: Plan) -> None:
+    """Keep every run's job in its file, which ``disperse run FILE`` reads."""
+    for job in plan.runs:
+        content = {
+            "spec": job.spec.model_dump(mode="json"),
+            "profile": job.profile,
+            "evaluations": [[step, protocol.model_dump(mode="json")] for step, protocol in job.evaluations],
+            "network": job.network,
+        }
+        if not job.file.exists() or json.loads(job.file.read_text(encoding="utf-8")) != content:
+            atomic.write_json(job.file, content)
+
+
+def read_job(path: Path) -> RunJob:
+    """The job of a file that ``write_jobs`` wrote.
+
+    Raises:
+        ConfigError: it can't be read, or is of another version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        spec, evaluations = RunSpec.parse(content["spec"]), content["evaluations"]
+        how = tuple((int(step), Protocol.parse(protocol)) for step, protocol in evaluations)
+        return RunJob(spec, how, content["profile"], content["network"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: no job of a run ({error}); `disperse reproduce --profile NAME` writes them into "
+            "papermill_runs/here/NAME/jobs"
+        ) from None
 
 
 def log_folder(profile_name: str) -> Path:

@@ -97,16 +97,12 @@ def parameters_of(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such cell, or it holds more than assignments of literals.
     """
-    try:  # as plain JSON: nbformat takes seconds to import
-        everything = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        cells = [cell for cell in everything if "parameters" in cell["metadata"].get("tags", [])]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: not a notebook of format 4 ({type(error).__name__}: {error})") from None
+    cells = tagged_sources(path, "parameters")
     if len(cells) != 1:
         raise ConfigError(f"{path.name}: expected one cell tagged parameters, found {len(cells)}")
     defaults = {}
     try:
-        for node in ast.parse("".join(cells[0]["source"])).body:
+        for node in ast.parse(cells[0]).body:
             if (
                 not isinstance(node, ast.Assign)
                 or not isinstance(node.targets[0], ast.Name)
@@ -117,6 +113,19 @@ def parameters_of(path: Path) -> dict[str, Any]:
     except (ValueError, SyntaxError):
         raise ConfigError(f"{path.name}: the parameters cell may hold assignments of literals only") from None
     return defaults
+
+
+def tagged_sources(path: Path, tag: str) -> list[str]:
+    """Sources of a notebook's code cells that have this tag.
+
+    Raises:
+        ConfigError: it is no notebook.
+    """
+    try:  # as plain JSON: nbformat takes seconds to import
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return ["".join(cell["source"]) for cell in cells if tag in cell["metadata"].get("tags", [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: not a notebook of format 4 ({type(error).__name__}: {error})") from None
 
 
 def check_parameters(path: Path, parameters: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from ..experiments import Profile, resources
 from ..experiments.cost import remaining_core_hours
 from ..experiments.resources import span
 from ..folders import output_folder
-from .cluster import asked_gpus, asked_hours, notebook_hours, run_hours
+from .cluster import asked_gpus, asked_hours, run_hours
 from .jobs import Job, NotebookJob, Plan, RunJob, alone, missing
 
 Hours = dict[str, tuple[float, float]]  # fingerprint of a run → (least, most) hours of what remains
@@ -48,10 +48,10 @@ def summary(plan: Plan) -> str:
 
 
 def left_out(plan: Plan) -> list[str]:
-    """A line for each notebook that would show items that are neither asked for nor published whole."""
+    """A line for each notebook that would show runs that are neither asked for nor published."""
     return [
-        f"left out: {name}; not all is published of {', '.join(items)} (ITEMS={','.join(items)} trains it)"
-        for name, items in plan.left_out.items()
+        f"left out: {name}; {count} of its runs aren't published (--train {name} trains them)"
+        for name, count in plan.left_out.items()
     ]
 
 
@@ -76,7 +76,7 @@ def plan_text(plan: Plan) -> str:
     hours = _hours(plan)
     for run in plan.runs:
         left = len(missing(run))
-        state = f"{left} of {len(run.outputs)} evaluations to do" if left else "finished"
+        state = f"{left} of {len(run.outputs)} results to do" if left else "finished"
         told = f"; {_price(run, hours[run.spec.fingerprint], row)}" if left else ""
         lines.append(f"  {run.title}: {state} ({run.spec.run_id}, {run.spec.num_steps} steps){told}")
     for job in plan.notebooks:
@@ -94,7 +94,7 @@ def _hours(plan: Plan) -> Hours:
     runs = [run for run in plan.runs if missing(run)]
     if plan.row.gpus:
         return {run.spec.fingerprint: run_hours(run, plan.row) for run in runs}
-    remaining = remaining_core_hours([(run.spec, run.protocol) for run in runs])
+    remaining = remaining_core_hours([(run.spec, run.evaluations) for run in runs])
     return {run.spec.fingerprint: (own, own) for run, own in zip(runs, remaining, strict=True)}
 
 
@@ -123,8 +123,4 @@ def _cost(plan: Plan, hours: Hours) -> str:
         return f"{_core_time(high)} (an estimate, without the notebooks)"
     # How fast they are isn't known before one has run.
     bound = row.gpus * sum(asked_hours(run, row) for run in plan.runs if run.spec.fingerprint in hours)
-    looks = sum(notebook_hours(job.title, job.parameters, row)[1] for job in plan.notebooks if missing(job))
-    return (
-        f"{row.gpus * low:.0f} to {row.gpus * high:.0f} GPU-hours (computed; the jobs ask for {bound:.0f}), "
-        f"the notebooks' own evaluations up to {looks:.1f} more"
-    )
+    return f"{row.gpus * low:.0f} to {row.gpus * high:.0f} GPU-hours (computed; the jobs ask for {bound:.0f})"

@@ -1,16 +1,16 @@
-"""Are the published figures what their results make of them? Everything is computed again and compared.
+"""Are the published figures what their results make of them? The notebooks are executed again and compared.
 
-Tables byte for byte, also that of the claims in the project's README; sidecars by their seal, then value
-by value up to ``TOLERANCE`` (but for date and commit); pictures by the SHA-256 in their sidecar, since
-another version of matplotlib draws other bytes.
+Results by the seal of each line; values and what cells print, number by number up to a tolerance; pictures by
+the SHA-256 beside their values, since another version of matplotlib draws other bytes.
 """
 
 import json
 import math
+import re
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,25 @@ from typing import Any
 from .. import atomic
 from ..errors import StorageError
 from ..experiments import home, profile
-from ..experiments.verdicts import verdicts
-from ..figures import draw_published
-from ..figures.published import BEGIN, END, with_claims
-from ..figures.sections import SECTIONS
 from ..spec import NUMERICS
-from ..store import Record, check_seal, published_path, seal
+from ..store import Record, check_seal, published_path
 from . import retrain
+from .declared import declared
+from .index import BEGIN, END, claims_markdown, index_markdown, notebook_of, with_claims
+from .publishing import KEPT, execute_published, published_notebooks
 
-# Relative; the noise floor passes through a network in float32, which rounds otherwise elsewhere.
-TOLERANCE = 1e-5
-NOT_COMPARED = {"date", "commit", "picture_sha256", "sha256"}
+# Relative. Results are reckoned with in float64; networks compute in float32, whose sums round otherwise on
+# another processor.
+TOLERANCE, OF_NETWORKS = 1e-6, 0.02
 OK, STALE, DIFFERS, MISSING, EDITED, STRAY = "ok", "STALE", "DIFFERS", "MISSING", "EDITED", "STRAY"
-BEGUN = "train"
-UNSEALED = "without a seal: drawn by an earlier version"
-# Drawn when results are published, by weights that are not.
-FROM_WEIGHTS = {stem for section in SECTIONS for stem in section.kept}
+BEGUN, FAILED = "train", "FAILED"
+_NUMBER = re.compile(r"[-−+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
+
+
+class DifferenceError(StorageError):
+    """What is published isn't what its results make (exit code 5)."""
+
+    exit_code = 5
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def verify(profile_name: str, *, retrain_count: int = 0, seed: int | None = None
         seed: of that choice; another one every time by default.
 
     Raises:
-        StorageError: after all items are told, if one is not as it should be; or nothing is published.
+        DifferenceError: after all items are told, if one is not as it should be.
+        StorageError: nothing is published.
     """
     profile(profile_name)
     pool: list[Record] = []
@@ -68,12 +72,15 @@ def verify(profile_name: str, *, retrain_count: int = 0, seed: int | None = None
     wrong = [finding for finding in findings if finding.state != OK]
     if wrong:
         counts = Counter(finding.state.lower() for finding in wrong)
-        raise StorageError(
+        raise DifferenceError(
             f"{len(wrong)} of {len(findings)} items are not what the results make them "
-            f"({', '.join(f'{count} {state}' for state, count in counts.items())}); `git checkout figures` "
-            f"restores, `disperse figures --profile {profile_name}` redraws (samples: `disperse publish`)"
+            f"({', '.join(f'{count} {state}' for state, count in counts.items())}); `git checkout figures "
+            f"papermill_runs README.md` restores, `disperse figures --profile {profile_name}` draws anew"
         )
-    return f"verified: {len(findings)} items, {len(pool)} evaluations; values agree to {TOLERANCE:g}"
+    return (
+        f"verified: {len(findings)} items, {len(pool)} evaluations; values agree to {TOLERANCE:g}, "
+        f"those of networks to {OF_NETWORKS:g}"
+    )
 
 
 def _steps(profile_name: str, pool: list[Record], retrain_count: int, seed: int | None) -> Iterator[Finding]:
@@ -83,9 +90,13 @@ def _steps(profile_name: str, pool: list[Record], retrain_count: int, seed: int 
     if any(finding.state != OK for finding in results):
         return
     with tempfile.TemporaryDirectory(prefix="disperse-verify-") as folder:
-        draw_published(profile_name, Path(folder))
-        yield from compare_folders(home() / "figures", Path(folder), profile_name, pool)
-    yield from check_readme(profile_name, pool)
+        fresh = Path(folder)
+        failures = execute_published(profile_name, fresh, progress=False)
+        for name, reason in failures.items():
+            yield Finding(FAILED, f"notebooks/{name}.ipynb", reason)
+        yield from compare_figures(home() / "figures" / profile_name, fresh / profile_name)
+        yield from compare_executed(home() / "papermill_runs" / profile_name, fresh / "notebooks")
+    yield from check_index(profile_name)
     if retrain_count:
         yield from _retrained(pool, retrain_count, secrets.randbelow(10**6) if seed is None else seed)
 
@@ -117,65 +128,109 @@ def check_results(profile_name: str, pool: list[Record]) -> Iterator[Finding]:
         yield Finding(OK, name, f"{len(pool)} evaluations, every seal fits")
 
 
-def compare_folders(kept: Path, fresh: Path, profile_name: str, pool: list[Record]) -> Iterator[Finding]:
-    """Each file of the published figures beside the one drawn afresh from the results.
+def tolerance_of(stem: str, profile_name: str) -> float:
+    """Relative tolerance of what a notebook keeps or prints: looser where networks compute in it."""
+    name = notebook_of(stem)
+    trains = not name or not declared(name, {"profile": profile_name}).runs
+    networks = trains or bool(declared(name, {"profile": profile_name}).networks)
+    return OF_NETWORKS if networks else TOLERANCE
+
+
+def compare_figures(kept: Path, fresh: Path) -> Iterator[Finding]:
+    """What the notebooks keep, beside the same made afresh.
 
     Args:
-        kept: ``figures/`` as it is committed.
-        fresh: the same, drawn afresh.
-        profile_name: whose folder of both.
-        pool: the results.
+        kept: ``figures/<profile>`` as it is committed.
+        fresh: the same, made from the results.
     """
-    folder, drawn, name = kept / profile_name, fresh / profile_name, f"figures/{profile_name}"
-    sidecars = {path.stem: sidecar(path) for path in sorted(folder.glob("*.json"))}
-    new = {path.stem: sidecar(path) for path in sorted(drawn.glob("*.json"))}
-    stale = {
-        stem: bool(sidecars.get(stem))
-        and bool(first_difference(sidecars[stem].get("runs"), facts.get("runs")))
-        for stem, facts in new.items()
-    }
-    for path in sorted(drawn.glob("*.md")):
-        yield _text(folder / path.name, path, f"{name}/{path.name}", stale.get(path.stem, False))
-    for stem in sorted({*sidecars, *new}):
-        item = f"{name}/{stem}.json"
-        if stem not in sidecars:
+    folder = f"figures/{kept.name}"
+    names = {path.name for place in (kept, fresh) if place.exists() for path in place.iterdir()}
+    for name in sorted(names - {*KEPT}):
+        item = f"{folder}/{name}"
+        if name.startswith(atomic.TEMPORARY_PREFIX):
+            continue
+        if not (kept / name).exists():
             yield Finding(MISSING, item)
-        elif stem in new:
-            yield _values(sidecars[stem], new[stem], item, stale[stem])
-        elif stem in FROM_WEIGHTS:
-            yield _from_weights(sidecars[stem], item, pool)
-        yield _picture(folder / f"{stem}.png", sidecars.get(stem) or {}, f"{name}/{stem}.png")
-    known = {path.name for path in drawn.iterdir()} | {published_path(profile_name).name}
-    known |= {f"{stem}.{suffix}" for stem in FROM_WEIGHTS for suffix in ("json", "png")}
-    for path in sorted(folder.iterdir()):
-        if path.name not in known and not path.name.startswith(atomic.TEMPORARY_PREFIX):
-            yield Finding(STRAY, f"{name}/{path.name}", "nothing draws it")
-    index = kept / "README.md"
-    if _is_index_of(index, profile_name):
-        yield _text(index, fresh / "README.md", "figures/README.md", any(stale.values()))
+        elif not (fresh / name).exists():
+            yield Finding(STRAY, item, "no notebook keeps it")
+        elif name.endswith(".json"):
+            old, new = (_values(place / name) for place in (kept, fresh))
+            tolerance = tolerance_of(name.partition(".")[0], kept.name)
+            found = first_difference(old, new, tolerance=tolerance)
+            yield Finding(DIFFERS if found else OK, item, found and f"{found}; edited, or results came since")
+        else:
+            facts = _read(kept / f"{Path(name).stem}.json")
+            digest = facts.get("picture", {}).get(Path(name).suffix.lstrip("."))
+            same = digest == atomic.sha256_file(kept / name)
+            yield Finding(OK if same else EDITED, item, "" if same else "not what its values were kept with")
 
 
-def check_readme(profile_name: str, pool: list[Record]) -> Iterator[Finding]:
-    """The table of claims in the project's README, where that is of this profile as the index is."""
-    path, index = home() / "README.md", home() / "figures" / "README.md"
-    if not path.exists() or not _is_index_of(index, profile_name):
+def compare_executed(kept: Path, fresh: Path) -> Iterator[Finding]:
+    """What the cells of the published notebooks print, beside the same executed afresh."""
+    for name in published_notebooks():
+        item = f"papermill_runs/{kept.name}/{name}.ipynb"
+        if not (kept / f"{name}.ipynb").exists():
+            yield Finding(MISSING, item)
+        elif (fresh / f"{name}.ipynb").exists():
+            tolerance = tolerance_of(name.lstrip("0123456789_"), kept.name)
+            found = _printed_differently(kept / f"{name}.ipynb", fresh / f"{name}.ipynb", tolerance)
+            yield Finding(DIFFERS if found else OK, item, found)
+
+
+def _printed_differently(kept: Path, fresh: Path, tolerance: float) -> str:
+    """The first cell whose source or printed text differs, and how; empty without."""
+    old, new = (_read(path).get("cells", []) for path in (kept, fresh))
+    if len(old) != len(new):
+        return f"{len(old)} cells, executed afresh {len(new)}"
+    for number, (a, b) in enumerate(zip(old, new, strict=True), start=1):
+        if a["source"] != b["source"]:
+            return f"cell {number}: its source is that of another version"
+        texts = [_printed(cell) for cell in (a, b)]
+        parts = [_NUMBER.split(text) for text in texts]
+        numbers = [[float(each.replace("−", "-")) for each in _NUMBER.findall(text)] for text in texts]
+        if parts[0] != parts[1] or first_difference(numbers[0], numbers[1], tolerance=tolerance):
+            return f"cell {number}: it prints another text"
+    return ""
+
+
+def _printed(cell: dict[str, Any]) -> str:
+    """Text of a cell's outputs, without where and by which commit it was executed."""
+    found = []
+    for output in cell.get("outputs", []):
+        text = output.get("text", output.get("data", {}).get("text/plain", ""))
+        found.append("".join(text))
+    lines = "\n".join(found).splitlines()
+    return "\n".join(line for line in lines if "executed with profile" not in line)
+
+
+def check_index(profile_name: str) -> Iterator[Finding]:
+    """The index of published results, and the table of claims in the project's README."""
+    figures, readme = home() / "figures", home() / "README.md"
+    index = figures / "README.md"
+    if index.exists() and f"({profile_name}/results.jsonl)" not in index.read_text(encoding="utf-8"):
+        return  # they are of another profile
+    yield _text(index, index_markdown(profile_name, figures), "figures/README.md")
+    if not readme.exists():
         return
-    text = path.read_text(encoding="utf-8")
+    text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
-        yield Finding(MISSING, path.name, "no table of claims: its marks are gone; `git checkout README.md`")
+        yield Finding(
+            MISSING, readme.name, "its table of claims has lost its marks; `git checkout README.md`"
+        )
         return
-    old, new = text.splitlines(), with_claims(text, verdicts(pool, profile(profile_name))).splitlines()
+    table = claims_markdown(profile_name, figures / profile_name, "notebooks")
+    yield _text(readme, with_claims(text, table), "README.md")
+
+
+def _text(path: Path, expected: str, item: str) -> Finding:
+    if not path.exists():
+        return Finding(MISSING, item)
+    old, new = path.read_text(encoding="utf-8").splitlines(), expected.splitlines()
     if old == new:
-        yield Finding(OK, path.name, "its table of claims")
-        return
-    line = _first_line(old, new) or len(old)
-    detail = f"its table of claims, first in line {line}; `disperse figures` writes it"
-    yield Finding(DIFFERS, path.name, detail)
-
-
-def _is_index_of(index: Path, profile_name: str) -> bool:
-    """Whether the published index is drawn from the results of this profile; a lost one may be."""
-    return not index.exists() or f"({profile_name}/results.jsonl)" in index.read_text(encoding="utf-8")
+        return Finding(OK, item)
+    pairs = enumerate(zip(old, new, strict=False), start=1)
+    line = next((number for number, (a, b) in pairs if a != b), min(len(old), len(new)) + 1)
+    return Finding(DIFFERS, item, f"first in line {line}; `disperse figures` writes it")
 
 
 def first_difference(kept: Any, fresh: Any, path: str = "", *, tolerance: float = TOLERANCE) -> str:
@@ -204,71 +259,20 @@ def first_difference(kept: Any, fresh: Any, path: str = "", *, tolerance: float 
     return "" if same else f"{path}: {kept!r}, the results make {fresh!r}"
 
 
-def sidecar(path: Path) -> dict[str, Any]:
-    """Facts of a sidecar; none if it can't be read, which no seal fits."""
+def _read(path: Path) -> Any:
+    """Content of a JSON file; empty if it can't be read."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
-def _first_line(old: Sequence[str | bytes], new: Sequence[str | bytes]) -> int | None:
-    """Number of the first line that both have and that differs."""
-    pairs = enumerate(zip(old, new, strict=False), start=1)
-    return next((number for number, (a, b) in pairs if a != b), None)
-
-
-def _text(kept: Path, fresh: Path, item: str, stale: bool) -> Finding:
-    if not kept.exists():
-        return Finding(MISSING, item)
-    old, new = (path.read_bytes() for path in (kept, fresh))
-    if old == new:
-        return Finding(OK, item)
-    line = _first_line(old.splitlines(), new.splitlines())
-    where = f"first in line {line}" if line else "in length"
-    return Finding(STALE if stale else DIFFERS, item, f"{where}; {_cause(stale)}")
-
-
-def _values(kept: dict[str, Any], fresh: dict[str, Any], item: str, stale: bool) -> Finding:
-    old, new = ({k: v for k, v in facts.items() if k not in NOT_COMPARED} for facts in (kept, fresh))
-    found = first_difference(old, new)
-    if kept.get("sha256") and not _sealed(kept):
-        return Finding(EDITED, item, found or "content does not fit its SHA-256")
-    if found:
-        return Finding(STALE if stale else DIFFERS, item, f"{found}; {_cause(stale)}")
-    return Finding(OK, item) if _sealed(kept) else Finding(STALE, item, UNSEALED)
-
-
-def _sealed(facts: dict[str, Any]) -> bool:
-    return facts.get("sha256") == seal(facts)["sha256"]
-
-
-def _cause(stale: bool) -> str:
-    return "results came or went since" if stale else "edited, or drawn by another version"
-
-
-def _from_weights(facts: dict[str, Any], item: str, pool: list[Record]) -> Finding:
-    """A sidecar whose values no results hold: its seal, and that its runs are published."""
-    if not _sealed(facts):
-        sealed = "content does not fit its SHA-256" if facts.get("sha256") else UNSEALED
-        return Finding(EDITED if facts.get("sha256") else STALE, item, sealed)
-    published = {(record["fingerprint"], record["step"]) for record in pool}
-    gone = [run["label"] for run in facts["runs"] if (run["fingerprint"], run["step"]) not in published]
-    if gone:
-        return Finding(STALE, item, f"not among the results any more: {', '.join(gone)}")
-    return Finding(OK, item, "sealed; drawn from weights, which are not published")
-
-
-def _picture(picture: Path, facts: dict[str, Any], item: str) -> Finding:
-    if not picture.exists():
-        return Finding(MISSING, item)
-    digest = facts.get("picture_sha256")
-    if digest is None:
-        return Finding(STALE, item, "no SHA-256 of it in its sidecar: drawn by an earlier version")
-    if digest != atomic.sha256_file(picture):
-        return Finding(EDITED, item, "not the picture that its sidecar was written with")
-    return Finding(OK, item)
+def _values(path: Path) -> Any:
+    """Values that a notebook kept, without the digests of their pictures."""
+    found = _read(path)
+    return (
+        {key: value for key, value in found.items() if key != "picture"} if isinstance(found, dict) else found
+    )
 
 
 def _retrained(pool: list[Record], count: int, seed: int) -> Iterator[Finding]:

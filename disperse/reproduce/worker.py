@@ -11,32 +11,32 @@ from pathlib import Path
 
 from .. import distributed
 from ..errors import Interrupted
-from ..experiments import profile
 from ..experiments.runner import end_gently
 from ..folders import output_folder
-from ..spec import RunSpec
 from ..store import complete, run_folder
-from .cluster import cell_seconds
-from .notebooks import TIMEOUT_S, check_parameters, execute, notebook_path
+from ..training import train
+from .jobs import read_job
+from .notebooks import execute
 
 Say = Callable[[str], None]
 
 
-def complete_run(spec: RunSpec, profile_name: str, *, job: Path | None = None) -> None:
-    """Train a run to its end and evaluate every milestone, as far as that isn't done.
+def complete_run(path: Path, *, job: Path | None = None) -> None:
+    """Train a run to its end and evaluate it, as far as that isn't done.
 
     Args:
-        spec: the run.
-        profile_name: how it is evaluated.
+        path: file of the job, see ``jobs.write_jobs``.
         job: the log, for a job of the workflow; see ``_reporting``.
     """
-    protocol = profile(profile_name).protocol_of(spec.objective.kind)
-    with _reporting(f"{spec.name}, seed {spec.seed}", job) as say:
+    own = read_job(path)
+    spec = own.spec
+    with _reporting(own.title, job) as say:
         started = time.monotonic()
-        complete(spec, protocol)
+        train(spec, run_folder(spec), progress=False)
+        complete(spec, own.evaluations)
         done = f"{spec.num_steps} steps"
         if distributed.size() == 1:
-            done += f", {spec.num_evaluations} evaluations"
+            done += f", {len(own.evaluations)} evaluations"
         elapsed = time.monotonic() - started
         say(f"{spec.name}, seed {spec.seed}: {done}, {elapsed:.0f} s ({run_folder(spec)})")
 
@@ -50,10 +50,7 @@ def execute_notebook(name: str, parameters: dict[str, object], *, job: Path | No
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _reporting(name, job) as say:
-            check_parameters(notebook_path(name), parameters)  # before they are counted with
-            row = profile(str(parameters["profile"]))
-            timeout_s = cell_seconds(name, parameters, row, least=TIMEOUT_S)
-            elapsed = execute(name, parameters, timeout_s=timeout_s)
+            elapsed = execute(name, parameters)
             folder = output_folder(str(parameters["profile"]))
             say(f"{name}: executed in {elapsed:.0f} s ({folder / name}.ipynb)")
     finally:

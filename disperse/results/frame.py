@@ -17,7 +17,7 @@ from ..errors import unknown
 from ..models import config_of, preset
 from ..models.flops import num_parameters
 from ..regularizers import block_indices
-from ..sampling import SamplerConfig
+from ..sampling import KNOBS, SamplerConfig
 from ..spec import NUMERICS, RunSpec
 from ..store import Record, published
 
@@ -147,7 +147,7 @@ def _fields(spec: Any) -> dict[str, Any]:
 
 def _evaluation(protocol: dict[str, Any]) -> dict[str, Any]:
     own = {key: value for key, value in protocol.items() if key not in ("data", "num_steps", "spaces")}
-    sampler = SamplerConfig(protocol["solver"], protocol["num_steps"], protocol["guidance"])
+    sampler = SamplerConfig(**{name: protocol[name] for name in KNOBS if name in protocol})
     defaults = {"precision": "fp32", "sample_seeds": "shared", "against_training": False}
     found = {**defaults, **own, "sampler_steps": protocol["num_steps"], "nfe": sampler.nfe}
     found["dtype"] = found.pop("precision")  # a measure has that name

@@ -1,7 +1,7 @@
 """Sampling: solvers, guidance, and images from seeds."""
 
 from ..objectives import uniform_times
-from .config import SamplerConfig, all_solvers
+from .config import DEFAULTS, KNOBS, Knob, Sampled, SamplerConfig, all_solvers
 from .files import read_samples, sample_to_folder
 from .guidance import guided_prediction
 from .sampler import (
@@ -13,7 +13,11 @@ from .solvers import SOLVERS, dopri5, euler, heun
 from .trajectory import Trajectory, trajectory
 
 __all__ = [
+    "DEFAULTS",
+    "KNOBS",
     "SOLVERS",
+    "Knob",
+    "Sampled",
     "SamplerConfig",
     "Trajectory",
     "all_solvers",

@@ -1,6 +1,7 @@
 """Images from seeds: sample i depends on its own seed, label and the weights, not on its batch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ def prepare(
         ConfigError: the solver or the guided channels do not fit the model.
     """
     check_model(model)
-    SamplerConfig.for_system(model.objective.kind, config.solver, config.num_steps)
+    config.check_system(model.objective.kind)
     channels = model.config.in_channels
     if config.guided_channels is not None and config.guided_channels > channels:
         raise ConfigError(
@@ -188,23 +189,13 @@ def sample(
     model: DiffusionTransformer,
     seeds: Sequence[int] | Tensor | np.ndarray,
     labels: Tensor | Sequence[int] | int | None = None,
+    config: SamplerConfig | None = None,
     *,
-    solver: str | None = None,
-    num_steps: int | None = None,
-    guidance: float = 1.0,
-    guided_channels: int | None = None,
-    guidance_interval: tuple[float, float] = (0.0, 1.0),
-    diffusion: str = "sigma",
-    diffusion_norm: float = 1.0,
-    last_step: str = "mean",
-    last_step_size: float = 0.04,
-    eta: float = 0.0,
-    precision: str = "fp32",
-    compile: bool = False,
     batch_size: int = 256,
     device: str | torch.device | None = None,
     progress: bool = False,
     on_step: OnStep | None = None,
+    **knobs: Any,
 ) -> Tensor:
     """Sample one image per seed.
 
@@ -214,34 +205,22 @@ def sample(
         seeds: distinct integers ≥ 0; the noise of image i is a function of ``seeds[i]`` alone.
         labels: one label per seed, one label for all, or None for a random one keyed by the seed. (For
             samples without a label, ``guidance=0``: what is left is the velocity of the null class.)
-        solver, num_steps: None takes the default of the model's system (SiT: Heun, 25; DiT: DDIM, 50;
+        config: how; by default as the model's system is usually sampled (SiT: Heun, 25; DiT: DDIM, 50;
             MeanFlow: 1 step).
-        guidance, guided_channels, guidance_interval, diffusion, diffusion_norm, last_step,
-            last_step_size, eta, precision, compile: see ``SamplerConfig``.
         batch_size: images on the device at a time; results agree across sizes to rounding (1e-5).
         device: ``"auto"``, ``"cuda"``...; None leaves the model where it is.
         progress: show a bar.
         on_step: called with (index of the step, state after it) for each batch.
+        knobs: settings of ``SamplerConfig``, such as ``solver``, ``num_steps`` and ``guidance``; over those
+            of ``config`` if both are given.
 
     Returns:
         Tensor: shape (len(seeds), c, h, w), float32, on the CPU; data range about [−1, 1].
+
+    Raises:
+        ConfigError: seeds, labels or settings that can't be used.
     """
-    check_model(model)
-    config = SamplerConfig.for_system(
-        model.objective.kind,
-        solver,
-        num_steps,
-        guidance=guidance,
-        guided_channels=guided_channels,
-        guidance_interval=guidance_interval,
-        diffusion=diffusion,
-        diffusion_norm=diffusion_norm,
-        last_step=last_step,
-        last_step_size=last_step_size,
-        eta=eta,
-        precision=precision,
-        compile=compile,
-    )
+    config = config_for(model, config, knobs)
     checked = check_seeds(seeds)
     y = check_labels(labels, checked, model.config.num_classes)
     check_count("batch_size", batch_size, 1)
@@ -257,6 +236,22 @@ def sample(
     finally:
         model.train(was_training)
     return images
+
+
+def config_for(
+    model: DiffusionTransformer, config: SamplerConfig | None, knobs: dict[str, Any]
+) -> SamplerConfig:
+    """What a call of ``sample`` asks for: settings over a sampler, or over what is usual for the model.
+
+    Raises:
+        ConfigError: no model of ours, no sampler, or settings that are unknown or don't fit.
+    """
+    check_model(model)
+    if config is None:
+        return SamplerConfig.for_system(model.objective.kind, **knobs)
+    if not isinstance(config, SamplerConfig):
+        raise ConfigError(f"config: expected a SamplerConfig, got {type(config).__name__}")
+    return config.replace(**knobs).check_system(model.objective.kind)
 
 
 def check_labels(

@@ -46,7 +46,7 @@ def sample_stacked(
     """
     if config.nfe is None:
         raise ConfigError(f"sampler.solver = {config.solver}: adaptive, so members would share its steps")
-    SamplerConfig.for_system(network.objective.kind, config.solver, config.num_steps)
+    config.check_system(network.objective.kind)
     if any(offsets) and config.solver not in (*SOLVERS, *OBJECTIVES[network.objective.kind].steps, "ddim"):
         raise ConfigError(
             f"sampler.solver = {config.solver}: draws noise at every step, the same for all members"

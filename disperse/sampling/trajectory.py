@@ -13,7 +13,7 @@ from ..models import DiffusionTransformer
 from ..objectives import Objective, OnStep, build_objective
 from ..rng import check_seeds
 from .config import SamplerConfig
-from .sampler import check_labels, check_model, noise_for_seeds, predictor, sample, solver_times
+from .sampler import check_labels, config_for, noise_for_seeds, predictor, sample, solver_times
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,16 @@ def trajectory(
     model: DiffusionTransformer,
     seeds: Sequence[int],
     labels: Tensor | Sequence[int] | int | None = None,
+    config: SamplerConfig | None = None,
     *,
     num_frames: int = 9,
     on_step: OnStep | None = None,
-    **options: Any,
+    **knobs: Any,
 ) -> Trajectory:
-    """The way of ``sample(model, seeds, labels, **options)``, evenly spread over its steps.
+    """The way of ``sample(model, seeds, labels, config, **knobs)``, evenly spread over its steps.
 
     Args:
-        model, seeds, labels, options: as in ``sample``; all seeds in one batch.
+        model, seeds, labels, config, knobs: as in ``sample``; all seeds in one batch.
         num_frames: at most so many, ≥ 2; the first is the noise, the last the images.
         on_step: called after each step, as in ``sample``, and as often as ends are predicted after that.
 
@@ -52,37 +53,28 @@ def trajectory(
         ConfigError: fewer than two frames, or what ``sample`` refuses.
     """
     check_count("num_frames", num_frames, 2)
-    seeds, config = check_seeds(seeds), check_model(model)
-    labels = check_labels(labels, seeds, config.num_classes)
-    states = [noise_for_seeds(seeds, config.image_shape)]
+    seeds, config = check_seeds(seeds), config_for(model, config, knobs)
+    labels = check_labels(labels, seeds, model.config.num_classes)
+    states = [noise_for_seeds(seeds, model.config.image_shape)]
 
     def keep(step: int, x: Tensor) -> None:
         states.append(x.float().cpu())
         if on_step:
             on_step(step, x)
 
-    images = sample(model, seeds, labels, batch_size=max(len(seeds), 1), on_step=keep, **options)
+    images = sample(model, seeds, labels, config, batch_size=max(len(seeds), 1), on_step=keep)
     # A last step of its own, as SDEs have; without seeds there are no steps.
     if len(states) == 1 or not torch.equal(states[-1], images):
         states.append(images)
     count = min(num_frames, len(states))
     picks = [round(i * (len(states) - 1) / (count - 1)) for i in range(count)]
     shown = [states[pick] for pick in picks]
-    sampler = _config(model, options)
-    objective = build_objective(model.objective, config.num_classes)
-    every = solver_times(objective, sampler)
+    objective = build_objective(model.objective, model.config.num_classes)
+    every = solver_times(objective, config)
     times = [every[pick] for pick in picks[:-1]]
-    ends = [*_ends(model, objective, labels, sampler, shown[:-1], times, on_step), images]
-    levels = (*(_level(objective, sampler, t) for t in times), 0.0)
+    ends = [*_ends(model, objective, labels, config, shown[:-1], times, on_step), images]
+    levels = (*(_level(objective, config, t) for t in times), 0.0)
     return Trajectory(torch.stack(shown), torch.stack(ends), levels)
-
-
-def _config(model: DiffusionTransformer, options: dict[str, Any]) -> SamplerConfig:
-    """Sampler that the options of ``sample`` mean."""
-    own = {k: v for k, v in options.items() if k not in ("solver", "num_steps", "device", "progress")}
-    return SamplerConfig.for_system(
-        model.objective.kind, options.get("solver"), options.get("num_steps"), **own
-    )
 
 
 def _ends(

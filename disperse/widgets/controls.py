@@ -14,10 +14,9 @@ from ..models import config_of
 from ..objectives import OBJECTIVES
 from ..sampling import SamplerConfig
 from ..spec import RunSpec
-from ..training import read_spec
-from ..training.checkpoint import saved_steps
 from .scenes import FRAMES
 from .settings import GallerySettings
+from .sources import NoNetworkError, Source, source_of
 
 # Steps that are offered, where the solver can take so many.
 STEPS = (1, 2, 4, 5, 8, 10, 16, 20, 25, 50, 100, 250)
@@ -30,23 +29,23 @@ class Controls:
     """The controls of a gallery: each a widget, and ``settings`` what they say together.
 
     Args:
-        runs: run folders to choose from; those without a checkpoint are left out, and what can't be read is
-            said in ``problems``.
+        runs: run folders to choose from, or specifications; those without a network are left out, and what
+            can't be read is said in ``problems``.
         on_wish: called after a change that needs other samples, once the controls fit each other again.
 
     Raises:
-        ConfigError: no run has a checkpoint.
+        ConfigError: no run has a network.
     """
 
-    def __init__(self, runs: Sequence[Path], on_wish: Callable[[], None]):
-        self.saved: dict[str, list[int]] = {}
-        self.runs: dict[str, tuple[Path, RunSpec]] = {}
+    def __init__(self, runs: Sequence[Path | RunSpec], on_wish: Callable[[], None]):
+        self.runs: dict[str, Source] = {}
         self.problems: list[str] = []
-        for path in runs:
-            steps = saved_steps(path / "checkpoints")
+        for run in runs:
             try:
-                if steps:
-                    self.runs[path.name], self.saved[path.name] = (path, read_spec(path)), steps
+                source = source_of(run)
+                self.runs[source.path.name if source.path.is_dir() else source.spec.run_id] = source
+            except NoNetworkError:
+                pass
             except (StorageError, ConfigError) as error:  # a damaged or older run must not hide the others
                 self.problems.append(str(error))
         if not self.runs:
@@ -54,7 +53,7 @@ class Controls:
                 "gallery: no run with a checkpoint; train one: disperse train --variant infonce-l2"
             )
         self.on_wish, self.quiet = on_wish, False
-        named = [(run_title(spec), run) for run, (_, spec) in self.runs.items()]
+        named = [(run_title(source.spec), run) for run, source in self.runs.items()]
         self.left = _control(w.Dropdown, "left", options=named)
         self.right = _control(w.Dropdown, "right", options=named)
         self.step = _control(w.SelectionSlider, "training step", options=[0], continuous_update=False)
@@ -77,6 +76,12 @@ class Controls:
             continuous_update=False,
         )
         self.interval.add_class("disperse-wide")
+        # The settings of the sampler that can be turned; others stay as they were given.
+        self.knobs = {
+            "solver": self.solver, "num_steps": self.num_steps, "guidance": self.guidance,
+            "guidance_interval": self.interval,
+        }  # fmt: skip
+        self.sampler = SamplerConfig()
         for each in self.widgets:
             each.observe(self._changed, "value")
 
@@ -85,7 +90,7 @@ class Controls:
         """All of them, in the order of the page."""
         return (
             self.left, self.right, self.step, self.weights, self.label, self.first_seed, self.num,
-            self.solver, self.num_steps, self.guidance, self.interval,
+            *self.knobs.values(),
         )  # fmt: skip
 
     @property
@@ -99,24 +104,19 @@ class Controls:
             label=None if self.label.value == EVERY else self.label.value,
             first_seed=self.first_seed.value,
             num=self.num.value,
-            solver=self.solver.value,
-            num_steps=self.num_steps.value,
-            guidance=float(self.guidance.value),
-            guidance_interval=(float(self.interval.value[0]), float(self.interval.value[1])),
+            sampler=self.sampler.replace(**{name: control.value for name, control in self.knobs.items()}),
         )
 
     def default(self, num: int, step: int | None = None) -> GallerySettings:
         """The first run and the next that can stand beside it, sampled as its system usually is."""
         left = next(iter(self.runs))
         right = next((run for run in self._partners(left) if run != left), left)
-        system = self._spec(left).objective.kind
         return GallerySettings(
             runs=(left,) if right == left else (left, right),
             step=self._common_steps(left, right)[-1] if step is None else step,
             weights=self._averages(left, right)[0],
-            solver=next(iter(OBJECTIVES[system].solvers)),
-            num_steps=next(iter(OBJECTIVES[system].solvers.values())),
             num=num,
+            sampler=SamplerConfig.for_system(self._spec(left).objective.kind),
         )
 
     def set(self, settings: GallerySettings) -> None:
@@ -134,22 +134,22 @@ class Controls:
         try:
             self.left.value = settings.runs[0]
             self._offer(settings.runs[-1])
-            _choose(self.solver, settings.solver)
-            self._offer_steps(settings.num_steps)
+            self.sampler = settings.sampler
+            _choose(self.solver, self.sampler.solver)
+            self._offer_steps(self.sampler.num_steps)
             self.num.options = sorted({*NUMS, settings.num})
             for control, value in (
                 (self.right, settings.runs[-1]), (self.step, settings.step), (self.weights, settings.weights),
                 (self.label, EVERY if settings.label is None else settings.label),
                 (self.first_seed, settings.first_seed), (self.num, settings.num),
-                (self.num_steps, settings.num_steps), (self.guidance, settings.guidance),
-                (self.interval, settings.guidance_interval),
+                *((control, getattr(self.sampler, name)) for name, control in self.knobs.items()),
             ):  # fmt: skip
                 _choose(control, value)
         finally:
             self.quiet = False
 
     def _spec(self, run: str) -> RunSpec:
-        return self.runs[run][1]
+        return self.runs[run].spec
 
     def _changed(self, change: dict[str, Any]) -> None:
         if self.quiet:
@@ -169,16 +169,16 @@ class Controls:
         own = self._spec(left)
         return [
             run
-            for run, (_, spec) in self.runs.items()
-            if (spec.objective.kind, spec.data) == (own.objective.kind, own.data)
+            for run, source in self.runs.items()
+            if (source.spec.objective.kind, source.spec.data) == (own.objective.kind, own.data)
             and self._common_steps(left, run)
         ]
 
     def _common_steps(self, left: str, right: str) -> list[int]:
-        return sorted(set(self.saved[left]) & set(self.saved[right]))
+        return [step for step in self.runs[left].steps if step in self.runs[right].steps]
 
     def _averages(self, left: str, right: str) -> list[str]:
-        return [*(kept for kept in self._spec(left).ema if kept in self._spec(right).ema), "raw"]
+        return [kept for kept in self.runs[left].weights if kept in self.runs[right].weights]
 
     def _offer(self, right: str) -> None:
         """Offer what goes with the left run; what was chosen stays where it still can be."""

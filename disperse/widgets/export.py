@@ -4,16 +4,21 @@ import base64
 import html
 import json
 import string
+import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
+
 from .. import atomic
 from ..experiments import home, paper
-from ..figures import gallery_figure
-from ..figures.facts import save_drawn
-from .scenes import Scene, Scenes, runs_named
+from ..plot import COLORS, COLUMN, axes, differences, images, keep
+from ..store import commit
+from .scenes import Scene, Scenes
 from .settings import GallerySettings
 from .sheet import difference_png, sheet_png
+from .sources import source_named
 
 TEMPLATE = Path(__file__).parent / "gallery.html"
 
@@ -46,18 +51,17 @@ def export(scene: Scene, folder: Path, stem: str | None = None, *, stamp: str = 
         ``picture``, ``settings`` (its sidecar, which holds the exact settings) and ``page``.
     """
     stem = gallery_stem(scene) if stem is None else stem
-    names = [spec.name for spec in scene.specs]
     facts: dict[str, Any] = {
-        "item": "gallery",
         "settings": scene.settings.model_dump(mode="json"),
         "command": command(f"{stem}.json"),
+        "commit": commit(),
         "runs": [
             {"label": spec.name, "seed": spec.seed, "fingerprint": spec.fingerprint, "spec": spec.identity}
             for spec in scene.specs
         ],
     }
-    figure = gallery_figure(scene.images(), names, scene.settings.describe())
-    picture = save_drawn(figure, folder / stem, facts, stamp=stamp)
+    alt = f"Samples of {' and '.join(spec.name for spec in scene.specs)}: {scene.settings.describe()}"
+    picture = keep(gallery_figure(scene), folder / stem, alt=alt, values=facts, stamp=stamp).path
     page = folder / f"{stem}.html"
     atomic.write_text(page, gallery_html(scene, command(f"{stem}.json"), stamp))
     return {"picture": picture, "settings": picture.with_suffix(".json"), "page": page}
@@ -70,7 +74,25 @@ def remake(settings: GallerySettings, folder: Path | None = None) -> dict[str, P
         StorageError, CheckpointError: a run or its checkpoint isn't here.
         ConfigError: the settings don't fit the runs.
     """
-    return export(Scenes(runs_named(settings.runs)).make(settings), folder or exports())
+    runs = {name: source_named(name) for name in settings.runs}
+    return export(Scenes(runs).make(settings), folder or exports())
+
+
+def gallery_figure(scene: Scene, columns: int = 10) -> Figure:
+    """The finished samples side by side, and the difference where there are two runs."""
+    shown = scene.images()
+    panels, rows = len(shown) + (len(shown) == 2), -(-len(shown[0]) // columns)
+    height = max(0.8 + COLUMN / 3 * rows / columns, 2.2)  # the colour bar's label needs as much
+    every = np.atleast_1d(axes(1, panels, width=COLUMN * max(panels, 2) / 3, height=height))
+    for ax, pixels, spec in zip(every, shown, scene.specs, strict=False):
+        name, color = paper.name_of(spec.name), COLORS.get(spec.name, "black")
+        images(ax, pixels, columns=columns, title=name, color=color)
+    if len(shown) == 2:
+        differences(every[2], *shown, columns=columns)
+    figure: Figure = every[0].figure
+    caption = textwrap.fill(scene.settings.describe(), int(14 * figure.get_figwidth()))
+    figure.suptitle(caption, fontsize=10, x=0.01, ha="left")
+    return figure
 
 
 def gallery_html(scene: Scene, how: str, stamp: str = "") -> str:

@@ -9,7 +9,8 @@ import ipywidgets as w
 
 from ..errors import ConfigError, DisperseError
 from ..experiments import home, paper
-from ..figures.theme import COLORS
+from ..plot import COLORS
+from ..spec import RunSpec
 from .background import Newest
 from .controls import STYLE, WIDTH, Controls
 from .export import command, export, exports, gallery_stem
@@ -29,19 +30,19 @@ class Gallery(w.VBox):
     is kept. ``scene`` is what is shown, ``controls.settings`` what is asked for.
 
     Args:
-        runs: run folders to choose from.
+        runs: run folders to choose from, or specifications of runs that are trained here or published.
         first: settings to begin with; the first run and the next of its system by default.
         num, step: samples and checkpoint to begin with, where ``first`` isn't given; the newest by default.
         folder: where exports go; ``build/gallery`` by default.
         stamp: printed across exported pictures.
 
     Raises:
-        ConfigError: no run has a checkpoint, or ``first`` asks for what isn't there.
+        ConfigError: no run has a network, or ``first`` asks for what isn't there.
     """
 
     def __init__(
         self,
-        runs: Sequence[Path],
+        runs: Sequence[Path | RunSpec],
         *,
         first: GallerySettings | None = None,
         num: int = 40,

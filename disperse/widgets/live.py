@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import StorageError
 from ..experiments import paper
-from ..figures import training_figure
+from ..plot import training
 from ..sampling import SamplerConfig, sample
 from ..spec import RunSpec
 from ..training import latest_step, load_model
@@ -64,8 +64,8 @@ class LiveCurves:
         if self.folder is not None:
             self._sample(self.folder)
         buffer = io.BytesIO()
-        figure = training_figure(
-            {self.label: self.rows}, {self.label: self.spec}, grid=self.grid, caption=self.caption
+        figure = training(
+            {self.label: self.rows}, {self.label: self.spec}, pixels=self.grid, caption=self.caption
         )
         figure.savefig(buffer, format="png", dpi=80)
         name = paper.NAMES.get(self.label, self.label)
@@ -88,11 +88,10 @@ class LiveCurves:
             return
         model = load_model(folder, step=step, device=self.spec.device)
         # Half of the system's usual steps where it integrates: these are to look at, not to measure.
-        config = SamplerConfig.for_system(model.config.system)
-        steps = max(config.num_steps // 2, 1)
+        usual = SamplerConfig.for_system(model.objective.kind)
+        config = usual.replace(num_steps=max(usual.num_steps // 2, 1), guidance=self.guidance)
         labels = [seed % min(model.config.num_classes, 10) for seed in range(SEEDS)]
-        self.grid = sample(model, range(SEEDS), labels, num_steps=steps, guidance=self.guidance)
-        how = SamplerConfig.for_system(model.config.system, None, steps, guidance=self.guidance).describe()
+        self.grid = sample(model, range(SEEDS), labels, config)
         weights = f"EMA {self.spec.ema[0]}" if self.spec.ema else "raw weights"
-        self.caption = f"step {step}, seeds 0–{SEEDS - 1}\n{how}\n{weights}"
+        self.caption = f"step {step}, seeds 0–{SEEDS - 1}\n{config.describe()}\n{weights}"
         self.sampled = step

@@ -3,38 +3,24 @@
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..data import ImageSet, load_data
 from ..errors import ConfigError, DisperseError
-from ..experiments import find_run
-from ..models import DiffusionTransformer, config_of
+from ..models import config_of
 from ..sampling import Trajectory, trajectory
 from ..spec import RunSpec
-from ..training import load_weights, read_spec
 from .settings import GallerySettings
+from .sources import Sources, loaded
 
 FRAMES = 13  # of a trajectory: as many as one can tell apart
 ROOM = 64 * 2**20  # bytes of kept trajectories
 ROWS = 4096  # training images that are compared at once
 OnProgress = Callable[[float], None]
-Runs = Mapping[str, tuple[Path, RunSpec]]  # name → folder and specification
-
-
-def runs_named(names: Iterable[str]) -> Runs:
-    """Runs of the store.
-
-    Raises:
-        StorageError: one isn't there, or can't be read.
-        ConfigError: one is of another version.
-    """
-    folders = {name: find_run(name) for name in names}
-    return {name: (folder, read_spec(folder)) for name, folder in folders.items()}
 
 
 class Cancelled(DisperseError):
@@ -75,7 +61,7 @@ class Scenes:
         room: in bytes.
     """
 
-    def __init__(self, runs: Runs, room: int = ROOM):
+    def __init__(self, runs: Sources, room: int = ROOM):
         self.runs, self.room = runs, room
         self.kept: OrderedDict[GallerySettings, Trajectory] = OrderedDict()
         self.lock = threading.Lock()
@@ -104,7 +90,7 @@ class Scenes:
         for run in settings.runs:
             if run not in self.runs:
                 raise ConfigError(f"settings.runs: {run!r} is none of {', '.join(self.runs)}")
-        if len({self.runs[run][1].objective.kind for run in settings.runs}) > 1:
+        if len({self.runs[run].spec.objective.kind for run in settings.runs}) > 1:
             raise ConfigError("runs: expected two of one system, since they share a sampler")
         ways: list[Trajectory] = []
         for number, run in enumerate(settings.runs):
@@ -116,7 +102,7 @@ class Scenes:
         return self._scene(settings, ways)
 
     def _scene(self, settings: GallerySettings, ways: list[Trajectory]) -> Scene:
-        specs = tuple(self.runs[run][1] for run in settings.runs)
+        specs = tuple(self.runs[run].spec for run in settings.runs)
         return Scene(settings, specs, tuple(ways), _labels(settings, specs[0]))
 
     def _way(self, settings: GallerySettings, on_progress: OnProgress) -> Trajectory:
@@ -124,16 +110,15 @@ class Scenes:
             if settings in self.kept:
                 self.kept.move_to_end(settings)
                 return self.kept[settings]
-        folder, spec = self.runs[settings.runs[0]]
-        calls = settings.num_steps + FRAMES - 1
+        source = self.runs[settings.runs[0]]
+        calls = settings.sampler.num_steps + FRAMES - 1
 
         def told(step: int, _: Tensor) -> None:
             on_progress(min((step + 1) / calls, 1.0))
 
         way = trajectory(
-            loaded(folder, settings.step, settings.weights), settings.seeds, _labels(settings, spec),
-            num_frames=FRAMES, on_step=told, solver=settings.solver, num_steps=settings.num_steps,
-            guidance=settings.guidance, guidance_interval=settings.guidance_interval,
+            loaded(source.path, settings.step, settings.weights), settings.seeds,
+            _labels(settings, source.spec), settings.sampler, num_frames=FRAMES, on_step=told,
         )  # fmt: skip
         with self.lock:
             self.kept[settings] = way
@@ -153,12 +138,6 @@ def _labels(settings: GallerySettings, spec: RunSpec) -> Tensor:
 
 def _size(way: Trajectory) -> int:
     return way.states.nbytes + way.ends.nbytes
-
-
-@functools.lru_cache(maxsize=8)
-def loaded(folder: Path, step: int, weights: str) -> DiffusionTransformer:
-    """The model of a run; the last few are kept."""
-    return load_weights(folder, read_spec(folder), step, weights, torch.device("cpu"))
 
 
 @functools.lru_cache(maxsize=2)

@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 from ..errors import ConfigError, RunFailedError, StorageError, check_count
-from ..experiments import home, item, profile, run_folder
+from ..experiments import dispersive_term, home, profile
 from ..reproduce import with_parameters
-from ..store import is_complete
 from .export import exports
+from .sources import NoNetworkError, source_of
 
 NOTEBOOK = "02_gallery"
 
@@ -20,23 +20,23 @@ def serve(profile_name: str, *, seed: int = 0, port: int = 8866, browser: bool =
 
     Args:
         profile_name: row of the ladder.
-        seed: of training, of the runs that are shown first; they must be trained: a page trains nothing.
+        seed: of training, of the runs that are shown first; a page trains nothing.
         port: to listen on, 1 to 65535.
         browser: open one.
 
     Raises:
         ConfigError: unknown profile, or a port that can't be had.
-        StorageError: the runs are not trained here.
+        StorageError: the runs are neither trained here nor published.
         RunFailedError: the server failed.
     """
     row = profile(profile_name)
     check_count("port", port, 1, 65535)
-    for cell in item("pair", profile_name, (seed,)):
-        if not is_complete(cell.spec, row.protocol):
-            raise StorageError(
-                f"{run_folder(cell.spec)}: not trained here; train it with "
-                f"disperse run --profile {profile_name} --item pair --label {cell.label} --seed {seed}"
-            )
+    for variant, terms in (("none", ()), ("infonce-l2", (dispersive_term("infonce-l2"),))):
+        try:
+            source_of(row.run(seed, *terms))
+        except NoNetworkError as error:
+            how = f"disperse train --profile {profile_name} --variant {variant} --seed {seed}"
+            raise StorageError(f"{error}; train one with {how}") from None
     with tempfile.TemporaryDirectory() as folder:  # of this server's own: another may show another seed
         page = with_parameters(NOTEBOOK, {"profile": profile_name, "seed": seed}, Path(folder))
         server = [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.log_level=ERROR"]

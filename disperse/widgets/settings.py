@@ -4,16 +4,15 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from ..errors import ConfigError, StorageError
-from ..sampling import SamplerConfig
-from ..spec import Strict
+from ..sampling import Sampled
 
 MOST = 100  # samples at once: a page full
 
 
-class GallerySettings(Strict):
+class GallerySettings(Sampled):
     """Samples of one or two runs from the same noise.
 
     Attributes:
@@ -22,19 +21,16 @@ class GallerySettings(Strict):
         weights: ``"raw"`` or an average that the runs keep.
         label: class of all samples; None: sample seed modulo the number of classes.
         first_seed, num: sample seeds first_seed to first_seed + num − 1, 1 ≤ num ≤ 100.
-        solver, num_steps, guidance, guidance_interval: of the sampler, see ``SamplerConfig``.
     """
+
+    ALWAYS = (*Sampled.ALWAYS, "guidance_interval")
 
     runs: tuple[str, ...] = Field(min_length=1, max_length=2)
     step: int = Field(ge=0)
     weights: str
-    solver: str
-    num_steps: int = Field(ge=1)
     label: int | None = Field(default=None, ge=0)
     first_seed: int = Field(default=0, ge=0)
     num: int = Field(default=40, ge=1, le=MOST)
-    guidance: float = Field(default=1.0, ge=0)
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
 
     @field_validator("runs")
     @classmethod
@@ -44,21 +40,6 @@ class GallerySettings(Strict):
                 raise ValueError(f"{run!r}: expected the name of a run folder, not a path")
         return runs
 
-    @model_validator(mode="after")
-    def _samples(self) -> Self:
-        try:
-            self.sampler  # noqa: B018 (raises)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    @property
-    def sampler(self) -> SamplerConfig:
-        """How the samples are made."""
-        return SamplerConfig(
-            self.solver, self.num_steps, self.guidance, guidance_interval=self.guidance_interval
-        )
-
     @property
     def seeds(self) -> range:
         """Of the samples."""
@@ -66,7 +47,7 @@ class GallerySettings(Strict):
 
     def alone(self, run: str) -> Self:
         """The same of one run."""
-        return self.model_copy(update={"runs": (run,)})
+        return self.replace(runs=(run,))
 
     def describe(self) -> str:
         """One line for a caption."""

@@ -7,8 +7,7 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
-from ..figures.gallery import DIFFERENCE, difference_tiles
-from ..figures.samples import tile
+from ..plot import DIFFERENCE, tile, tile_differences
 
 
 def columns_of(n: int) -> int:
@@ -18,13 +17,12 @@ def columns_of(n: int) -> int:
 
 def sheet_png(images: Tensor) -> bytes:
     """A sheet of images (n, c, h, w) in [−1, 1]."""
-    values = tile(images, columns_of(len(images)))
-    return _png((values + 1) / 2 if values.ndim == 2 else values)
+    return _png(tile((images + 1) / 2, columns_of(len(images))))
 
 
 def difference_png(left: Tensor, right: Tensor) -> bytes:
     """A sheet of ``right − left``: purple where the right is darker, orange where it is brighter."""
-    found = difference_tiles(left, right, columns_of(len(left)))
+    found = tile_differences(left, right, columns_of(len(left)))
     colors = colormaps[DIFFERENCE](found / 4 + 0.5)[..., :3]
     colors[np.isnan(found)] = 1.0
     return _png(colors)

@@ -16,6 +16,7 @@ from disperse.evaluation import Protocol, classify, evaluate, features, floors, 
 from disperse.evaluation.features import EVALUATOR
 from disperse.models import DiffusionTransformer, build_model
 from disperse.rng import normal
+from disperse.sampling import SamplerConfig
 
 WEIGHTS = features.FOLDER / "digits_classifier.safetensors"
 
@@ -166,9 +167,9 @@ def test_samples_are_balanced_share_their_noise_and_are_guided_for_guided_agreem
     calls: list[tuple[list[int], list[int], float]] = []
 
     def recorded(
-        model: DiffusionTransformer, seeds: Any, labels: Any, *, guidance: float, **_: Any
+        model: DiffusionTransformer, seeds: Any, labels: Any, config: SamplerConfig, **_: Any
     ) -> Tensor:
-        calls.append((list(seeds), list(labels), guidance))
+        calls.append((list(seeds), list(labels), config.guidance))
         return normal((len(seeds), 1, 8, 8), "samples")
 
     monkeypatch.setattr(protocol, "sample", recorded)
@@ -210,9 +211,9 @@ def test_a_protocol_of_other_weights_is_refused(model: DiffusionTransformer) -> 
 def test_every_field_is_in_the_hash_of_the_protocol() -> None:
     base = Protocol()
     changes = {
-        "evaluator": "other", "data": "other", "reference": "train", "num_samples": 7, "solver": "euler", "num_steps": 3, "guidance": 2.0,
+        "evaluator": "other", "data": "other", "reference": "train", "num_samples": 7, "sampler": SamplerConfig("euler"),
         "guided_samples": 1, "agreement_guidance": 3.0, "weights": "raw", "neighbours": 5,
-        "precision": "bf16", "against_training": True, "spaces": ("pixels",), "sample_seeds": "own",
+        "against_training": True, "spaces": ("pixels",), "sample_seeds": "own",
     }  # fmt: skip
     assert set(changes) == set(Protocol.model_fields)
     hashes = {base.model_copy(update={field: value}).hash for field, value in changes.items()}

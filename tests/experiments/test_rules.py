@@ -57,7 +57,7 @@ def test_samples_have_seeds_of_their_own_and_few_images_are_followed_by_their_lo
     row = profile("cpu")
     for name in ("E4", "E3"):
         each = rules.experiment(name)
-        spec = each.cells(row, 7)[1].spec
+        spec = each.sweep(row, 7)[1]
         evaluations = each.evaluations(spec)
         step, last = evaluations[-1]
         assert (step, last.num_samples, last.sample_seeds) == (2400, 1000, "own")
@@ -73,13 +73,13 @@ def test_samples_have_seeds_of_their_own_and_few_images_are_followed_by_their_lo
 
 def test_arms_differ_in_what_their_name_says_alone() -> None:
     row = profile("cpu")
-    cells = {cell.label: cell.spec for cell in rules.experiment("E4").cells(row, 6)}
+    cells = {spec.name: spec for spec in rules.experiment("E4").sweep(row, 6)}
     paper = cells["infonce-l2"].regularizers[0]
     rms, late, covariance = (cells[k].regularizers[0] for k in ("l2-rms", "l2-late", "covariance-lam2"))
     assert rms == paper.model_copy(update={"scale": "rms"})
     assert late == paper.model_copy(update={"lam_schedule": ((600, 0.0), (601, 1.0))})
     assert (covariance.variant, covariance.lam) == ("covariance", 2.0)
-    rates = {c.spec.optimizer.lr for c in rules.experiment("E2-rates").cells(row, 0)}
+    rates = {spec.optimizer.lr for spec in rules.experiment("E2-rates").sweep(row, 0)}
     assert rates == {1e-3, 2e-3, 4e-3}
 
 

@@ -119,6 +119,17 @@ def test_a_map_is_bold_where_zero_is_left_out_and_says_what_is_missing() -> None
         "not\ntrained": "normal",
     }
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "2"]
+    here = found[found.x == "1"].assign(value=[math.log(1.3), math.nan])
+    said = [text.get_text() for text in plot.heat(plot.axes(), found, "x", "y", here=here).texts]
+    assert [text for text in said if "here" in text] == ["+20\n[10, 30]\nhere +30"]
+
+
+def test_a_map_of_differences_shows_them_as_they_are() -> None:
+    found = pd.DataFrame(
+        {"x": [1, 2], "y": [0, 0], "value": [0.25, -0.5], "low": math.nan, "high": math.nan, "n": 1}
+    )
+    ax = plot.heat(plot.axes(), found, "x", "y", form="+.2f")
+    assert [text.get_text() for text in ax.texts] == ["+0.25", "−0.50"]
 
 
 def test_images_stand_in_rows_with_their_own_values() -> None:
@@ -134,10 +145,33 @@ def test_images_stand_in_rows_with_their_own_values() -> None:
     assert [text.get_position()[1] for text in ax.texts] == [2, 6]
 
 
+def test_ways_of_few_steps_are_spread_over_the_row() -> None:
+    long, short = (torch.linspace(2, 1, n).view(n, 1, 1, 1).expand(n, 1, 2, 2) for n in (5, 2))
+    ax = plot.trajectories(plot.axes(), {"long": long - 2, "short": short - 2}, frames=5)
+    sheet = np.asarray(ax.images[0].get_array())
+    assert sheet.shape == (5, 14)
+    assert sheet[0, ::3] == pytest.approx([0.5, 0.4375, 0.375, 0.3125, 0])
+    assert sheet[3, ::3] == pytest.approx([0.5, 1, 1, 1, 0])
+    assert [text.get_text() for text in ax.texts] == ["long", "short"]
+
+
 def test_points_are_named_at_their_middle() -> None:
     xy = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
     ax = plot.points(plot.axes(), xy, [3, 3, 3, 7])
     assert {text.get_text(): text.get_position() for text in ax.texts} == {"3": (1.0, 0.0), "7": (9.0, 9.0)}
+
+
+def test_limits_of_a_plane_leave_out_few_and_never_reach_beyond_all() -> None:
+    xy = np.random.default_rng(0).normal(size=(2, 100, 2))
+    low, high = plot.plane_limits(xy)
+    assert (xy.min((0, 1)) <= low).all()
+    assert (xy.max((0, 1)) >= high).all()
+    xy[1, 3] = 1e6
+    np.testing.assert_allclose(plot.plane_limits(xy), (low, high), rtol=0.3)
+    ax = plot.points(plot.axes(), xy[1], [0] * 100, limits=plot.plane_limits(xy))
+    (said,) = [text.get_text() for text in ax.texts if "edge" in text.get_text()]
+    assert 1 <= int(said.split()[0]) <= 5
+    assert ax.get_xlim()[1] < 10
 
 
 def test_dots_show_every_seed() -> None:
@@ -176,11 +210,12 @@ def test_a_figure_is_kept_with_its_values_and_shown_small(
     (first, *_, last) = json.loads((tmp_path / "cpu" / "mine.json").read_text())["changes"]
     assert first["value"] == pytest.approx(math.log(1.2), abs=1e-12)
     assert (last["n"], last["value"]) == (0, None)
-    shown = picture._repr_mimebundle_()
+    shown, told = picture._repr_mimebundle_()
+    assert told == {"image/png": {"alt": "changes"}}
     assert shown["text/plain"] == "changes"
     assert 0 < len(shown["image/png"]) < picture.path.stat().st_size
     before = [path.read_bytes() for path in sorted((tmp_path / "cpu").iterdir())]
-    plot.save(plot.changes(plot.axes(), FOUND, "place"), "mine", "cpu", alt="", values={"changes": FOUND},
+    plot.save(plot.changes(plot.axes(), FOUND, "place"), "mine", "cpu", alt="changes", values={"changes": FOUND},
               stamp="SMOKE")  # fmt: skip
     assert [path.read_bytes() for path in sorted((tmp_path / "cpu").iterdir())] == before, "the same twice"
 
@@ -193,3 +228,22 @@ def test_a_logarithmic_axis_has_plain_numbers() -> None:
     labels = [text.get_text() for text in ax.get_yticklabels()]
     assert len(labels) >= 3
     assert all("$" not in label for label in labels)
+
+
+def test_values_are_tiled_as_they_are_and_differences_have_gaps() -> None:
+    values = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+    whole = plot.tile(values, 2, fill=-5.0)
+    assert whole.shape == (5, 5)
+    assert [whole[0, 0], whole[0, 3], whole[3, 0]] == [0, 1, 2]
+    assert (whole[2] == -5).all()
+    assert (whole[3:, 3:] == -5).all()  # no fourth image
+    assert plot.tile(torch.zeros(2, 4, 3, 3), 2).shape == (3, 7, 3)  # latents: their first three channels
+    left = torch.zeros(2, 3, 2, 2)
+    right = left + torch.tensor([0.0, 1.5]).view(2, 1, 1, 1)
+    found = plot.tile_differences(left, right, 2)
+    assert found[:, :2].tolist() == [[0, 0], [0, 0]]
+    assert found[:, 3:].tolist() == [[1.5, 1.5], [1.5, 1.5]]
+    assert np.isnan(found[:, 2]).all()
+    ax = plot.differences(plot.axes(), left, right, columns=2)
+    assert ax.images[0].get_clim() == (-2, 2)
+    assert ax.images[0].norm(0) == 0.5  # white is equal

@@ -12,8 +12,9 @@ from disperse.errors import ConfigError
 from disperse.sampling import sample
 from disperse.training import load_model
 from disperse.widgets.background import Newest
-from disperse.widgets.scenes import Cancelled, Scenes, nearest_training_images, runs_named
+from disperse.widgets.scenes import Cancelled, Scenes, nearest_training_images
 from disperse.widgets.settings import GallerySettings
+from disperse.widgets.sources import source_of
 
 
 def settings(runs: list[Path], **changes: object) -> GallerySettings:
@@ -25,7 +26,7 @@ def settings(runs: list[Path], **changes: object) -> GallerySettings:
 
 
 def scenes_of(runs: list[Path], **more: int) -> Scenes:
-    return Scenes(runs_named(path.name for path in runs), **more)
+    return Scenes({path.name: source_of(path) for path in runs}, **more)
 
 
 def at_hand(scenes: Scenes, settings: GallerySettings) -> bool:

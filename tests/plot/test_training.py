@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from disperse import plot
 from disperse.atomic import read_jsonl
-from disperse.figures import term_bounds, training_figure
 from disperse.losses import DispersiveLoss
 from disperse.objectives import Draws, ForwardPass
 from disperse.regularizers import (
@@ -16,6 +16,7 @@ from disperse.regularizers import (
     ContrastiveSpec,
     DispersiveRegularizer,
     DispersiveSpec,
+    term_bounds,
 )
 from disperse.rng import normal
 from disperse.spec import RunSpec
@@ -76,7 +77,7 @@ def test_bounds_come_from_spec_and_shapes_alone() -> None:
 
 
 def test_floor_and_saturation_are_drawn() -> None:
-    figure = training_figure({"infonce-l2": ROWS}, {"infonce-l2": SPEC})
+    figure = plot.training({"infonce-l2": ROWS}, {"infonce-l2": SPEC})
     ax = {a.get_title(loc="left"): a for a in figure.axes}
     assert list(ax) == ["Denoising", "Dispersion", "Norm", "How much is left"]
     (label,) = ax["Dispersion"].texts
@@ -90,7 +91,7 @@ def test_floor_and_saturation_are_drawn() -> None:
 
 @pytest.mark.parametrize("grid", [None, torch.zeros(60, 1, 8, 8)])
 def test_the_legend_of_the_shares_lies_above_whatever_they_are(grid: torch.Tensor | None) -> None:
-    figure = training_figure({"infonce-l2": ROWS}, {"infonce-l2": SPEC}, grid=grid)
+    figure = plot.training({"infonce-l2": ROWS}, {"infonce-l2": SPEC}, pixels=grid)
     figure.canvas.draw()
     (panel,) = (a for a in figure.axes if a.get_title(loc="left") == "How much is left")
     legend = panel.get_legend()
@@ -101,7 +102,7 @@ def test_the_legend_of_the_shares_lies_above_whatever_they_are(grid: torch.Tenso
 
 def test_a_loss_at_its_floor_does_not_fill_the_panel_with_rounding() -> None:
     rows = [{**row, "regularizer_0": -math.log(4) + 1e-6 * row["step"]} for row in ROWS]
-    ax = training_figure({"a": rows}, {"a": SPEC}).axes[1]
+    ax = plot.training({"a": rows}, {"a": SPEC}).axes[1]
     low, high = ax.get_ylim()
     assert high - low > 0.1 * math.log(4)
 
@@ -110,8 +111,8 @@ def test_a_loss_at_its_floor_does_not_fill_the_panel_with_rounding() -> None:
     "terms", [(), (ContrastiveSpec(),), (DispersiveSpec(diagonal="mask"), DispersiveSpec())]
 )
 def test_runs_without_floor_are_drawn_too(terms: tuple[Any, ...], tmp_path: Path) -> None:
-    figure = training_figure(
-        {"a": ROWS}, {"a": SPEC.replace(regularizers=terms)}, grid=torch.zeros(20, 1, 8, 8)
+    figure = plot.training(
+        {"a": ROWS}, {"a": SPEC.replace(regularizers=terms)}, pixels=torch.zeros(20, 1, 8, 8)
     )
     assert sum(bool(a.images) for a in figure.axes) == 1
     assert len(figure.axes) == (5 if terms else 3)
@@ -121,7 +122,7 @@ def test_runs_without_floor_are_drawn_too(terms: tuple[Any, ...], tmp_path: Path
 def test_several_runs_share_the_panels() -> None:
     low = [{**row, "regularizer_0": -9.0} for row in ROWS]
     specs = {"a": SPEC, "b": SPEC.replace(regularizers=(DispersiveSpec(diagonal="mask"),))}
-    ax = training_figure({"a": ROWS, "b": low}, specs).axes[1]
+    ax = plot.training({"a": ROWS, "b": low}, specs).axes[1]
     assert ax.get_ylim()[0] < -9
 
 
