@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..data import holds_latents
-from ..data.vae import decoded
+from ..data import pictures
 from ..device import resolve_device
 from ..errors import unknown
 from ..evaluation import Protocol
@@ -170,7 +169,7 @@ def samples_of(
     asked = torch.arange(count) % model.config.num_classes
     config = how.sampler.replace(guidance=guidance)
     images = sample(model, range(count), asked, config, batch_size=125, progress=progress)
-    return (decoded(images) if holds_latents(spec.data) else images).clamp(-1, 1), asked
+    return pictures(images, spec.data).clamp(-1, 1), asked
 
 
 def network_path(spec: RunSpec, profile_name: str) -> Path:

@@ -9,6 +9,7 @@ from .maps import (
     points,
     tile,
     tile_differences,
+    trajectories,
 )
 from .marks import changes, crosses, curves, diamonds, dots, interval_marks, legend, percent
 from .theme import (
@@ -61,4 +62,5 @@ __all__ = [
     "tile",
     "tile_differences",
     "training",
+    "trajectories",
 ]

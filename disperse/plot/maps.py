@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from torch import Tensor
@@ -122,6 +123,26 @@ def images(
             place = (number + 0.5) * len(sheet) / len(rows)
             ax.text(-0.3 * width, place, text, ha="right", va="center", fontsize=10, color=ink_of)
     return ax
+
+
+def trajectories(ax: Axes, paths: Mapping[str, Tensor], *, frames: int = 9) -> Axes:
+    """A row for each way from noise to an image, its states spread evenly from the left to the right.
+
+    Every state but the last is drawn on twice the range of an image, so that noise is seen too.
+
+    Args:
+        ax: where to.
+        paths: name → states (k, c, h, w) of one image, k from 2 to ``frames``.
+        frames: places in a row.
+    """
+    strips = []
+    for states in paths.values():
+        strip = torch.ones(frames, *states.shape[1:])
+        strip[torch.linspace(0, frames - 1, len(states)).round().long()] = torch.cat(
+            [states[:-1] / 2, states[-1:]]
+        )
+        strips.append(strip)
+    return images(ax, torch.cat(strips), columns=frames, rows=list(paths))
 
 
 def differences(

@@ -145,6 +145,16 @@ def test_images_stand_in_rows_with_their_own_values() -> None:
     assert [text.get_position()[1] for text in ax.texts] == [2, 6]
 
 
+def test_ways_of_few_steps_are_spread_over_the_row() -> None:
+    long, short = (torch.linspace(2, 1, n).view(n, 1, 1, 1).expand(n, 1, 2, 2) for n in (5, 2))
+    ax = plot.trajectories(plot.axes(), {"long": long - 2, "short": short - 2}, frames=5)
+    sheet = np.asarray(ax.images[0].get_array())
+    assert sheet.shape == (5, 14)
+    assert sheet[0, ::3] == pytest.approx([0.5, 0.4375, 0.375, 0.3125, 0])
+    assert sheet[3, ::3] == pytest.approx([0.5, 1, 1, 1, 0])
+    assert [text.get_text() for text in ax.texts] == ["long", "short"]
+
+
 def test_points_are_named_at_their_middle() -> None:
     xy = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
     ax = plot.points(plot.axes(), xy, [3, 3, 3, 7])
