@@ -73,6 +73,7 @@ def execute_published(profile_name: str, into: Path, *, progress: bool = True) -
 def _execute(name: str, profile_name: str, into: Path) -> float:
     os.environ["DISPERSE_OUTPUT"] = str(into / "notebooks")
     os.environ["DISPERSE_FIGURES"] = str(into)
+    os.environ["OMP_NUM_THREADS"] = "1"  # as many notebooks as cores: more threads would only wait
     parameters: dict[str, object] = {"profile": profile_name}
     if "source" in parameters_of(notebook_path(name)):
         parameters["source"] = "published"
