@@ -384,15 +384,6 @@ def test_a_page_trains_nothing(runs: list[Path]) -> None:
         serve("smoke", port=0)
 
 
-def test_settings_that_no_control_shows_stay_as_they_were_given(runs: list[Path]) -> None:
-    first = Gallery(runs, num=4).controls.settings.replace(precision="bf16", solver="euler", num_steps=2)
-    gallery = Gallery(runs, first=first)
-    gallery.controls.guidance.value = 2.0
-    gallery.wait(60)
-    assert gallery.scene is not None, gallery.status.value
-    assert gallery.scene.settings == first.replace(guidance=2.0)
-
-
 def test_sheets_are_pixel_for_pixel(gallery: Gallery) -> None:
     assert gallery.scene is not None
     image = gallery.scene.images()[0][1, 0].clamp(-1, 1)
