@@ -377,7 +377,8 @@ def test_two_hundred_turns_need_no_more_memory_than_twenty(gallery: Gallery) -> 
 
 def test_a_page_trains_nothing(runs: list[Path]) -> None:
     with pytest.raises(
-        StorageError, match=r"no network; .*disperse train --profile smoke --variant none --seed 3"
+        StorageError,
+        match="nor published; train it with disperse train --profile smoke --variant none --seed 3",
     ):
         serve("smoke", seed=3)
     with pytest.raises(ConfigError, match="port"):

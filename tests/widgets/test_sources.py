@@ -10,7 +10,7 @@ from disperse.errors import StorageError
 from disperse.experiments import profile, publish, publish_network, published_networks
 from disperse.training import read_spec
 from disperse.widgets import Gallery, read_settings, remake
-from disperse.widgets.sources import NoNetworkError, source_named, source_of
+from disperse.widgets.sources import NoNetworkError, has_network, source_named, source_of
 
 
 def test_a_run_of_the_store_by_folder_name_or_specification(runs: list[Path]) -> None:
@@ -18,6 +18,9 @@ def test_a_run_of_the_store_by_folder_name_or_specification(runs: list[Path]) ->
     assert (source.path, source.steps) == (runs[0], (2, 4))
     assert source.weights == (*source.spec.ema, "raw")
     assert source_named(runs[0].name) == source_of(source.spec) == source
+    assert has_network(source.spec)
+    assert not has_network(source.spec.replace(num_steps=3, milestones=()))
+    assert not has_network(source.spec.replace(seed=9))
     with pytest.raises(NoNetworkError, match="none was trained here, and none is published"):
         source_of(source.spec.replace(seed=9))
     with pytest.raises(StorageError, match="nowhere"):
