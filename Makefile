@@ -18,9 +18,9 @@ help:
 	@echo "make smoke      every notebook at toy size: proves that they run, not what they show"
 	@echo "make lab        JupyterLab at notebooks/00_start_here.ipynb"
 	@echo "make lint       formatting, style, types, notebooks without outputs"
-	@echo "make figures    redraw the published figures from their results; trains nothing"
+	@echo "make figures    execute the notebooks on the published results: pictures, values, claims"
 	@echo "make report     a site of the executed notebooks in build/report/, to read without a server"
-	@echo "make verify     compute the published tables and values again and compare (RETRAIN=1: train one too)"
+	@echo "make verify     execute them again and compare (RETRAIN=1: train one published run, too)"
 	@echo "make publish    append this machine's finished evaluations to the published results"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -63,4 +63,4 @@ verify: $(STAMP)
 	$(BIN)/disperse verify --profile $(PROFILE) --retrain $(RETRAIN)
 
 clean:
-	rm -rf $(VENV) .snakemake build runs papermill_runs/smoke papermill_runs/cpu
+	rm -rf $(VENV) .snakemake build runs papermill_runs/here

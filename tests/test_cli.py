@@ -12,11 +12,13 @@ from disperse import __version__, training
 from disperse.atomic import sha256_file
 from disperse.cli import main
 from disperse.data import digits
-from disperse.experiments import item
+from disperse.experiments import dispersive_term, profile, sweeps
 from disperse.objectives import DiTSpec, MeanFlowSpec, SiTSpec
 from disperse.regularizers import ContrastiveSpec, DispersiveSpec
+from disperse.reproduce.jobs import Plan, RunJob, write_jobs
 from disperse.sampling import read_samples
 from disperse.spec import RunSpec
+from disperse.store import at_every_step
 from disperse.training import read_spec
 
 SMALL = ["--profile", "smoke", "--steps", "3", "--set", "batch_size=16", "--device", "cpu"]
@@ -95,9 +97,9 @@ def trained(home: Path, capsys: pytest.CaptureFixture[str]) -> Path:
         (["train", "--objective", "meanflow", "--set", "objective.omega=-1"], 2, "objective.omega = -1"),
         (["train", "--objective", "dit", "--set", "objective.omega=1"], 2, "objective.field = 'omega'"),
         (["train", "--set", "num_steps=1000"], 2, "beyond num_steps = 1000, never reached"),
-        (["reproduce", "--items", "varians"], 2, 'did you mean "variants"'),
-        (["run", "--item", "variants", "--label", "hinje"], 2, 'did you mean "hinge"'),
-        (["run", "--label", "hinge"], 2, "required: --item"),
+        (["reproduce", "--train", "varians"], 2, 'did you mean "variants"'),
+        (["run", "none.json"], 2, "none.json: no job of a run"),
+        (["run"], 2, "required: file"),
         (["figures", "--profile", "smoke"], 3, "nothing published"),
         (["trian"], 2, "invalid choice: 'trian'"),
     ],
@@ -207,23 +209,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
 
 
 def test_plain_options_are_the_runs_of_the_table(asked: list[RunSpec]) -> None:
-    cells = [
-        cell for name in ("variants", "contrastive", "systems_tour") for cell in item(name, "cpu", (0, 2))
-    ]
-    for cell in cells:
-        options = [
-            "--name",
-            cell.label,
-            "--seed",
-            str(cell.spec.seed),
-            "--objective",
-            cell.spec.objective.kind,
-        ]
-        for term in cell.spec.regularizers:
+    row = profile("cpu")
+    specs = [spec for seed in (0, 2) for spec in (
+        *sweeps.variants(row, seed), *sweeps.contrastive(row, seed), row.run(seed, system="dit"),
+        row.run(seed, dispersive_term(), system="meanflow"),
+    )]  # fmt: skip
+    for spec in specs:
+        options = ["--name", spec.name, "--seed", str(spec.seed), "--objective", spec.objective.kind]
+        for term in spec.regularizers:
             options += ["--variant", term.variant]
             options += ["--view", term.view] if isinstance(term, ContrastiveSpec) else []
         assert main(["train", *options]) == 0
-    assert [spec.run_id for spec in asked] == [cell.spec.run_id for cell in cells]
+    assert [spec.fingerprint for spec in asked] == [spec.fingerprint for spec in specs]
 
 
 @pytest.mark.parametrize(
@@ -379,8 +376,11 @@ def test_without_snakemake(
 
 
 def test_one_run_alone(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["run", "--profile", "smoke", "--item", "variants", "--label", "hinge", "--seed", "1"]
-    assert main(options) == 0
+    row = profile("smoke")
+    spec = row.run(1, dispersive_term("hinge"))
+    job = RunJob(spec, at_every_step(spec, row.protocol), "smoke")
+    write_jobs(Plan(row, 1, (job,), ()))
+    assert main(["run", str(job.file)]) == 0
     (folder,) = (store / "runs").iterdir()
     assert "hinge, seed 1: 40 steps, 2 evaluations, " in capsys.readouterr().out
     assert sorted(path.name[:13] for path in (folder / "evaluations").iterdir()) == [

@@ -8,34 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from disperse import atomic, figures, load_model, sample
+from disperse import atomic
 from disperse.data import latents, vae
 from disperse.data.vae import SCALE, Autoencoder
-from disperse.errors import ConfigError
-from disperse.evaluation import fid
-from disperse.experiments import (
-    ITEMS,
-    PROFILES,
-    Profile,
-    item,
-    looks,
-    publish,
-    run_folder,
-    runner,
-    runs,
-)
+from disperse.evaluation import Protocol, fid
+from disperse.experiments import PROFILES, Profile, dispersive_term, publish, runs, samples_of
+from disperse.experiments.runs import jobs_of
 from disperse.reproduce import output_folder
+from disperse.reproduce.declared import declared
 from disperse.rng import stream
 from disperse.spec import RunSpec
-from disperse.store import complete, seal
+from disperse.store import Record, complete, seal
 
 from .evaluation.test_fid import installed
-from .figures.test_published import convergence, evaluations
-from .figures.test_published import looks as looked_at
+from .experiments.cases import record
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-# They look at more of their runs than what is made up by hand.
-TRAINED = {"blocks", "contrastive_to_dispersive"}
 CLASSES, IMAGES = 10, 120
 ROW = dataclasses.replace(
     PROFILES["paper"], name="latents", model="SiT-Nano/2", sizes=("Pico", "Nano"), subsets=(10,),
@@ -75,45 +63,38 @@ def row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
     monkeypatch.setattr(fid, "inception_features", lambda device: read)
     for module in (fid, vae):
         monkeypatch.setattr(module, "autoencoder", lambda device: Autoencoder(lambda x: (x, x), decode))
-    for module in (looks, runner):  # stand-ins are of this process
-        monkeypatch.setattr(module, "complete_all", train_here)
     monkeypatch.setattr(runs, "complete_jobs", lambda jobs: [complete(*job) for job in jobs])
     return ROW
 
 
-def train_here(specs: list[RunSpec], row: Profile) -> None:
-    for spec in specs:
-        complete(spec, row.protocol_of(spec.objective.kind))
+def made_up(spec: RunSpec, step: int, protocol: Protocol) -> Record:
+    """An evaluation as that of latents: one distance, and no unseen images; of levels where they are asked for."""
+    made = record(spec, step, protocol, fd=1 + 0.1 * len(spec.regularizers) + 0.01 * spec.seed + 1 / step)
+    made["metrics"] = {"fd": made["metrics"]["fd"]}
+    if protocol.against_training:
+        made["levels"] = [
+            {"level": (number + 0.5) / 10, "block": 0, "seen_loss": 1.0, "unseen_loss": None, "rms": 1.0,
+             "spread": 1.0, "effective_rank": 10.0, "mean_cosine": 0.5, "gradient_ratio": 0.1,
+             "gradient_cosine": 0.01 * spec.seed} for number in range(10)
+        ]  # fmt: skip
+    return seal(made)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_comes_to_its_end(path: Path, row: Profile) -> None:
-    every = [*evaluations(*ITEMS, row=row), *convergence(row=row), *looked_at(row=row)]
-    publish(row.name, [seal(each | {"metrics": {"fd": each["metrics"]["fd"]}}) for each in every])
+def test_a_notebook_comes_to_its_end(path: Path, row: Profile, home: Path) -> None:
+    wanted = declared(path.stem, {"profile": row.name, "num_seeds": 2, "source": "published"})
+    publish(row.name, [made_up(spec, *each) for spec, how in jobs_of(wanted.runs, row) for each in how])
     names: dict[str, object] = {"display": lambda *_: None}
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
             exec(compile("".join(cell["source"]), path.stem, "exec"), names)
             if "parameters" in cell["metadata"].get("tags", []):
                 names["profile"] = row.name
-                if path.stem in TRAINED:
-                    names |= {"source": "runs", "num_seeds": 1}
     assert (output_folder(row.name) / f"{path.stem}.receipt.json").exists()
 
 
-def test_latents_are_decoded_and_what_needs_a_classifier_is_left_out(row: Profile, tmp_path: Path) -> None:
-    cells = item("large_pair", row.name, (0,))
-    train_here([cell.spec for cell in [*cells, *item("pair", row.name, (0,))]], row)
-    drawn = figures.draw_from(cells[0], row, 20)
-    assert drawn.images.shape == (20, 3, 32, 32)
-    spread = sample(load_model(run_folder(cells[0].spec), step=10, weights=row.weights), range(20),
-                    torch.arange(20) % CLASSES, solver=row.solver, num_steps=row.sampler_steps)  # fmt: skip
-    grey = spread[:, :1].clamp(-1, 1)  # the stand-in repeats the first channel
-    torch.testing.assert_close(drawn.images[:, :, ::8, ::8], grey.repeat(1, 3, 1, 1))
-    assert drawn.agreement(range(20)) is None
-    with pytest.raises(ConfigError, match="a classifier chooses them"):
-        figures.draw_curated([drawn], row, tmp_path)
-    with pytest.raises(ConfigError, match="profile latents has no held-out images"):
-        figures.draw_nearest(row, tmp_path)
-    paths = figures.draw_from_weights(row.name, folder=tmp_path / "out")
-    assert [path.stem for path in paths[:3]] == ["samples", "samples_pairs", "representations"]
+def test_samples_of_latents_are_pictures(row: Profile) -> None:
+    images, asked = samples_of(row.run(0, dispersive_term()), row.name, 20, progress=False)
+    assert images.shape == (20, 3, 32, 32)
+    assert asked.tolist() == [i % CLASSES for i in range(20)]
+    assert images.abs().max() <= 1

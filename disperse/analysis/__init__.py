@@ -15,7 +15,7 @@ from .geometry import (
     uniformity,
 )
 from .levels import measure_levels
-from .probes import linear_probe, neighbour_accuracy
+from .probes import linear_probe, neighbour_accuracy, probe_sets
 from .projection import neighbour_overlap, project
 from .representations import Place, compare_places, measure_places
 from .similarity import Similarity, cka, cknna, compare
@@ -47,6 +47,7 @@ __all__ = [
     "neighbour_accuracy",
     "neighbour_overlap",
     "participation_ratio",
+    "probe_sets",
     "project",
     "relative_distance",
     "rms",

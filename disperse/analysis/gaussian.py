@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import unknown
 from ..objectives import Path, Velocity, uniform_times
-from ..sampling.sde import SDE_SOLVERS, Diffusion
+from ..sampling.sde import SDE_SOLVERS, Diffusion, diffusion_coefficient
 from ..sampling.solvers import SOLVERS
 
 
@@ -70,6 +71,31 @@ def sde_error(
     mean, std = propagate(solver, drift, diffusion, uniform_times(num_steps, low, high), *flow.moments(low))
     exact_mean, exact_std = flow.moments(high)
     return max(abs(mean - exact_mean), abs(std - exact_std))
+
+
+def solver_errors(
+    flow: GaussianFlow, solvers: Sequence[str], num_steps: Sequence[int], *, form: str = "sigma"
+) -> dict[str, list[float]]:
+    """Error of each solver by number of steps: ``ode_error``, of an SDE's solver ``sde_error``.
+
+    Args:
+        flow: what is solved.
+        solvers: names.
+        num_steps: numbers of steps, in the order of the errors.
+        form: of the diffusion of SDEs, see ``diffusion_coefficient``.
+
+    Raises:
+        ConfigError: unknown solver.
+    """
+    diffusion, found = diffusion_coefficient(form, flow.path), {}
+    for solver in solvers:
+        if solver not in SOLVERS and solver not in SDE_SOLVERS:
+            raise unknown("solver", solver, [*SOLVERS, *SDE_SOLVERS])
+        found[solver] = [
+            ode_error(flow, solver, n) if solver in SOLVERS else sde_error(flow, solver, diffusion, n)
+            for n in num_steps
+        ]
+    return found
 
 
 def propagate(

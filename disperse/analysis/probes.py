@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from ..data import ImageSet, load_data
 from ..errors import ConfigError
 from ..evaluation import Estimate
 from ..evaluation.frechet import proportion
@@ -22,6 +23,31 @@ from .geometry import rows_of
 from .similarity import check_neighbours
 
 MOST_STEPS = 1000  # of the probe's fit
+CLASSES = 10  # that are read, where there are no held-out images and of each of many a probe would see few
+
+
+def probe_sets(data: str, split: str, count: int) -> tuple[ImageSet, ImageSet]:
+    """Images that a probe learns from, twice as many, and others that it reads; spread evenly over the set.
+
+    Where there are none but those of training, as of latents, both are of it, and of ten of its classes.
+
+    Args:
+        data: name of the data set.
+        split: of the images that are read; ``"train"``: there are no held-out ones.
+        count: at most so many are read.
+
+    Raises:
+        DataError: the data are not there.
+    """
+    train = load_data(data, "train")
+    if split != "train":
+        return train.few(2 * count), load_data(data, split).few(count)
+    classes = train.labels.unique()
+    wanted = torch.isin(train.labels, classes[torch.arange(CLASSES) * len(classes) // CLASSES])
+    rows = wanted.nonzero()[:, 0]
+    seen = train.take(rows[train.labels[rows].argsort(stable=True)]).few(3 * count)
+    shown = torch.arange(len(seen)) % 3 == 0  # class by class, so that every class is in both parts
+    return seen.take((~shown).nonzero()[:, 0]), seen.take(shown.nonzero()[:, 0])
 
 
 def linear_probe(

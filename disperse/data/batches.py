@@ -17,6 +17,7 @@ from .idx import IDX_SETS, idx_set
 from .images import IMAGE_SETS, image_set
 from .latents import LATENT_SETS, LatentSet, latent_set
 from .sets import ImageSet
+from .vae import decoded
 
 _BROUGHT: dict[str, Callable[[str], ImageSet]] = {
     **{name: functools.partial(image_set, name) for name in IMAGE_SETS},
@@ -85,6 +86,19 @@ def base_name(name: str) -> str:
 def holds_latents(name: str) -> bool:
     """Whether a data set, named as for ``load_data``, holds latents of images."""
     return base_name(name) in LATENT_SETS
+
+
+def pictures(samples: Tensor, data: str) -> Tensor:
+    """Samples (n, c, h, w) as one looks at them: latents decoded, images as they are.
+
+    Args:
+        samples: of a network, or of the data set.
+        data: name of the data set that the network learned.
+
+    Raises:
+        ConfigError, DataError: as ``vae.autoencoder``.
+    """
+    return decoded(samples) if holds_latents(data) else samples
 
 
 def load_data(name: str, split: str = "train") -> ImageSet | LatentSet:

@@ -29,7 +29,7 @@ from .frechet import (
     within,
 )
 from .held_out import held_out_loss
-from .neighbours import nearer_to_seen, precision_recall
+from .neighbours import nearer_to_seen, nearest, precision_recall
 from .protocol import Protocol, check_evaluator, evaluate, noise_floor
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "memorizer_distance",
     "metric_name",
     "nearer_to_seen",
+    "nearest",
     "network",
     "noise_floor",
     "precision_recall",

@@ -49,6 +49,29 @@ def precision_recall(samples: Array, real: Array, *, k: int = 3) -> tuple[Estima
     )
 
 
+def nearest(points: Array, others: Array) -> tuple[Array, Array]:
+    """Index of the nearest of the others for each point, and its distance.
+
+    Args:
+        points, others: (n, d) and (m, d).
+
+    Returns:
+        Indices and Euclidean distances, each (n,).
+    """
+    index, distance = [], []
+    for part in _parts(points):
+        found = np.full(len(part), -1), np.full(len(part), np.inf)
+        for start, some in enumerate(_parts(others)):
+            between = cdist(part, some)
+            own = between.argmin(axis=1)
+            least = between[np.arange(len(part)), own]
+            nearer = least < found[1]
+            found[0][nearer], found[1][nearer] = own[nearer] + start * ROWS, least[nearer]
+        index.append(found[0])
+        distance.append(found[1])
+    return np.concatenate(index), np.concatenate(distance)
+
+
 def nearer_to_seen(samples: Array, seen: Array, unseen: Array) -> Estimate:
     """Share of samples whose nearest image is one of training: ½ for a model that copies nothing.
 

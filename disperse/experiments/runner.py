@@ -11,21 +11,9 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 import torch
 from tqdm import tqdm
 
-from ..errors import DisperseError, Interrupted, RunFailedError, unknown
+from ..errors import DisperseError, Interrupted, RunFailedError
 from ..spec import RunSpec
-from ..store import (
-    Evaluations,
-    Record,
-    at_every_step,
-    complete,
-    is_complete,
-    published,
-    records,
-    run_folder,
-    select,
-)
-from .items import Cell, item
-from .profiles import Profile, profile
+from ..store import Evaluations, complete, is_complete, run_folder
 
 
 def cores() -> int:
@@ -34,26 +22,6 @@ def cores() -> int:
 
 
 Job = tuple[RunSpec, Evaluations]
-
-
-def complete_all(
-    specs: list[RunSpec], row: Profile, *, processes: int | None = None, progress: bool = True
-) -> None:
-    """Train and evaluate what is missing; a failed run does not stop the others.
-
-    Args:
-        specs: runs; those that are finished cost nothing.
-        row: profile that says how each milestone is evaluated.
-        processes, progress: as of ``complete_jobs``.
-
-    Raises:
-        RunFailedError, Interrupted: as ``complete_jobs``.
-    """
-    complete_jobs(
-        [(spec, at_every_step(spec, row.protocol_of(spec.objective.kind))) for spec in specs],
-        processes=processes,
-        progress=progress,
-    )
 
 
 def complete_jobs(
@@ -116,48 +84,6 @@ def complete_jobs(
     if failures:
         reasons = "; ".join(f"{run}: {reason}" for run, reason in failures.items())
         raise RunFailedError(f"{len(failures)} of {len(runs)} runs failed: {reasons}")
-
-
-def results(specs: list[RunSpec], row: Profile, *, source: str = "runs") -> list[Record]:
-    """Evaluations of these runs: what is there is used, what is missing is trained.
-
-    Args:
-        specs: runs.
-        row: profile that says how they are evaluated, and whose published results to use.
-        source: ``"runs"`` uses this machine's runs alone; ``"published"`` takes a run from the committed
-            results where they have it complete.
-
-    Raises:
-        RunFailedError: a run failed.
-    """
-    if source not in ("runs", "published"):
-        raise unknown("source", source, ("runs", "published"))
-    pool = published(row.name) if source == "published" else []
-    of_spec = {spec: row.protocol_of(spec.objective.kind) for spec in specs}
-    missing = [spec for spec in specs if len(select(pool, spec, of_spec[spec])) < spec.num_evaluations]
-    complete_all(missing, row)
-    return pool + [record for spec in missing for record in records(spec, of_spec[spec])]
-
-
-def cells_of(names: tuple[str, ...], profile_name: str, num_seeds: int) -> list[Cell]:
-    """Cells of several items: of seeds 0 to ``num_seeds`` − 1; with 0, all that are published.
-
-    Where nothing of an item is published, its cells of seed 0.
-    """
-    if num_seeds:
-        return [cell for name in names for cell in item(name, profile_name, tuple(range(num_seeds)))]
-    pool, row = published(profile_name), profile(profile_name)
-    seeds = tuple(sorted({record["seed"] for record in pool}))
-    cells: list[Cell] = []
-    for name in names:
-        found = [
-            cell
-            for cell in item(name, profile_name, seeds)
-            if len(select(pool, cell.spec, row.protocol_of(cell.spec.objective.kind)))
-            == cell.spec.num_evaluations
-        ]
-        cells += found or item(name, profile_name, (0,))
-    return cells
 
 
 _interrupted: list[BaseException] = []

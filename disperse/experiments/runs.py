@@ -4,12 +4,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+from ..data import pictures
 from ..device import resolve_device
 from ..errors import unknown
 from ..evaluation import Protocol
 from ..folders import home
 from ..models import DiffusionTransformer
 from ..models.checkpoints import load_model_file, save_model
+from ..sampling import sample
 from ..spec import RunSpec
 from ..store import (
     Evaluations,
@@ -67,10 +72,7 @@ def evaluations(
     runs = list(runs)
     found = records_of(runs, profile_name, source=source)
     jobs = jobs_of(runs, profile(profile_name))
-    here: list[Record] = []
-    if source == "both":
-        trained = {_key(*job) for job in lacking_of(jobs, published(profile_name))}
-        here = _once(record for job in jobs if _key(*job) not in trained for record in records(*job))
+    here = records_here(runs, profile_name) if source == "both" else []
     ends = {(spec.fingerprint, spec.num_steps) for spec, _ in jobs}
     whole = table([*found, *here])
     if whole.empty:
@@ -93,6 +95,13 @@ def records_of(runs: Iterable[Wanted], profile_name: str, *, source: str = "publ
     for key, job in wanted.items():
         found += records(*job) if key in trained else _published(there, *job)
     return _once(found)
+
+
+def records_here(runs: Iterable[Wanted], profile_name: str) -> list[Record]:
+    """The records of the second table with ``"both"``: what this machine has finished beside the first."""
+    jobs = jobs_of(runs, profile(profile_name))
+    first = {_key(*job) for job in lacking_of(jobs, published(profile_name))}
+    return _once(record for job in jobs if _key(*job) not in first for record in records(*job))
 
 
 def jobs_of(runs: Iterable[Wanted], row: Profile) -> list[Job]:
@@ -135,6 +144,32 @@ def network(spec: RunSpec, profile_name: str, *, device: str = "auto") -> Diffus
     train(spec, run_folder(spec))
     weights = profile(profile_name).weights
     return load_model(run_folder(spec), step=spec.num_steps, weights=weights, device=device)
+
+
+def samples_of(
+    spec: RunSpec, profile_name: str, count: int, *, guidance: float = 1.0, progress: bool = True
+) -> tuple[Tensor, Tensor]:
+    """What the network of a run draws: sample i has seed i, and is asked for class i modulo their number.
+
+    Args:
+        spec: of the run.
+        profile_name: whose sampler draws; see ``network``.
+        count: of samples.
+        guidance: of the sampler; 1 is none.
+        progress: show a bar.
+
+    Returns:
+        Pictures (count, c, h, w) in [−1, 1], of latents what they decode to; and the classes asked for.
+
+    Raises:
+        CheckpointError, RunFailedError: as ``network``.
+        ConfigError, DataError: the autoencoder of latents is not there, or cannot be loaded.
+    """
+    model, how = network(spec, profile_name), profile(profile_name).protocol_of(spec.objective.kind)
+    asked = torch.arange(count) % model.config.num_classes
+    config = how.sampler.replace(guidance=guidance)
+    images = sample(model, range(count), asked, config, batch_size=125, progress=progress)
+    return pictures(images, spec.data).clamp(-1, 1), asked
 
 
 def network_path(spec: RunSpec, profile_name: str) -> Path:

@@ -1,6 +1,16 @@
 """Plots of tidy frames: take what ``disperse.results`` gives, draw on axes, return them."""
 
-from .maps import DIFFERENCE, differences, heat, images, points, tile, tile_differences
+from .maps import (
+    DIFFERENCE,
+    differences,
+    heat,
+    images,
+    plane_limits,
+    points,
+    tile,
+    tile_differences,
+    trajectories,
+)
 from .marks import changes, crosses, curves, diamonds, dots, interval_marks, legend, percent
 from .theme import (
     ACCENT,
@@ -10,6 +20,7 @@ from .theme import (
     DISPERSIVE,
     Picture,
     axes,
+    class_colors,
     keep,
     line_across,
     log_axis,
@@ -29,6 +40,7 @@ __all__ = [
     "Picture",
     "axes",
     "changes",
+    "class_colors",
     "crosses",
     "curves",
     "diamonds",
@@ -44,9 +56,11 @@ __all__ = [
     "look",
     "palette",
     "percent",
+    "plane_limits",
     "points",
     "save",
     "tile",
     "tile_differences",
     "training",
+    "trajectories",
 ]

@@ -4,6 +4,7 @@ A mark is filled and has its 95% interval; one that stands on a single seed is h
 without a run says so. Published numbers of the paper are diamonds, runs of this machine crosses.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..results import where
 from .theme import ACCENT, BASELINE, DISPERSIVE, color_of, look, palette
 
 NUDGE = 0.16  # between series at one place of a categorical axis
+STYLES = (("-", "o"), ("--", "^"), (":", "s"), ("-.", "D"))  # line and mark of series of one colour
 
 
 def percent(change: Any) -> Any:
@@ -138,7 +141,8 @@ def legend(ax: Axes, **options: Any) -> None:
     handles, labels = ax.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     if once:
-        ax.legend(list(once.values()), list(once), **{"loc": "best", **options})
+        with look():
+            ax.legend(list(once.values()), list(once), **{"loc": "best", **options})
 
 
 def curves(
@@ -148,6 +152,7 @@ def curves(
     *,
     hue: str,
     ylabel: str,
+    style: str = "",
     here: pd.DataFrame | None = None,
     names: Mapping[Any, str] | None = None,
     named: bool = True,
@@ -156,39 +161,48 @@ def curves(
 
     Args:
         ax: where to.
-        found: of ``results.means`` by ``x`` and ``hue``.
-        x, hue: columns of the axis and of the series.
+        found: of ``results.means`` by ``x``, ``hue`` and ``style``.
+        x, hue: columns of the axis and of the series, told by colour.
         ylabel: of the axis of means.
+        style: column of series within a colour, told by line and mark.
         here: the same of this machine's runs, drawn as crosses.
-        names: value of ``hue`` → what it is called.
+        names: value of ``hue`` or ``style`` → what it is called.
         named: whether the series are named here.
     """
     names = names or {}
+    colors = palette(list(dict.fromkeys(found[hue])))
+    styles = dict(zip(dict.fromkeys(found[style]), itertools.cycle(STYLES))) if style else {None: STYLES[0]}
     with look():
-        for key, color in palette(list(dict.fromkeys(found[hue]))).items():
-            part = found[found[hue] == key].sort_values(x)
-            single = part["n"].max() == 1
-            counts = sorted(set(part["n"]))
-            ax.plot(
-                part[x],
-                part["value"],
-                "-o",
-                color=color,
-                markersize=5,
-                linewidth=1.6,
-                markerfacecolor="white" if single else color,
-                label=f"{names.get(key, key)}, n = {_span(counts)}",
-            )
-            if not single:
-                ax.fill_between(
-                    part[x].astype(float), part["low"], part["high"], color=color, alpha=0.18, linewidth=0
-                )
+        for key, color in colors.items():
+            for kind, (line, shape) in styles.items():
+                part = found[found[hue] == key] if kind is None else where(found, **{hue: key, style: kind})
+                label = "" if style else f"{names.get(key, key)}, n = {_span(sorted(set(part['n'])))}"
+                _curve(ax, part.sort_values(x), x, color, line + shape, label)
+        for key, color in colors.items() if style else ():
+            ax.plot([], [], color=color, linewidth=5, label=str(names.get(key, key)))
+        for kind, (line, shape) in styles.items() if style else ():
+            count = _span(sorted(set(found["n"][found[style] == kind])))
+            label = f"{names.get(kind, kind)}, n = {count}"
+            ax.plot([], [], line + shape, color="black", markersize=5, label=label)
         if here is not None and len(here):
             crosses(ax, here[x].tolist(), here)
         ax.set(xlabel=x.replace("_", " "), ylabel=ylabel)
         if named:
             legend(ax)
     return ax
+
+
+def _curve(ax: Axes, part: pd.DataFrame, x: str, color: str, line: str, label: str) -> None:
+    """One line with its band."""
+    if part.empty:
+        return
+    face = "white" if part["n"].max() == 1 else color
+    ax.plot(part[x], part["value"], line, color=color, markersize=5, linewidth=1.6, markerfacecolor=face,
+            label=label)  # fmt: skip
+    if part["n"].max() > 1:
+        ax.fill_between(
+            part[x].astype(float), part["low"], part["high"], color=color, alpha=0.18, linewidth=0
+        )
 
 
 def dots(

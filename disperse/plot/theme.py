@@ -86,6 +86,13 @@ def palette(names: Sequence[object]) -> dict[object, str]:
     return {name: color_of(name, free.index(name) if name in free else 0) for name in names}
 
 
+def class_colors(count: int) -> list[str]:
+    """A colour for each class; many are not told apart by colour alone, so numbers or images go with them."""
+    from seaborn import color_palette  # slow to import
+
+    return list(color_palette("husl", count).as_hex())
+
+
 def log_axis(axis: Axis, ticks: Sequence[float] = ()) -> None:
     """Plain numbers on a logarithmic axis, at least three of them; call after drawing.
 
@@ -193,13 +200,15 @@ def _write(data: bytes, path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Plain data for JSON: frames become lists of rows, NaN becomes None, keys text."""
+    """Plain data for JSON: frames become lists of rows, NaN becomes None, arrays lists, keys text."""
     if isinstance(value, pd.DataFrame):
         return plain(json.loads(value.to_json(orient="records", double_precision=15, default_handler=str)))
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
     if isinstance(value, np.generic):
         return plain(value.item())
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import atomic
-from ..experiments import dispersive_term, profile
+from ..experiments import dispersive_term, profile, published, seeds_of, select
 from ..experiments.paper import CLAIMED, CLAIMS, NOT_TESTED
 from ..folders import home
-from ..results import changes, frame, percent_text, where
+from ..results import changes, frame, percent_text, table
 from .notebooks import notebook_names, notebook_path
 
 # The claims stand in the project's README between these lines.
@@ -81,21 +81,18 @@ def claims_markdown(profile_name: str, folder: Path, notebooks: str) -> str:
     counts = ", ".join(f"{kind} {kinds.count(kind)}" for kind in ("agrees", "disagrees", "open"))
     told = f"At this scale, of {len(found)} claims of the paper: {counted_text(counts, profile_name)}"
     untested = "; ".join(f"{text} ({number})" for number, text in NOT_TESTED.items() if number in found)
-    return f"{told}\n\n" + "\n".join(rows) + f"\n\nNot tested: {untested}.\n"
+    left = f"\nNot tested: {untested}.\n" if untested else ""
+    return f"{told}\n\n" + "\n".join(rows) + f"\n{left}"
 
 
 def counted_text(counts: str, profile_name: str) -> str:
     """The counts, and what the paper's own setting did to the distance."""
-    row, rows = profile(profile_name), frame(profile_name)
-    usual = row.protocol.model_dump(mode="json")
-    same = {name: usual[name] for name in ("evaluator", "solver", "guidance", "num_samples", "weights")}
-    ends = where(rows, step=row.num_steps, sample_seeds="shared", against_training=False, **same)
-    specs = {name: [row.run(seed, *terms).fingerprint for seed in sorted(set(ends.seed))]
-             for name, terms in (("base", ()), ("own", (dispersive_term(),)))}  # fmt: skip
-    ends = ends.drop_duplicates(["fingerprint", "step"])
-    own, base = (where(ends, fingerprint=specs[name]) for name in ("own", "base"))
-    if own.empty or base.empty:
+    row, pool = profile(profile_name), published(profile_name)
+    runs = [row.run(s, *t, milestones=()) for s in seeds_of(profile_name) for t in ((), (dispersive_term(),))]
+    ends = table(record for spec in runs for record in select(pool, spec, row.protocol))
+    if ends.empty or ends.regularizers.nunique() < 2:
         return f"{counts}."
+    own, base = ends[ends.regularizers != "none"], ends[ends.regularizers == "none"]
     (change,) = changes(own, base, "fd").to_dict("records")
     told = percent_text(change["value"], change["low"], change["high"])
     return f"{counts}. The paper's own setting against the baseline: {told}, n = {change['n']} seeds."

@@ -9,7 +9,6 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import Any
 
 import nbformat
 from latex2mathml.converter import convert
@@ -141,13 +140,3 @@ class _Renderer(IPythonRenderer):
 
     def latex_environment(self, name: str, body: str) -> str:
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
-
-
-def title_and_claim(notebook: nbformat.NotebookNode) -> tuple[str, str]:
-    """The heading of a notebook, and its finding or else the line in italics below it, as Markdown."""
-    first: Any = next((cell for cell in notebook.cells if cell.cell_type == "markdown"), None)
-    heading, _, rest = first.source.partition("\n") if first else ("", "", "")
-    paragraph = " ".join(rest.strip().split("\n\n")[0].split())
-    told = re.fullmatch(r"\*\*Finding\.\*\* (.+)|\*(?!\*)(.+)(?<!\*)\*", paragraph)
-    claim = (told[1] or told[2]) if told else ""
-    return heading.removeprefix("#").strip() if heading.startswith("# ") else "", claim

@@ -18,7 +18,7 @@ from ..errors import DisperseError, RunFailedError, StorageError
 from ..experiments import profile, publish, publish_network, records
 from ..experiments.runner import cores
 from ..experiments.runs import jobs_of, network_path
-from ..folders import home
+from ..folders import home, output_folder
 from ..spec import RunSpec
 from ..store import published_path, run_folder
 from ..training.checkpoint import saved_steps
@@ -64,7 +64,7 @@ def execute_published(profile_name: str, into: Path, *, progress: bool = True) -
             try:
                 said = f"executed in {job.result():.0f} s"
             except DisperseError as error:
-                said = failures[name] = str(error)
+                said = failures[name] = str(error).removeprefix(f"{name}: ")
             if progress:
                 print(f"{name}: {said}", flush=True)
     return failures
@@ -73,6 +73,7 @@ def execute_published(profile_name: str, into: Path, *, progress: bool = True) -
 def _execute(name: str, profile_name: str, into: Path) -> float:
     os.environ["DISPERSE_OUTPUT"] = str(into / "notebooks")
     os.environ["DISPERSE_FIGURES"] = str(into)
+    os.environ["OMP_NUM_THREADS"] = "1"  # as many notebooks as cores: more threads would only wait
     parameters: dict[str, object] = {"profile": profile_name}
     if "source" in parameters_of(notebook_path(name)):
         parameters["source"] = "published"
@@ -92,8 +93,13 @@ def draw_published(profile_name: str) -> list[Path]:
     with _beside(figures) as folder:
         failures = execute_published(profile_name, folder)
         if failures:
-            told = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-            raise RunFailedError(f"{len(failures)} notebooks failed, and nothing was replaced: {told}")
+            for path in (folder / "notebooks").glob("*.failed.ipynb"):
+                os.replace(path, output_folder(profile_name) / path.name)
+            told = "; ".join(f"{name}: {why.partition('; see ')[0]}" for name, why in failures.items())
+            raise RunFailedError(
+                f"{len(failures)} notebooks failed, and nothing was replaced: {told}; see "
+                f"{output_folder(profile_name)}/*.failed.ipynb"
+            )
         for path in (folder / "notebooks").glob("*.ipynb"):
             _without_times(path)
         made = [*_replace(folder / profile_name, figures), *_replace(folder / "notebooks", executed)]
@@ -103,7 +109,8 @@ def draw_published(profile_name: str) -> list[Path]:
 @contextmanager
 def _beside(figures: Path) -> Iterator[Path]:
     """A folder for new files on the same disk as those that they replace."""
-    (home() / "build").mkdir(exist_ok=True)
+    for new in (home() / "build", output_folder(figures.name)):
+        new.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="figures-", dir=home() / "build") as folder:
         yield Path(folder)
 
@@ -127,6 +134,8 @@ def _without_times(path: Path) -> None:
     notebook["metadata"]["papermill"] = {"parameters": own.get("parameters", {})}
     for cell in notebook["cells"]:
         cell["metadata"] = {key: value for key, value in cell["metadata"].items() if key == "tags"}
+        if "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["id"] = "injected-parameters"  # papermill draws one
     atomic.write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -15,11 +15,11 @@ import nbformat
 
 from .. import atomic
 from ..errors import StorageError
-from ..experiments import home, paper, profile
-from ..experiments.claims import said
+from ..experiments import home, profile
 from ..folders import output_folder
 from ..store import commit
 from . import pages
+from .index import claims_of, shown
 
 FAILED = ".failed"
 
@@ -58,6 +58,8 @@ def build_report(profile_name: str) -> str:
         StorageError: nothing was executed, or a notebook can't be read.
     """
     row, source = profile(profile_name), output_folder(profile_name)
+    if not any(source.glob("[!.]*.ipynb")):
+        source = home() / "papermill_runs" / profile_name  # the published ones
     entries = [_entry(path) for path in sorted(source.glob("[!.]*.ipynb"))]
     if not entries:
         raise StorageError(
@@ -86,10 +88,10 @@ def _entry(path: Path) -> Entry:
         kind = type(error).__name__
         raise StorageError(f"{path}: no notebook ({kind}); delete it or execute it again") from None
     name = path.stem.removesuffix(FAILED)
-    title, claim = pages.title_and_claim(notebook)
+    first = shown(path)
     failure = _reason(notebook) if path.stem.endswith(FAILED) else ""
     receipt = {} if failure else _json(path.with_name(f"{name}.receipt.json"))
-    return Entry(name, notebook, title or name, claim, receipt, failure)
+    return Entry(name, notebook, first.title, first.finding, receipt, failure)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def site_path(url: str, base: str, executed: set[str], published: set[str]) -> s
     if not target:
         return url
     path = posixpath.normpath(posixpath.join(base, target))
-    if posixpath.dirname(path) == "notebooks" and path.endswith(".ipynb"):
+    if path.partition("/")[0] in ("notebooks", "papermill_runs") and path.endswith(".ipynb"):
         name = posixpath.basename(path).removesuffix(".ipynb")
         return f"{name}.html{mark}{anchor}" if name in executed else "index.html#not-executed"
     return _published_name(path) + mark + anchor if path in published else None
@@ -141,7 +143,7 @@ def _published_pages(folder: Path, executed: set[str]) -> set[str]:
     root = home() / "figures"
     if not (root / "README.md").is_file():
         return set()
-    paths = [path for path in root.glob("*/*") if path.suffix in (".md", ".png", ".json", ".jsonl")]
+    paths = [path for path in root.glob("*/*") if path.suffix in (".png", ".json", ".jsonl")]
     published = {f"figures/{path.relative_to(root).as_posix()}" for path in [root / "README.md", *paths]}
     for name in sorted(published):
         source, target = home() / name, folder / _published_name(name)
@@ -209,29 +211,9 @@ def _duration(seconds: float) -> str:
 
 
 def verdicts(entry: Entry, folder: Path) -> list[tuple[str, str]]:
-    """(what, verdict) of a notebook, from its receipt, or else from the sidecars of its pictures.
-
-    Of these the paper's claims that they judge, by number; where they judge none, rows with a verdict.
-    """
-    outputs = entry.receipt.get("outputs", {})
-    named = outputs.get("verdicts", outputs.get("verdict"))
-    if named:
-        return list(map(_pair, named.items())) if isinstance(named, dict) else [("", str(named))]
-    pictures = [Path(str(value)).name for value in outputs.values() if str(value).endswith(".png")]
-    stems = dict.fromkeys([entry.name, *(Path(picture).stem for picture in pictures)])
-    sidecars = [_json(folder / f"{stem}.json") for stem in stems]
-    claims = {each["number"]: each for facts in sidecars for each in facts.get("claims", [])}
-    if claims:
-        return [(f"claim {k}", said(claims[k]["verdict"], claims[k]["seeds"])) for k in sorted(claims)]
-    for facts in sidecars:
-        found = [(row["label"], row["verdict"]) for row in facts.get("rows", []) if row.get("verdict")]
-        if found:
-            return list(map(_pair, found))
-    return []
-
-
-def _pair(item: tuple[str, Any]) -> tuple[str, str]:
-    return paper.name_of(item[0]), str(item[1])
+    """(claim, verdict) of a notebook: the paper's claims that it judges, by number."""
+    rows = claims_of(folder)
+    return [(f"claim {k}", row["verdict"]) for k, row in rows.items() if row["notebook"] == entry.name]
 
 
 def _main_picture(entry: Entry, folder: Path) -> tuple[str, str] | None:
@@ -264,7 +246,7 @@ def _card(entry: Entry, folder: Path) -> str:
 
 
 def _verdict(what: str, text: str) -> str:
-    kind = text if text in ("improves", "worse", "agrees", "disagrees") else "other"
+    kind = text if text in ("agrees", "disagrees") else "other"
     return f'<li class="{kind}">{html.escape(f"{what}: {text}" if what else text)}</li>'
 
 

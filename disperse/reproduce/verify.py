@@ -162,9 +162,7 @@ def compare_figures(kept: Path, fresh: Path) -> Iterator[Finding]:
             facts = _read(kept / f"{Path(name).stem}.json")
             digest = facts.get("picture", {}).get(Path(name).suffix.lstrip("."))
             same = digest == atomic.sha256_file(kept / name)
-            yield Finding(
-                OK if same else EDITED, item, "" if same else "not the one its values were kept with"
-            )
+            yield Finding(OK if same else EDITED, item, "" if same else "not what its values were kept with")
 
 
 def compare_executed(kept: Path, fresh: Path) -> Iterator[Finding]:
@@ -217,7 +215,7 @@ def check_index(profile_name: str) -> Iterator[Finding]:
     text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         yield Finding(
-            MISSING, readme.name, "no table of claims: its marks are gone; `git checkout README.md`"
+            MISSING, readme.name, "its table of claims has lost its marks; `git checkout README.md`"
         )
         return
     table = claims_markdown(profile_name, figures / profile_name, "notebooks")

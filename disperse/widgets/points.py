@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import string
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,13 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from .. import atomic
-from ..experiments import paper
-from ..figures import COLORS, read_sidecar
-from ..figures.representations import TITLES, plane_limits
-from ..figures.theme import class_colors
+from ..plot.maps import plane_limits
+from ..plot.theme import class_colors, color_of
 from .sheet import columns_of, sheet_png
 
 HERE = Path(__file__).parent
 CELL = 64  # most pixels of an image's side
+TITLES = {"pca": "PCA", "umap": "UMAP", "densmap": "densMAP"}
 
 
 class Points(anywidget.AnyWidget):
@@ -41,36 +41,36 @@ class Points(anywidget.AnyWidget):
     hovered = traitlets.Int(-1).tag(sync=True)
 
 
-def points_scene(plane: Path, images: Tensor) -> dict[str, Any]:
-    """What ``Points`` draws of a published picture of planes: its sidecar's coordinates, and the images.
+def points_scene(
+    planes: Mapping[str, Any], names: Mapping[str, str], labels: Sequence[int], images: Tensor, caption: str
+) -> dict[str, Any]:
+    """What ``Points`` draws: every model's features by every method, and the images that they are of.
 
     Args:
-        plane: the picture.
-        images: that its features are of, in order, as pictures (n, c, h, w) in [−1, 1]; large ones are shown
-            at 64 × 64.
+        planes: method → coordinates (models, n, 2), of one fit to all models: they share one scale.
+        names: of the models, in their order → what they are called; one with a fixed colour has it.
+        labels: n classes.
+        images: as pictures (n, c, h, w) in [−1, 1]; large ones are shown at 64 × 64.
+        caption: of all planes.
     """
-    facts = read_sidecar(plane)
-    planes = []
-    for number, run in enumerate(facts["runs"]):
-        for method, models in facts["coordinates"].items():
+    drawn = []
+    for number, (name, title) in enumerate(names.items()):
+        for method, models in planes.items():
             low, high = plane_limits(models)
-            planes.append({
-                "title": f"{TITLES[method]}, {paper.name_of(run['label'])}",
-                "color": COLORS[run["label"]],
+            drawn.append({
+                "title": f"{TITLES.get(method, method)}, {title}",
+                "color": color_of(name, number),
                 "points": np.clip(models[number], low, high).tolist(),  # those far out lie at the edge
                 "low": low,
                 "high": high,
             })  # fmt: skip
     small = images if images.shape[-1] <= CELL else adaptive_avg_pool2d(images, CELL)
     sheet = base64.b64encode(sheet_png(small)).decode()
-    run, classes = facts["runs"][0], sorted(set(facts["labels"]))
-    split = "training" if facts["split"] == "train" else facts["split"]
-    what = f"What block {facts['block']} (counted from 0) makes of {facts['n']} {split} images"
-    whose = f"training seed {run['seed']}, step {run['step']}, weights {facts['weights']}"
+    classes = sorted(set(labels))
     return {
-        "caption": f"{what} at noise level {facts['level']:g}; {whose}. One fit projects all models.",
-        "planes": planes,
-        "labels": facts["labels"],
+        "caption": caption,
+        "planes": drawn,
+        "labels": list(labels),
         "palette": dict(zip(map(str, classes), class_colors(len(classes)), strict=True)),
         "sprite": f"data:image/png;base64,{sheet}",
         "cell": small.shape[-1],

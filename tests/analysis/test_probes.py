@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from disperse.analysis import probes
-from disperse.analysis.probes import linear_probe, neighbour_accuracy
+from disperse.analysis.probes import linear_probe, neighbour_accuracy, probe_sets
+from disperse.data import ImageSet
 from disperse.errors import ConfigError
 from disperse.rng import normal
 
@@ -73,3 +74,24 @@ def test_a_probe_that_stopped_early_is_no_number(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(probes, "MOST_STEPS", 2)
     with pytest.raises(ConfigError, match="no minimum after 2 steps with penalty = 1e-06: take a larger"):
         linear_probe(clusters(1.0), LABELS, clusters(1.0), LABELS, penalty=1e-6)
+
+
+def test_probes_learn_from_other_images_than_they_read() -> None:
+    train, test = probe_sets("digits", "held-out", 100)
+    assert (len(train), len(test)) == (200, 100)
+
+
+def test_where_all_images_are_of_training_few_classes_are_taken_evenly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As of latents: 1000 classes in the order of the set, each of which has more images than are wanted."""
+    images = torch.arange(20_000.0)[:, None, None, None]
+    whole = ImageSet(images, torch.arange(20_000) // 20)
+    monkeypatch.setattr(probes, "load_data", lambda name, split: whole)
+    train, test = probe_sets("latents", "train", 60)
+    assert (len(train), len(test)) == (120, 60)
+    assert not set(train.images.flatten().tolist()) & set(test.images.flatten().tolist())
+    for part, each in ((train, 12), (test, 6)):
+        labels, counts = part.labels.unique(return_counts=True)
+        assert labels.tolist() == list(range(0, 1000, 100))
+        assert (counts - each).abs().max() <= 1

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from disperse import atomic
-from disperse.data import LatentSet, holds_latents, latents, load_data, vae, write_latents
+from disperse.data import LatentSet, holds_latents, latents, load_data, pictures, vae, write_latents
 from disperse.errors import ConfigError, DataError
 from disperse.rng import normal, stream
 
@@ -220,6 +220,8 @@ def test_latents_are_decoded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     z = normal((5, 4, 2, 2), "decoded")
     assert torch.equal(vae.decoded(z, 2), (z / 0.18215)[:, :3])
     assert seen == [2, 2, 1]
+    assert torch.equal(pictures(z, NAME), vae.decoded(z))
+    assert pictures(z, "digits") is z
     assert [holds_latents(name) for name in ("digits", NAME, f"{NAME}:10", f"{NAME}@ab")] == [
         False,
         *[True] * 3,

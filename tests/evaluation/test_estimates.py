@@ -15,6 +15,8 @@ from disperse.evaluation import (
     log_ratio,
     mean_over_seeds,
     nearer_to_seen,
+    nearest,
+    neighbours,
     precision_recall,
     proportion,
     within,
@@ -234,3 +236,15 @@ def test_a_set_in_an_order_of_its_own_is_compared_as_a_whole() -> None:
     )
     assert nearer_to_seen(strangers, seen, unseen).value == pytest.approx(0.5, abs=0.05)
     assert nearer_to_seen(strangers, seen[:250], unseen).value < 0.3
+
+
+def test_the_nearest_is_found_in_parts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, others = (
+        np.array([[0.0, 0.0], [5.0, 5.0], [1.0, 9.0]]),
+        np.array([[9.0, 9.0], [3.0, 4.0], [1.0, 8.0]]),
+    )
+    for rows in (1000, 2):
+        monkeypatch.setattr(neighbours, "ROWS", rows)
+        index, distance = nearest(points, others)
+        assert index.tolist() == [1, 1, 2]
+        assert distance == pytest.approx([5, 5**0.5, 1])

@@ -7,15 +7,14 @@ import pytest
 
 from disperse.evaluation import noise_floor
 from disperse.evaluation.features import metric_name
-from disperse.experiments import LOOKS, PROFILES, Cell, item, published, seen_by, select
-from disperse.experiments.claims import judge
-from disperse.experiments.compare import compare
+from disperse.experiments import PROFILES, published, select
 from disperse.experiments.rules import rule_protocol
-from disperse.experiments.statements import STATEMENTS
-from disperse.experiments.tables import variants_markdown
-from disperse.experiments.verdicts import verdicts
-from disperse.figures.grid import grid_text
-from disperse.figures.published import BEGIN, END, with_claims
+from disperse.experiments.runs import jobs_of, network_path
+from disperse.reproduce.declared import declared
+from disperse.reproduce.index import BEGIN, END, claims_markdown, claims_of, index_markdown, with_claims
+from disperse.reproduce.publishing import published_notebooks
+from disperse.reproduce.verify import check_results, compare_figures
+from disperse.results import table
 from disperse.spec import NUMERICS
 from disperse.store import Record
 
@@ -30,51 +29,51 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     return published("cpu")
 
 
-def complete(pool: list[Record], cell: Cell) -> bool:
-    protocol = ROW.protocol_of(cell.spec.objective.kind)
-    return len(select(pool, cell.spec, protocol)) == cell.spec.num_evaluations
-
-
 def test_they_are_of_this_numerics_stamp(pool: list[Record]) -> None:
     assert {record["spec"]["numerics"] for record in pool} == {NUMERICS}
     assert not any(record["commit"].endswith("+") for record in pool)  # of a commit, not of edited files
 
 
-@pytest.mark.parametrize(
-    ("name", "labels", "seeds"),
-    [("variants", None, 3), ("variants", {"baseline", "infonce-l2"}, 6), ("norm_cost", None, 3),
-     ("longer", None, 3), ("contrastive", None, 3), ("systems_tour", None, 3), ("blocks", None, 3),
-     ("lambda_tau", None, 3), ("local_batch", None, 3), ("contrastive_to_dispersive", None, 3),
-     ("model_size", None, 3), ("meanflow", None, 3), ("scale_of_effect", None, 3), ("pair_longer", None, 3),
-     ("large_pair", None, 3)],
-)  # fmt: skip
-def test_every_run_that_the_text_speaks_of_is_there(
-    pool: list[Record], name: str, labels: set[str] | None, seeds: int
-) -> None:
-    cells = [c for c in item(name, "cpu", tuple(range(seeds))) if labels is None or c.label in labels]
-    assert [c.label for c in cells if not complete(pool, c)] == []
+@pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "notebooks").glob("[!0]*.ipynb")))
+def test_every_run_that_a_notebook_shows_is_there(pool: list[Record], name: str) -> None:
+    wanted = declared(name, {"profile": "cpu", "num_seeds": 3, "source": "published"})
+    lacking = [
+        (spec.name, spec.seed, step)
+        for spec, how in jobs_of(wanted.runs, ROW)
+        for step, protocol in how
+        if not select(pool, spec.replace(num_steps=step, milestones=()), protocol)
+    ]
+    assert lacking == []
+    assert all(network_path(spec, "cpu").exists() for spec in wanted.networks)
 
 
 def test_every_system_draws_the_digit_that_it_is_asked_for(pool: list[Record]) -> None:
-    cells = item("pair", "cpu", (0,)) + item("systems_tour", "cpu", (0, 1, 2))
-    rows = compare(pool, cells, ROW)
-    assert {row.label for row in rows} == {cell.label for cell in cells}
-    assert min(row.metrics["agreement"].value for row in rows) > 0.9  # MeanFlow in one step
+    runs = [ROW.run(seed, system=system) for system in ("sit", "dit", "meanflow") for seed in range(3)]
+    ends = [select(pool, spec, ROW.protocol_of(spec.objective.kind))[-1] for spec in runs]
+    assert set(table(ends).step) == {ROW.num_steps}
+    by_system = table(ends).groupby("system").agreement.mean()
+    assert len(by_system) == 3
+    assert by_system.min() > 0.9  # MeanFlow in one step
 
 
-@pytest.mark.parametrize("name", LOOKS)
-def test_every_look_was_taken_at_three_seeds(pool: list[Record], name: str) -> None:
-    look = LOOKS[name]
-    cells = [c for each in look.items for c in item(each, "cpu", (0, 1, 2)) if look.wants(c)]
-    wanted = {c.label: len(look.protocols(ROW, c.spec.objective.kind)) for c in cells}
-    short = [(c.label, c.spec.seed) for c in cells if len(seen_by(name, pool, c, ROW)) < wanted[c.label]]
-    assert short == []
+def test_published_files_are_those_that_notebooks_kept() -> None:
+    figures, executed = REPOSITORY / "figures" / "cpu", REPOSITORY / "papermill_runs" / "cpu"
+    assert [str(finding) for finding in compare_figures(figures, figures) if finding.state != "ok"] == []
+    assert sorted(path.stem for path in executed.glob("*.ipynb")) == published_notebooks()
+    assert max(path.stat().st_size for path in executed.glob("*.ipynb")) <= 200 * 1024
+    for path in executed.glob("*.ipynb"):
+        assert '"output_type": "error"' not in path.read_text(encoding="utf-8")
 
 
-def test_the_claims_in_the_readme_are_those_of_the_results(pool: list[Record]) -> None:
+def test_the_index_and_the_readme_say_what_the_notebooks_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPERSE_HOME", str(REPOSITORY))
+    assert all(finding.state == "ok" for finding in check_results("cpu", []))
+    figures = REPOSITORY / "figures"
+    assert list(claims_of(figures / "cpu")) == list(range(1, 12))
+    assert (figures / "README.md").read_text(encoding="utf-8") == index_markdown("cpu", figures)
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert text.count(BEGIN) == text.count(END) == 1
-    assert with_claims(text, verdicts(pool, ROW)) == text
+    assert with_claims(text, claims_markdown("cpu", figures / "cpu", "notebooks")) == text
 
 
 def test_every_distance_tells_half_of_the_training_from_the_whole_beyond_the_floor(
@@ -82,7 +81,7 @@ def test_every_distance_tells_half_of_the_training_from_the_whole_beyond_the_flo
 ) -> None:
     """The baseline of seeds 0 to 2: the mean falls by more than the width of the floor's interval."""
     protocol = rule_protocol(ROW, "sit")
-    specs = [c.spec for c in item("pair", "cpu", (0, 1, 2)) if c.label == "baseline"]
+    specs = [ROW.run(seed) for seed in range(3)]
     half, whole = (
         [next(r for r in select(pool, spec, protocol) if r["step"] == step) for spec in specs]
         for step in (1200, 2400)
@@ -96,15 +95,3 @@ def test_every_distance_tells_half_of_the_training_from_the_whole_beyond_the_flo
         assert mean["w"] > floor.high  # the baseline is no perfect model in any of them
     losses = [[r["metrics"]["held_out_loss"]["value"] for r in rs] for rs in (half, whole)]
     assert min(losses[0]) > max(losses[1])
-
-
-def test_tables_say_what_the_results_say(pool: list[Record]) -> None:
-    seeds = tuple(sorted({record["seed"] for record in pool}))
-    folder = REPOSITORY / "figures" / "cpu"
-    cells = item("variants", "cpu", seeds)
-    rows = compare(pool, cells, ROW)
-    assert (folder / "variants.md").read_text(encoding="utf-8") == variants_markdown(rows, ROW)
-    cells += item("contrastive", "cpu", seeds)
-    judgements = judge(STATEMENTS["variants"](pool, cells, ROW))
-    text = grid_text(judgements, compare(pool, cells, ROW), ROW)
-    assert (folder / "variants_grid.md").read_text(encoding="utf-8") == text

@@ -24,8 +24,8 @@ TINY = ["--set", 'overrides={"hidden_size": 16, "depth": 4, "num_heads": 2}', "-
 ARGUMENTS = ["--profile", "smoke", "--device", "cpu", "--samples", "20", "--minutes", "5", *TINY]
 
 
-def test_cells_are_named_by_label_or_item_and_stand_once() -> None:
-    named = cells(["baseline", "variants", "l2-lam1-tau2", "pair"], "cpu", 3)
+def test_cells_are_named_by_run_or_experiment_and_stand_once() -> None:
+    named = cells(["baseline", "E7-variants", "l2-lam1-tau2", "variants-explored"], "cpu", 3)
     assert [spec.name for spec in named] == [
         "baseline", "infonce-l2", "infonce-cosine", "hinge", "covariance", "l2-lam1-tau2",
     ]  # fmt: skip
@@ -34,18 +34,20 @@ def test_cells_are_named_by_label_or_item_and_stand_once() -> None:
 
 
 def test_members_are_runs_of_another_engine_seed_by_seed() -> None:
-    specs = members(["pair"], "cpu", range(FIRST_SEED, FIRST_SEED + 3), steps=7)
+    specs = members(["variants-explored"], "cpu", range(FIRST_SEED, FIRST_SEED + 3), steps=7)
     assert [(spec.seed, spec.name) for spec in specs[:3]] == [
         (100, "baseline"),
         (100, "infonce-l2"),
         (101, "baseline"),
     ]
     assert {(spec.engine, spec.num_steps, spec.milestones) for spec in specs} == {("ensemble-1", 7, ())}
-    assert {spec.engine for spec in members(["pair"], "cpu", range(1), draws="keyed")} == {"single"}
+    assert {spec.engine for spec in members(["variants-explored"], "cpu", range(1), draws="keyed")} == {
+        "single"
+    }
 
 
 def test_whole_seeds_fit_and_waves_are_of_one_shape() -> None:
-    specs = members(["pair", "meanflow-patch2-baseline"], "cpu", range(4))
+    specs = members(["variants-explored", "meanflow-patch2-baseline"], "cpu", range(4))
     taken, others = that_fit(specs, 100, lambda wave: 10.0 * len(wave), 65.0)
     assert [spec.seed for spec in taken] == [0, 0, 0, 1, 1, 1]
     assert len(taken) + len(others) == len(specs)

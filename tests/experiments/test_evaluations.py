@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from disperse.errors import ConfigError
-from disperse.experiments import dispersive_term, evaluations, profile, runner, seeds_of
+from disperse.experiments import dispersive_term, evaluations, profile, records_here, runner, seeds_of
 from disperse.experiments.profiles import PROFILES
-from disperse.experiments.runs import network, publish_network
+from disperse.experiments.runs import network, publish_network, samples_of
+from disperse.sampling import sample
 from disperse.store import publish, records
 
 from .cases import TOY
@@ -45,6 +46,7 @@ def test_what_is_missing_is_trained_once(monkeypatch: pytest.MonkeyPatch, store:
     publish("toy", [record for spec in runs for record in records(spec, TOY.protocol)])
     _, here = evaluations(runs, "toy", source="both")
     assert list(here.fd) == list(both.fd), "what this machine has trained stands beside what is published"
+    assert [record["seed"] for record in records_here(runs, "toy")] == list(here.seed)
     (store / "runs").rename(store / "away")
     again, here = evaluations(runs, "toy", source="both")
     assert list(again.fd) == list(both.fd)
@@ -68,6 +70,11 @@ def test_networks_are_published_in_half_precision(monkeypatch: pytest.MonkeyPatc
     assert path.is_relative_to(store / "figures" / "toy" / "weights")
     (store / "runs").rename(store / "away")
     again = network(TOY.run(0), "toy", device="cpu")
+    images, asked = samples_of(TOY.run(0), "toy", 12, progress=False)
+    how = TOY.protocol
+    drawn = sample(again, range(12), asked, solver=how.solver, num_steps=how.num_steps)
+    torch.testing.assert_close(images, drawn.clamp(-1, 1))
+    assert asked.tolist() == [*range(10), 0, 1]
     for name, value in own.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=2**-11, atol=1e-7)
 

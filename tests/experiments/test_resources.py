@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from disperse.cli import main
-from disperse.experiments import PROFILES, item, profile, resources
+from disperse.experiments import PROFILES, profile, resources, sweeps
 from disperse.models import model_config
 from disperse.models.flops import train_flops
 
@@ -21,8 +21,7 @@ def test_the_paper_row_is_the_papers_setting() -> None:
     assert (protocol.num_samples, protocol.guidance, protocol.guided_samples) == (50_000, 1.0, 0)
     assert protocol.sampler.nfe == 498
     assert protocol.weights == "constant-0.9999"
-    terms = {cell.label: cell.spec.regularizers for cell in item("variants", "paper", (0,))}
-    (term,) = terms["infonce-l2"]
+    (term,) = sweeps.pair(row, 0)[1].regularizers
     assert (term.lam, term.tau, term.local_batch) == (0.5, 0.5, 16)
     assert not row.spec("mf", 0, system="meanflow").flip
 
@@ -45,7 +44,7 @@ def test_a_plan_needs_no_data(
 ) -> None:
     out = planned(name, tmp_path, monkeypatch, capsys)
     assert "the baseline: " in out
-    assert out.count("evaluations to do (") >= 5
+    assert out.count("results to do (") >= 5
 
 
 def planned(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> str:
@@ -92,9 +91,12 @@ def test_costs_follow_the_operations() -> None:
     assert one.train_hours[1] == pytest.approx(1.6 * one.train_hours[0])
     assert one.memory_gib > eight.memory_gib
     by_label = {
-        cell.label: resources(row, cell.spec)
-        for name in ("variants", "contrastive", "systems_tour")
-        for cell in item(name, "paper", (0,))
+        spec.name: resources(row, spec)
+        for spec in (
+            *sweeps.variants(row, 0),
+            *sweeps.contrastive(row, 0),
+            row.run(0, system="meanflow", name="meanflow-baseline"),
+        )
     }
     plain = by_label["baseline"].train_hours[0]
     assert by_label["infonce-l2"].train_hours[0] == plain

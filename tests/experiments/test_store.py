@@ -1,7 +1,6 @@
 """Results live by specification: computed once, found again, sealed, published once."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,27 +8,21 @@ import pytest
 from disperse import atomic, load_model, store
 from disperse.errors import ConfigError, RunFailedError, StorageError
 from disperse.experiments import (
-    ITEMS,
-    cells_of,
-    complete_all,
     evaluate_run,
     find_run,
-    finished,
     home,
-    item,
     profile,
     publish,
     published,
     records,
-    results,
     run_folder,
     runner,
     select,
 )
-from disperse.experiments.profiles import Profile
+from disperse.experiments.runner import complete_jobs
 from disperse.regularizers import DispersiveSpec
 from disperse.spec import RunSpec
-from disperse.store import seal
+from disperse.store import at_every_step, seal
 from disperse.training import checkpoint as checkpoints
 from disperse.training import list_runs, train
 
@@ -59,7 +52,7 @@ def test_complete_trains_and_evaluates_once(store: Path, monkeypatch: pytest.Mon
     for name in ("train", "evaluate", "load_weights"):
         monkeypatch.setitem(store_module, name, fail)
     runner.complete(SPEC, PROTOCOL)
-    complete_all([SPEC], TOY)  # not even a worker
+    complete_jobs([(SPEC, at_every_step(SPEC, PROTOCOL))])  # not even a worker
     assert evaluate_run(run_folder(SPEC), 4, PROTOCOL) == found[1]
     with pytest.raises(AssertionError, match="done again"):  # another protocol is another result
         evaluate_run(run_folder(SPEC), 4, PROTOCOL.model_copy(update={"num_steps": 3}))
@@ -134,28 +127,6 @@ def test_select_takes_the_run_the_protocol_and_the_steps_of_the_spec() -> None:
     assert select([], SPEC, PROTOCOL) == []
 
 
-def test_results_take_what_is_published_and_make_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = [TOY.spec("baseline", seed) for seed in (0, 1, 2)]
-    publish("toy", [record(specs[0], step, PROTOCOL) for step in (2, 4)] + [record(specs[1], 4, PROTOCOL)])
-    asked: list[list[RunSpec]] = []
-
-    def pretend(missing: list[RunSpec], row: Profile) -> None:
-        asked.append(missing)
-        for spec in missing:
-            for step in (2, 4):
-                path = store.evaluation_path(run_folder(spec), step, row.protocol)
-                atomic.write_json(path, record(spec, step, row.protocol, fd=7.0))
-
-    monkeypatch.setattr(runner, "complete_all", pretend)
-    pool = results(specs, TOY, source="published")
-    assert asked == [specs[1:]]  # a run that is half published is made
-    assert [len(select(pool, spec, PROTOCOL)) for spec in specs] == [2, 2, 2]
-    results(specs, TOY, source="runs")
-    assert asked[1] == specs
-    with pytest.raises(ConfigError, match='did you mean "published"'):
-        results(specs, TOY, source="publishd")
-
-
 class Threads:
     """A pool whose workers start at the same moment, in this process."""
 
@@ -168,7 +139,8 @@ class Threads:
 def test_one_run_at_two_lengths_is_not_trained_twice_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "ProcessPoolExecutor", Threads)
     short, long = SPEC, SPEC.replace(num_steps=12, milestones=(2, 4, 8))
-    complete_all([short, long, long], TOY, processes=3, progress=False)
+    jobs = [(spec, at_every_step(spec, PROTOCOL)) for spec in (short, long, long)]
+    complete_jobs(jobs, processes=3, progress=False)
     assert len(records(short, PROTOCOL)) == 2
     assert len(records(long, PROTOCOL)) == 4
 
@@ -177,7 +149,9 @@ def test_a_run_that_fails_is_named_and_stops_no_other(monkeypatch: pytest.Monkey
     monkeypatch.setattr(runner, "ProcessPoolExecutor", Threads)
     bad = TOY.spec("hinge", 0, DispersiveSpec(variant="hinge", lam=1e300))
     with pytest.raises(RunFailedError, match=r"1 of 2 runs failed: hinge-.*not finite") as caught:
-        complete_all([bad, SPEC], TOY, processes=1, progress=True)
+        complete_jobs(
+            [(spec, at_every_step(spec, PROTOCOL)) for spec in (bad, SPEC)], processes=1, progress=True
+        )
     assert caught.value.exit_code == 5
     assert len(records(SPEC, PROTOCOL)) == 2
     assert not checkpoints.saved_steps(run_folder(bad) / "checkpoints")
@@ -273,30 +247,6 @@ def test_the_list_of_runs() -> None:
     assert len({line.index(part) for line, part in zip(lines, ("evaluations", "1 at", "none"))}) == 1
 
 
-def test_finished_evaluations_of_every_item_stand_once(toy: Profile) -> None:
-    for name in ITEMS:
-        for cell in item(name, "toy", (0, 1)):
-            for step in {*cell.spec.milestones, cell.spec.num_steps}:
-                for protocol in (TOY.protocol_of(cell.spec.objective.kind),):
-                    path = store.evaluation_path(run_folder(cell.spec), step, protocol)
-                    atomic.write_json(path, record(cell.spec, step, protocol))
-    found = finished("toy", 2)
-    keys = [(r["fingerprint"], r["step"], atomic.canonical_json(r["protocol"])) for r in found]
-    assert len(keys) == len(set(keys))
-    on_disk = list((home() / "runs").glob("*/evaluations/*.json"))
-    assert len(found) == len(on_disk)
-    assert publish("toy", found) == len(found)
-    both = ("variants", "systems_tour")
-    assert cells_of(both, "toy", 0) == [cell for name in both for cell in item(name, "toy", (0, 1))]
-    assert cells_of(both, "toy", 1) == [cell for name in both for cell in item(name, "toy", (0,))]
-    shutil.rmtree(home() / "runs")
-    assert results([c.spec for c in item("variants", "toy", (0, 1))], TOY, source="published") == published(
-        "toy"
-    )
-
-
 def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match='did you mean "smoke"'):
         profile("smok")
-    with pytest.raises(ConfigError, match='did you mean "variants"'):
-        item("variant", "smoke", (0,))

@@ -87,6 +87,27 @@ def test_curves_have_a_band_where_there_are_several_seeds() -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["none, n = 3", "hinge, n = 1"]
 
 
+def test_within_a_colour_line_and_mark_tell_the_series() -> None:
+    rows = [
+        (term, way, step, 1.0, 0.9, 1.1, 3 if way == "a" else 1)
+        for term in ("none", "hinge")
+        for way in ("a", "b")
+        for step in (1, 2)
+    ]
+    found = pd.DataFrame(rows, columns=["term", "way", "step", "value", "low", "high", "n"])
+    options = {"hue": "term", "style": "way", "ylabel": "distance", "names": {"none": "baseline"}}
+    ax = plot.curves(plot.axes(), found[:-2], "step", **options)  # one series isn't there
+    drawn = [line for line in ax.lines if len(line.get_xdata())]
+    assert [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in drawn] == [
+        (plot.BASELINE, "-", "o"),
+        (plot.BASELINE, "--", "^"),
+        (plot.COLORS["hinge"], "-", "o"),
+    ]
+    assert len(ax.collections) == 2
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["baseline", "hinge", "a, n = 3", "b, n = 1"]
+
+
 def test_a_map_is_bold_where_zero_is_left_out_and_says_what_is_missing() -> None:
     found = FOUND.assign(x=["1", "1", "2", "2"], y=["u", "v", "u", "v"])
     ax = plot.heat(plot.axes(), found, "x", "y")
@@ -98,6 +119,17 @@ def test_a_map_is_bold_where_zero_is_left_out_and_says_what_is_missing() -> None
         "not\ntrained": "normal",
     }
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "2"]
+    here = found[found.x == "1"].assign(value=[math.log(1.3), math.nan])
+    said = [text.get_text() for text in plot.heat(plot.axes(), found, "x", "y", here=here).texts]
+    assert [text for text in said if "here" in text] == ["+20\n[10, 30]\nhere +30"]
+
+
+def test_a_map_of_differences_shows_them_as_they_are() -> None:
+    found = pd.DataFrame(
+        {"x": [1, 2], "y": [0, 0], "value": [0.25, -0.5], "low": math.nan, "high": math.nan, "n": 1}
+    )
+    ax = plot.heat(plot.axes(), found, "x", "y", form="+.2f")
+    assert [text.get_text() for text in ax.texts] == ["+0.25", "−0.50"]
 
 
 def test_images_stand_in_rows_with_their_own_values() -> None:
@@ -108,12 +140,38 @@ def test_images_stand_in_rows_with_their_own_values() -> None:
     assert [sheet[0, 0], sheet[0, 3], sheet[3, 0]] == pytest.approx([0, 0.5, 1])
     assert (sheet[2] == 1).all()
     assert [text.get_text() for text in ax.texts] == ["0", "1"]
+    ax = plot.images(plot.axes(), pixels, columns=1, rows={"a": "red", "b": "blue"})
+    assert [(text.get_text(), text.get_color()) for text in ax.texts] == [("a", "red"), ("b", "blue")]
+    assert [text.get_position()[1] for text in ax.texts] == [2, 6]
+
+
+def test_ways_of_few_steps_are_spread_over_the_row() -> None:
+    long, short = (torch.linspace(2, 1, n).view(n, 1, 1, 1).expand(n, 1, 2, 2) for n in (5, 2))
+    ax = plot.trajectories(plot.axes(), {"long": long - 2, "short": short - 2}, frames=5)
+    sheet = np.asarray(ax.images[0].get_array())
+    assert sheet.shape == (5, 14)
+    assert sheet[0, ::3] == pytest.approx([0.5, 0.4375, 0.375, 0.3125, 0])
+    assert sheet[3, ::3] == pytest.approx([0.5, 1, 1, 1, 0])
+    assert [text.get_text() for text in ax.texts] == ["long", "short"]
 
 
 def test_points_are_named_at_their_middle() -> None:
     xy = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
     ax = plot.points(plot.axes(), xy, [3, 3, 3, 7])
     assert {text.get_text(): text.get_position() for text in ax.texts} == {"3": (1.0, 0.0), "7": (9.0, 9.0)}
+
+
+def test_limits_of_a_plane_leave_out_few_and_never_reach_beyond_all() -> None:
+    xy = np.random.default_rng(0).normal(size=(2, 100, 2))
+    low, high = plot.plane_limits(xy)
+    assert (xy.min((0, 1)) <= low).all()
+    assert (xy.max((0, 1)) >= high).all()
+    xy[1, 3] = 1e6
+    np.testing.assert_allclose(plot.plane_limits(xy), (low, high), rtol=0.3)
+    ax = plot.points(plot.axes(), xy[1], [0] * 100, limits=plot.plane_limits(xy))
+    (said,) = [text.get_text() for text in ax.texts if "edge" in text.get_text()]
+    assert 1 <= int(said.split()[0]) <= 5
+    assert ax.get_xlim()[1] < 10
 
 
 def test_dots_show_every_seed() -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
 
@@ -19,24 +18,9 @@ from disperse.reproduce import cluster, make_plan
 from disperse.reproduce.jobs import RunJob, log_folder
 
 from ..experiments.cases import record
+from .toys import PAIR, write
 
 REPOSITORY = Path(__file__).parents[2]
-# Writes what `finish` would, without the seconds that importing the library takes.
-FINISH = """
-import json, os, pathlib
-path = pathlib.Path(os.environ["DISPERSE_HOME"]) / f"papermill_runs/{profile}/NAME.receipt.json"
-path.write_text(json.dumps({"token": os.environ["DISPERSE_NOTEBOOK_TOKEN"]}))
-"""
-
-
-def write(store: Path, name: str, source: str = "", parameters: str = 'profile = "cpu"') -> None:
-    """A notebook that does ``source`` and finishes."""
-    cells = [nbformat.v4.new_code_cell(text) for text in (parameters, source, FINISH.replace("NAME", name))]
-    cells[0].metadata["tags"] = ["parameters"]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    (store / "notebooks").mkdir(parents=True, exist_ok=True)
-    nbformat.write(made, store / "notebooks" / f"{name}.ipynb")
 
 
 def reproduce(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,15 +42,15 @@ def snakemake(store: Path, *arguments: str, **environment: str) -> subprocess.Co
 def fill_store() -> None:
     """Evaluations of every run, made up by hand."""
     for run in make_plan("smoke").runs:
-        for path, step in zip(run.outputs, sorted({*run.spec.milestones, run.spec.num_steps}), strict=True):
-            atomic.write_json(path, record(run.spec, step, run.protocol))
+        for path, (step, protocol) in zip(run.outputs, run.evaluations, strict=True):
+            atomic.write_json(path, record(run.spec, step, protocol))
 
 
 def test_failures_are_told_and_only_what_changed_is_done_again(store: Path) -> None:
     write(store, "good")
     write(store, "bad", "1 / 0")
     # A run that fails: its folder can't be written. `variants` waits for it, the others don't.
-    write(store, "variants", parameters='profile = "cpu"\nnum_seeds = 1\nsource = "runs"')
+    write(store, "variants", runs=PAIR)
     fill_store()
     broken = make_plan("smoke").runs[-1]
     for path in broken.outputs:
@@ -74,18 +58,18 @@ def test_failures_are_told_and_only_what_changed_is_done_again(store: Path) -> N
     (broken.outputs[0].parents[1] / "lock").mkdir()
     done = reproduce(store)
     assert done.returncode == 5, done
-    assert done.stderr == "disperse reproduce: 2 of 8 jobs failed, as above\n"
+    assert done.stderr == "disperse reproduce: 2 of 5 jobs failed, as above\n"
     lines = done.stdout.splitlines()
     assert any(line.startswith("good: executed in ") for line in lines)
     failed = lines.index("FAILED bad: ZeroDivisionError: division by zero in cell [3]; see "
-                         f"{store / 'papermill_runs' / 'smoke' / 'bad.failed.ipynb'}")  # fmt: skip
+                         f"{store / 'papermill_runs' / 'here' / 'smoke' / 'bad.failed.ipynb'}")  # fmt: skip
     assert lines[failed + 1 : failed + 3] == [
         f"  log: {log_folder('smoke') / 'notebook-bad.log'}",
         "  alone: disperse notebook bad --profile smoke",
     ]
     assert f"  alone: disperse {' '.join(broken.arguments)}" in lines
     assert f"not executed: variants (waits for {broken.title})" in lines
-    assert f"done: 4 of 5 runs, 1 of 3 notebooks ({store / 'papermill_runs' / 'smoke'})" in lines
+    assert f"done: 1 of 2 runs, 1 of 3 notebooks ({store / 'papermill_runs' / 'here' / 'smoke'})" in lines
 
     # Mended: the failed notebook and run, and what waited for it; not the good one.
     write(store, "bad")
@@ -95,7 +79,7 @@ def test_failures_are_told_and_only_what_changed_is_done_again(store: Path) -> N
     assert done.stderr == ""
     executed = [line.split(":")[0] for line in done.stdout.splitlines() if ": executed in " in line]
     assert sorted(executed) == ["bad", "variants"]
-    receipt = json.loads((store / "papermill_runs" / "smoke" / "bad.receipt.json").read_text())
+    receipt = json.loads((store / "papermill_runs" / "here" / "smoke" / "bad.receipt.json").read_text())
     assert receipt["token"]
 
     # A changed notebook is executed again, it alone: what a checkout touches is as it was.
@@ -126,6 +110,7 @@ def test_slurm_is_asked_for_what_each_job_needs(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(store, "good")
+    write(store, "variants", runs=PAIR)
     row = dataclasses.replace(PROFILES["smoke"], gpus=8, memory_gb=64, hours=1)
     monkeypatch.setitem(PROFILES, "smoke", row)
     monkeypatch.setattr(cluster, "MARGIN", 1e8)  # so that toys ask for hours
@@ -153,9 +138,11 @@ def test_slurm_is_asked_for_what_each_job_needs(
     done = on_slurm()
     assert done.returncode == 1, done
     submitted = {job.splitlines()[-1]: job.splitlines() for job in asked.read_text().split("----\n")[:-1]}
-    assert len(submitted) == len(found.runs) + len(found.notebooks), done
+    assert len(submitted) == len(found.runs) + 1, done  # `variants` waits for its runs
     minutes = set()
     for job in found.jobs:
+        if job.title == "variants":
+            continue
         name = f"run_{job.spec.fingerprint}" if isinstance(job, RunJob) else f"notebook_{job.title}"
         (options,) = [options for script, options in submitted.items() if name in script]
         asked_for = cluster.asked(job, row)

@@ -10,6 +10,8 @@ import pytest
 from disperse.errors import ConfigError, RunFailedError
 from disperse.reproduce import check_parameters, execute, notebooks, output_folder
 
+from . import toys
+
 GOOD = '{"cells": "the last good output"}'
 
 
@@ -20,13 +22,7 @@ def _folder(store: Path) -> None:
 
 def write(store: Path, *sources: str, parameters: str = 'profile = "cpu"\nvalue = 0.5\ncount = 3') -> Path:
     """A notebook "toy" with these cells, and an earlier good output of it."""
-    cells = [nbformat.v4.new_code_cell(source) for source in (parameters, *sources)]
-    cells[0].metadata["tags"] = ["parameters"]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}),
-        store / "notebooks" / "toy.ipynb",
-    )
+    toys.write(store, "toy", *sources, parameters=parameters, finish=False)
     output = output_folder("smoke") / "toy.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(GOOD)
@@ -35,7 +31,7 @@ def write(store: Path, *sources: str, parameters: str = 'profile = "cpu"\nvalue 
 
 RECEIPT = """
 import json, os, pathlib
-path = pathlib.Path(os.environ["DISPERSE_HOME"]) / "papermill_runs/smoke/toy.receipt.json"
+path = pathlib.Path(os.environ["DISPERSE_HOME"]) / "papermill_runs/here/smoke/toy.receipt.json"
 path.write_text(json.dumps({"token": os.environ["DISPERSE_NOTEBOOK_TOKEN"], "got": [value, count]}))
 """
 

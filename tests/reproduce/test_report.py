@@ -1,10 +1,8 @@
 """The static site: it opens without server or network, and shows what ran, what failed and what did not."""
 
 import base64
-import html
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from disperse import atomic
 from disperse.cli import main
 from disperse.errors import StorageError
 from disperse.reproduce import output_folder
-from disperse.reproduce.pages import WIDGET, formula_html, markdown_html, title_and_claim
+from disperse.reproduce.index import Shown, shown
+from disperse.reproduce.pages import WIDGET, formula_html, markdown_html
 from disperse.reproduce.report import build_report, site_path
 
 PUBLISHED = Path(__file__).parents[2] / "figures" / "cpu"
@@ -102,8 +101,8 @@ def site(store: Path) -> Path:
     write("which", code)
     receipt("which", picture="/some/where/else/which_main.png")
     (output_folder("smoke") / "which_main.png").write_bytes(SECOND)
-    rows = [{"label": label, "verdict": v} for label, v in (("baseline", ""), ("infonce-l2", "worse"))]
-    atomic.write_json(output_folder("smoke") / "which_main.json", {"rows": rows})
+    rows = [{"claim": 1, "verdict": "disagrees"}]
+    atomic.write_json(output_folder("smoke") / "which.claims.json", rows)
     write("norms", text="no heading")
     failing = new_code_cell("1 / 0")
     failing.outputs = [new_output("error", ename="Zero<Error>", evalue="by\nzero",
@@ -112,9 +111,8 @@ def site(store: Path) -> Path:
     figures = store / "figures"
     (figures / "cpu").mkdir(parents=True)
     (figures / "README.md").write_text(
-        "# Published\n\n[`which`](../notebooks/which.ipynb) [table](cpu/which.md)\n\n![alt](cpu/which.png)"
+        "# Published\n\n[`which`](../papermill_runs/cpu/which.ipynb)\n\n![alt](cpu/which.png)"
     )
-    (figures / "cpu" / "which.md").write_text("| a |\n|---|\n| 1 |\n")
     (figures / "cpu" / "which.png").write_bytes(FIRST)
     assert build_report("smoke").endswith("index.html: 2 notebooks, 1 failed, 1 not executed")
     return store / "build" / "report" / "smoke"
@@ -157,8 +155,7 @@ def test_the_index_says_what_ran_and_how(site: Path) -> None:
     assert "Which variant?" in page.words
     assert "The paper says: all. With intervals." in page.words
     assert "norms" in page.words  # a notebook without a heading goes by its name
-    assert '<li class="worse">InfoNCE, ℓ2: worse</li>' in text
-    assert "baseline" not in page.words
+    assert '<li class="disagrees">claim 1: disagrees</li>' in text
     assert "profile smoke · commit abc123 · torch 2.9 · cpu · 2026-01-02 03:04 UTC · 2 min" in page.words
     assert "no receipt" in page.words
     assert "toy size" in page.words
@@ -174,8 +171,8 @@ def test_a_page_shows_results_and_no_junk(site: Path) -> None:
     page = Page(site / "which.html")
     for junk in ("UserWarning", "50%", "HBox", "<Image>", "1/2", "example.org/x"):
         assert junk not in page.words
-    for shown in ("2/2", "fd < 0.5", "plainly", "0.25", "parameters", "ℒ", "𝔼", "2 min"):
-        assert shown in page.words
+    for told in ("2/2", "fd < 0.5", "plainly", "0.25", "parameters", "ℒ", "𝔼", "2 min"):
+        assert told in page.words
     assert page.tags.count("math") == 2
     assert page.tags.count("img") == 3
     assert len(list(site.glob("which-*.png"))) == 2  # the same picture is kept once
@@ -199,49 +196,12 @@ def test_a_new_report_replaces_the_old(site: Path) -> None:
     assert "norms.html" not in Page(site / "which.html").links
 
 
-def test_verdicts_of_a_receipt_come_first(site: Path) -> None:
-    receipt("which", verdicts={"hinge": "improves", "covariance": "can't tell"})
+def test_a_card_says_what_the_claims_of_its_notebook_come_to(site: Path) -> None:
+    rows = [{"claim": 10, "verdict": "agrees"}, {"claim": 6, "verdict": "open"}]
+    atomic.write_json(output_folder("smoke") / "which.claims.json", rows)
     build_report("smoke")
-    text = (site / "index.html").read_text()
-    assert '<li class="improves">hinge: improves</li><li class="other">covariance: can&#x27;t tell' in text
-    receipt("which", verdict="improves")
-    build_report("smoke")
-    assert '<li class="improves">improves</li>' in (site / "index.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("name", "picture", "shown"),
-    [
-        ("lambda_tau", "lambda_tau", [7]),
-        ("norms", "norms", [10]),
-        ("longer_training", "longer_training", [9]),
-        ("variants", "variants_grid", [1, 2, 3, 4, 5]),
-        ("local_batch", "local_batch", ["ℓ2, groups of 4: ", "ℓ2, whole batch: "]),
-        ("sampler", "sampler", []),
-    ],
-)
-def test_a_card_says_what_the_claims_of_its_notebook_come_to(
-    store: Path, name: str, picture: str, shown: list[str | int]
-) -> None:
-    """By sidecars as they are published."""
-    write(name)
-    receipt(name, picture=f"/some/where/{name}.png", grid=f"/some/where/{picture}.png")
-    for stem in {name, picture}:
-        shutil.copy(PUBLISHED / f"{stem}.json", output_folder("smoke"))
-    build_report("smoke")
-    text = (store / "build" / "report" / "smoke" / "index.html").read_text()
-    chips = re.findall(r'<li class="(\w+)">(.*?)</li>', text)
-    claims = json.loads((PUBLISHED / f"{picture}.json").read_text()).get("claims", [])
-    if claims:  # and no row beside them
-        assert [claim["number"] for claim in claims] == shown
-        told = [html.escape(f"claim {claim['number']}: {claim['verdict']}") for claim in claims]
-        assert [chip for _, chip in chips] == told
-    else:
-        assert all(any(chip.startswith(str(start)) for _, chip in chips) for start in shown)
-    kinds = {kind for kind, _ in chips}
-    assert kinds <= {"agrees", "disagrees", "improves", "worse", "other"}
-    assert (kinds == {"agrees"}) == (name == "norms")
-    assert bool(chips) == bool(shown)
+    chips = re.findall(r'<li class="(\w+)">(.*?)</li>', (site / "index.html").read_text())
+    assert chips == [("other", "claim 6: open"), ("agrees", "claim 10: agrees")]
 
 
 def test_nothing_executed_and_a_damaged_notebook(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,16 +251,18 @@ def test_formulas_of_the_notebooks_are_all_readable() -> None:
                 assert 'mathvariant="double-struck"' not in found
 
 
-def test_titles_and_claims() -> None:
+def test_titles_and_findings(tmp_path: Path) -> None:
+    def shown_of(*sources: str) -> Shown:
+        cells = [new_markdown_cell(source) for source in sources]
+        nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+        return shown(tmp_path / "a.ipynb")
+
     for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb")):
-        title, claim = title_and_claim(nbformat.read(path, as_version=4))
-        assert title, path.name
-        assert claim, path.name
-    assert title_and_claim(new_notebook()) == ("", "")
-    assert title_and_claim(new_notebook(cells=[new_markdown_cell("# A\n\n**b**")])) == ("A", "")
-    assert title_and_claim(new_notebook(cells=[new_markdown_cell("# A\n\nplain *b*")])) == ("A", "")
-    found = new_markdown_cell("# A\n\n**Finding.** It is *b*.\n\n*Paper: c*")
-    assert title_and_claim(new_notebook(cells=[found])) == ("A", "It is *b*.")
+        assert shown(path).title != path.stem
+        assert shown(path).finding, path.name
+    assert shown_of() == Shown("a", "")
+    assert shown_of("# A\n\n**b**") == shown_of("# A\n\nplain *b*") == Shown("A", "")
+    assert shown_of("# A\n\n**Finding.** It is *b*.\n\n*Paper: c*") == Shown("A", "It is *b*.")
 
 
 @pytest.mark.parametrize(
@@ -311,7 +273,7 @@ def test_titles_and_claims() -> None:
         ("other.ipynb", "notebooks", "index.html#not-executed"),
         ("../notebooks/norms.ipynb", "figures", "norms.html"),
         ("../figures/README.md", "notebooks", "figures.html"),
-        ("cpu/variants.md", "figures", "figures-cpu-variants.html"),
+        ("../papermill_runs/cpu/norms.ipynb", "figures", "norms.html"),
         ("cpu/variants.png", "figures", "figures-cpu-variants.png"),
         ("cpu/none.png", "figures", None),
         ("../README.md", "notebooks", None),
@@ -319,7 +281,7 @@ def test_titles_and_claims() -> None:
     ],
 )
 def test_links_within_the_site(url: str, base: str, target: str | None) -> None:
-    published = {"figures/README.md", "figures/cpu/variants.md", "figures/cpu/variants.png"}
+    published = {"figures/README.md", "figures/cpu/variants.png"}
     assert site_path(url, base, {"norms"}, published) == target
 
 

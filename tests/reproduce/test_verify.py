@@ -1,65 +1,81 @@
-"""What is published is checked against its results; whatever was edited, lost or left behind is named."""
+"""What is published is checked by executing the notebooks again; whatever was edited, lost or left is named."""
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from disperse import atomic
 from disperse.cli import main
 from disperse.errors import ConfigError, StorageError
-from disperse.experiments import PROFILES, item, publish, published, records, run_folder
-from disperse.experiments.verdicts import verdicts
-from disperse.figures import draw_published
-from disperse.figures.published import BEGIN, END, with_claims
+from disperse.experiments import PROFILES, dispersive_term, publish, records, run_folder
 from disperse.reproduce import verify as module
+from disperse.reproduce.index import BEGIN, END
+from disperse.reproduce.publishing import draw_published
 from disperse.reproduce.retrain import FAR, NEAR, SAME, choose, compare, retrain, spec_of
 from disperse.reproduce.verify import first_difference, verify
 from disperse.store import Record, complete, seal
 
 from ..experiments.cases import TOY, record
 from ..experiments.test_store import toy
-from ..figures.looked import looked
-from ..figures.test_published import convergence, evaluations
+from .toys import PAIR, write
 
 __all__ = ["toy"]
-
-
-def quickly(figure: Figure) -> np.ndarray:
-    """Instead of the picture, its size: what is compared is bytes with their digest."""
-    return np.full((1, 8, 3), figure.get_figheight() / 100)
+SMOKE = PROFILES["smoke"]
+DRAW = """
+from disperse import plot, results
+from disperse.experiments import evaluations
+table, here = evaluations(runs, profile, source=source)
+ends = table[table.final]
+found = results.pairs(ends[ends.regularizers != "none"], ends[ends.regularizers == "none"], "fd")
+changes = results.changes(ends[ends.regularizers != "none"], ends[ends.regularizers == "none"], "fd", by="variant")
+picture = plot.save(plot.changes(plot.axes(), changes, "variant"), "variants", profile, alt="changes",
+                    values={"changes": changes})
+verdict = results.judge([results.Claim.of(1, found)])
+print("mean", changes.value[0])
+"""
+LAST = """
+from disperse.reproduce import finish
+finish("variants", profile, claims=verdict)
+"""
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with made-up results of two seeds, drawn once for all tests."""
+    """A store with made-up results of three seeds and one notebook, drawn once for all tests."""
     home = tmp_path_factory.mktemp("drawn")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISPERSE_HOME", str(home))
-        patch.setattr(sys.modules["disperse.figures.theme"], "_pixels", quickly)
-        publish("smoke", [*evaluations("variants", "contrastive", "norm_cost", "longer"), *convergence()])
+        write(home, "variants", DRAW, LAST, runs=PAIR, finish=False)
+        (home / "README.md").write_text(f"# disperse\n\n{BEGIN}{END}\nmore\n")
+        publish("smoke", [
+            record(spec, step, SMOKE.protocol, fd=1 + len(spec.regularizers) * (0.1 + 0.01 * seed))
+            for seed in range(3) for spec in (SMOKE.run(seed), SMOKE.run(seed, dispersive_term()))
+            for step in (20, 40)
+        ])  # fmt: skip
         draw_published("smoke")
     return home
 
 
 @pytest.fixture
 def folder(store: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """``figures/smoke`` as drawn; drawing again is copying, as long as the results are the same."""
+    """``figures/smoke`` as drawn; executing again is copying, as long as the results are the same."""
     shutil.copytree(drawn, store)
-    monkeypatch.setattr(
-        module, "draw_published", lambda _, into: shutil.copytree(drawn / "figures", into, dirs_exist_ok=True)
-    )
+
+    def again(profile: str, into: Path, *, progress: bool = True) -> dict[str, str]:
+        shutil.copytree(drawn / "figures" / profile, into / profile)
+        shutil.copytree(drawn / "papermill_runs" / profile, into / "notebooks")
+        return {}
+
+    monkeypatch.setattr(module, "execute_published", again)
     return store / "figures" / "smoke"
 
 
 def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    """Exit code 3 and what is wrong: item → state and detail."""
+    """Exit code 5 and what is wrong: item → state and detail."""
     capsys.readouterr()
-    assert main(["verify", "--profile", "smoke"]) == 3
+    assert main(["verify", "--profile", "smoke"]) == 5
     told = capsys.readouterr()
     assert told.err.count("\n") == 1
     assert "not what the results make them" in told.err
@@ -69,96 +85,113 @@ def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     return {item.removeprefix("figures/"): f"{state} {detail}" for (item, _, detail), state in rows}
 
 
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_what_is_drawn(drawn: Path) -> None:
+    assert {path.name for path in (drawn / "figures" / "smoke").iterdir()} == {
+        "results.jsonl", "variants.json", "variants.png", "variants.svg", "variants.claims.json",
+    }  # fmt: skip
+    notebook = json.loads((drawn / "papermill_runs" / "smoke" / "variants.ipynb").read_text())
+    assert notebook["metadata"]["papermill"] == {"parameters": {"profile": "smoke", "source": "published"}}
+    assert not any("papermill" in cell["metadata"] for cell in notebook["cells"])
+    index = (drawn / "figures" / "README.md").read_text()
+    assert "![changes](smoke/variants.png)" in index
+    assert "](../papermill_runs/smoke/variants.ipynb)" in index
+    assert "12 evaluations of 6 runs" in index
+    readme = (drawn / "README.md").read_text()
+    assert (
+        "| 1. Every dispersive variant improves on the baseline. [`variants`](notebooks/variants.ipynb) |"
+        in readme
+    )
+    assert "0 of 1 as claimed, 1 against | 3 | **disagrees**" in readme
+    assert (
+        "At this scale, of 1 claims of the paper: agrees 0, disagrees 1, open 0. The paper's own setting"
+        in readme
+    )
+    assert "+11% [" in readme
+    assert readme.endswith(f"{END}\nmore\n")
+
+
+def test_drawing_again_makes_the_same_and_removes_what_no_notebook_makes(store: Path, drawn: Path) -> None:
+    shutil.copytree(drawn, store)
+    (store / "figures" / "smoke" / "old.md").write_text("old")
+    before = {
+        path: path.read_bytes() for path in store.rglob("*") if path.is_file() and path.name != "old.md"
+    }
+    draw_published("smoke")
+    (store / "build").rmdir()
+    assert {path for path in store.rglob("*") if path.is_file()} == set(before)
+    assert {path.name for path, content in before.items() if path.read_bytes() != content} == set()
+
+
 def test_what_was_just_drawn_is_fine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--profile", "smoke"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("verified: ")
     assert all(line.startswith("ok ") for line in lines[:-1])
-    named = {line.split()[1].rstrip(":").removeprefix("figures/") for line in lines[:-1]}
-    on_disk = {f"smoke/{path.name}" for path in folder.iterdir()} | {"README.md"}
-    assert named == on_disk  # nothing is left unlooked at
+    named = {line.split()[1].rstrip(":") for line in lines[:-1]}
+    on_disk = {f"figures/smoke/{path.name}" for path in folder.iterdir()}
+    # Nothing is left unlooked at.
+    assert named == on_disk | {"figures/README.md", "README.md", "papermill_runs/smoke/variants.ipynb"}
 
 
-def test_the_index_of_another_profile_is_not_judged(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder.parent / "README.md").write_text("[`cpu/results.jsonl`](cpu/results.jsonl)")
-    assert main(["verify", "--profile", "smoke"]) == 0
-    assert "README" not in capsys.readouterr().out
-
-
-def test_edits_and_losses_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = folder / "variants.md"
-    table.write_text(table.read_text().replace("worse", "improves", 1).replace("can't tell", "improves", 1))
-    sidecar = folder / "variants.json"
-    facts = json.loads(sidecar.read_text())
-    facts["rows"][1]["metrics"]["fd"]["value"] *= 0.9
-    sidecar.write_text(json.dumps(facts))
-    resealed = folder / "norm_cost.json"
-    facts = json.loads(resealed.read_text())
-    facts["noise_floor"] *= 0.9
-    resealed.write_text(json.dumps(seal(facts)))
-    (folder / "sampler.png").unlink()
-    (folder / "variants_grid.json").unlink()
-    (folder / "variants_grid.md").unlink()
-    (folder / "learning_curves.png").write_bytes((folder / "norm_cost.png").read_bytes())
+def test_edits_and_losses_are_named(folder: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(folder / "variants.json", '"n": 3', '"n": 6')
+    (folder / "variants.png").write_bytes((folder / "variants.png").read_bytes() + b"edited")
+    (folder / "variants.svg").unlink()
     (folder / "best.md").write_text("| ours | best |")
-    index = folder.parent / "README.md"
-    index.write_text(index.read_text() + "And ours is best.\n")
+    change(folder / "variants.claims.json", "disagrees", "agrees")
+    change(folder.parent / "README.md", "Drawn by", "Painted by")
+    change(store / "papermill_runs" / "smoke" / "variants.ipynb", "mean 0.1", "mean 0.2")
     found = findings(capsys)
-    assert found.pop("smoke/variants.json").startswith("EDITED rows.1.metrics.fd.value: ")
-    assert found.pop("smoke/norm_cost.json").startswith("DIFFERS noise_floor: ")
-    assert found.pop("smoke/variants.md").startswith("DIFFERS first in line ")
-    assert found.pop("README.md").startswith("DIFFERS in length")
+    assert found.pop("smoke/variants.json").startswith("DIFFERS changes.0.n: 6, the results make 3")
+    assert found.pop("smoke/variants.claims.json").startswith("DIFFERS ")
+    assert found.pop("README.md").startswith("DIFFERS first in line ")
     assert found == {
-        "smoke/sampler.png": "MISSING ",
-        "smoke/variants_grid.json": "MISSING ",
-        "smoke/variants_grid.md": "MISSING ",
-        "smoke/variants_grid.png": "STALE no SHA-256 of it in its sidecar: drawn by an earlier version",
-        "smoke/learning_curves.png": "EDITED not the picture that its sidecar was written with",
-        "smoke/best.md": "STRAY nothing draws it",
+        "smoke/variants.png": "EDITED not what its values were kept with",
+        "smoke/variants.svg": "MISSING ",
+        "smoke/best.md": "STRAY no notebook keeps it",
+        "papermill_runs/smoke/variants.ipynb": "DIFFERS cell 4: it prints another text",
     }
 
 
-def test_a_table_of_claims_that_was_edited_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    readme = folder.parents[1] / "README.md"
-    claims = verdicts(published("smoke"), PROFILES["smoke"])
-    good = with_claims(f"# disperse\n\n{BEGIN}{END}\nmore\n", claims)
-    assert "10. Regularising one block" in good
-    readme.write_text(good)
-    assert verify("smoke").startswith("verified")
-    assert "README.md: its table of claims" in capsys.readouterr().out
-    readme.write_text(good.replace("**not trained yet**", "**agrees**", 1))
-    (number,) = [n for n, line in enumerate(readme.read_text().splitlines(), 1) if "**agrees**" in line]
+def test_a_changed_notebook_and_a_lost_copy_are_named(
+    folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = store / "papermill_runs" / "smoke" / "variants.ipynb"
+    change(path, 'by=\\"variant\\"', 'by=\\"seed\\"')
+    assert findings(capsys) == {
+        "papermill_runs/smoke/variants.ipynb": "DIFFERS cell 4: its source is that of another version"
+    }
+    path.unlink()
+    assert findings(capsys)["papermill_runs/smoke/variants.ipynb"] == "MISSING "
+
+
+def test_a_table_of_claims_that_was_edited_is_named(
+    folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = store / "README.md"
+    good = readme.read_text()
+    readme.write_text(good.replace("**disagrees**", "**agrees**", 1))
     found = findings(capsys)
     assert list(found) == ["README.md"]
-    assert found["README.md"].startswith(f"DIFFERS its table of claims, first in line {number}; ")
+    assert found["README.md"].startswith("DIFFERS first in line ")
     readme.write_text(good.replace(BEGIN, ""))
-    assert findings(capsys)["README.md"].startswith("MISSING no table of claims")
+    assert findings(capsys)["README.md"].startswith("MISSING its table of claims has lost its marks")
     (folder.parent / "README.md").write_text("[`cpu/results.jsonl`](cpu/results.jsonl)")
     assert main(["verify", "--profile", "smoke"]) == 0  # the claims are of the profile of the index
 
 
 def test_rounding_of_another_machine_is_no_edit(folder: Path) -> None:
-    path = folder / "norm_cost.json"
+    path = folder / "variants.json"
     facts = json.loads(path.read_text())
-    facts["noise_floor"] *= 1 + 1e-7
-    path.write_text(json.dumps(seal(facts)))
-    assert verify("smoke").startswith("verified")
-
-
-def test_samples_are_held_by_their_seal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = folder / "samples.png"
-    picture.write_bytes(b"samples")
-    run = {key: published("smoke")[0][key] for key in ("fingerprint", "step")} | {"label": "baseline"}
-    facts = seal({"runs": [run], "picture_sha256": atomic.sha256_file(picture)})
-    path = folder / "samples.json"
+    facts["changes"][0]["value"] *= 1 + 1e-9
     path.write_text(json.dumps(facts))
     assert verify("smoke").startswith("verified")
-    path.write_text(json.dumps({**facts, "weights": "raw"}))
-    assert findings(capsys)["smoke/samples.json"] == "EDITED content does not fit its SHA-256"
-    path.write_text(json.dumps(seal({**facts, "runs": [{**run, "step": 3}]})))
-    assert findings(capsys)["smoke/samples.json"].startswith("STALE not among the results any more: baseline")
-    path.write_text("{")
-    assert set(findings(capsys)) == {"smoke/samples.json", "smoke/samples.png"}
 
 
 @pytest.mark.parametrize(
@@ -186,23 +219,20 @@ def test_a_last_line_that_was_cut_is_named(folder: Path, capsys: pytest.CaptureF
     assert findings(capsys)["smoke/results.jsonl"].startswith("EDITED the last line is cut short")
 
 
-def test_figures_are_stale_after_new_results(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "draw_published", draw_published)
-    monkeypatch.setattr(sys.modules["disperse.figures.theme"], "_pixels", quickly)
-    assert publish("smoke", evaluations("variants", seeds=(2,))) == 10
-    found = findings(capsys)
-    stale = {"variants.md", "variants.json", "variants_grid.json", "norm_cost.md", "learning_curves.json"}
-    assert all(found[f"smoke/{name}"].startswith("STALE") for name in stale)
-    assert found["README.md"].startswith("STALE")
-    assert "smoke/sampler.json" not in found  # shows none of the new
-    assert not any(name.endswith(".png") for name in found)
-
-
 def test_nothing_published(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", "--profile", "smoke"]) == 3
-    assert "nothing published; run `disperse publish --profile smoke`" in capsys.readouterr().err
+    for command in ("verify", "figures"):
+        assert main([command, "--profile", "smoke"]) == 3
+        assert "nothing published; run `disperse publish --profile smoke`" in capsys.readouterr().err
+
+
+def test_a_notebook_that_fails_replaces_nothing(
+    folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    write(store, "variants", "1 / 0", runs=PAIR, finish=False)
+    assert main(["figures", "--profile", "smoke"]) == 5
+    assert "nothing was replaced: variants: ZeroDivisionError" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -225,25 +255,26 @@ def test_the_first_difference(kept: dict, fresh: dict, told: str) -> None:
 def test_a_published_entry_is_trained_again_bit_for_bit(
     toy: object, store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = item("variants", "toy", (0,))[1]
-    complete(cell.spec.replace(device="cpu"), TOY.protocol)
-    entries = records(cell.spec, TOY.protocol)
+    spec = TOY.run(0, dispersive_term())
+    complete(spec.replace(device="cpu"), TOY.protocol)
+    entries = records(spec, TOY.protocol)
     shutil.rmtree(store / "runs")
     again = retrain(entries[0], progress=False)
     assert again["step"] == 2
     assert compare(entries[0], again).state == SAME
     assert spec_of(entries[0]).fingerprint == entries[0]["fingerprint"]
     assert not (store / "runs").exists()
-    assert not run_folder(cell.spec).exists()
+    assert not run_folder(spec).exists()
 
     edited = json.loads(json.dumps(entries[1]))
     edited["metrics"]["fd"]["value"] *= 0.5
     publish("toy", [edited])  # sealed anew, as who edits with care would do
-    monkeypatch.setattr(module, "compare_folders", lambda *_: [])
-    monkeypatch.setattr(module, "draw_published", lambda *_: None)
-    assert main(["verify", "--profile", "toy", "--retrain", "1", "--seed", "5"]) == 3
+    monkeypatch.setattr(module, "execute_published", lambda *_, **__: {})
+    for name in ("compare_figures", "compare_executed", "check_index"):
+        monkeypatch.setattr(module, name, lambda *_: [])
+    assert main(["verify", "--profile", "toy", "--retrain", "1", "--seed", "5"]) == 5
     out = capsys.readouterr().out.splitlines()
-    assert out[1].startswith(f"train   {cell.label}-{cell.spec.fingerprint}, step 4")
+    assert out[1].startswith(f"train   {spec.run_id}, step 4")
     assert out[1].endswith("chosen by --seed 5")
     assert out[2].startswith("DIFFERS")
     assert "fd beyond the tolerance" in out[2]
@@ -251,7 +282,7 @@ def test_a_published_entry_is_trained_again_bit_for_bit(
 
 
 def entries(count: int) -> list[Record]:
-    return [record(TOY.spec("baseline", seed), 4, TOY.protocol) for seed in range(count)]
+    return [record(TOY.run(seed), 4, TOY.protocol) for seed in range(count)]
 
 
 def test_the_choice_is_a_function_of_its_seed() -> None:
@@ -296,7 +327,9 @@ def test_other_bits_are_judged_by_the_tolerance(changes: dict[str, float], state
 def test_noise_levels_are_compared_where_they_are_published(
     change: dict[str, float | None] | None, state: str, told: str
 ) -> None:
-    entry = looked(item("variants", "smoke", (0,))[0], PROFILES["smoke"])
+    levels = [{"level": level / 10, "seen_loss": 1.0, "unseen_loss": 1.1, "gradient_cosine": 0.1,
+               "gradient_ratio": 0.5} for level in range(1, 11)]  # fmt: skip
+    entry = seal(record(SMOKE.run(0), 40, SMOKE.protocol) | {"levels": levels})
     here = json.loads(json.dumps(entry))
     if change is None:
         del here["levels"]

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from disperse.analysis.gaussian import GaussianFlow, ode_error, order, propagate, sde_error
+from disperse.analysis.gaussian import GaussianFlow, ode_error, order, propagate, sde_error, solver_errors
+from disperse.errors import ConfigError
 from disperse.objectives import PATHS
 from disperse.sampling import uniform_times
 from disperse.sampling.sde import FORMS, SDE_SOLVERS, diffusion_coefficient
@@ -57,3 +58,16 @@ def test_a_drift_without_score_would_be_seen() -> None:
     flow, one = FLOWS["linear"], lambda t: 1.0
     _, std = propagate("sde-euler", flow.velocity, one, uniform_times(500, 0, 0.9), *flow.moments(0))
     assert abs(std - flow.moments(0.9)[1]) > 0.1
+
+
+def test_errors_of_many_solvers_are_those_of_each() -> None:
+    flow, steps = FLOWS["linear"], (8, 16)
+    found = solver_errors(flow, ["heun", "sde-euler"], steps, form="constant")
+    diffusion = diffusion_coefficient("constant", flow.path)
+    assert found == {
+        "heun": [ode_error(flow, "heun", n) for n in steps],
+        "sde-euler": [sde_error(flow, "sde-euler", diffusion, n) for n in steps],
+    }
+    assert found["heun"][0] > 3 * found["heun"][1] > 0
+    with pytest.raises(ConfigError, match="did you mean"):
+        solver_errors(flow, ["huen"], steps)
