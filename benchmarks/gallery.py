@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 
-from disperse.experiments import item, run_folder
+from disperse.experiments import dispersive_term, profile, run_folder
 from disperse.training import train
 from disperse.widgets import Gallery
-from disperse.widgets.scenes import loaded
+from disperse.widgets.sources import loaded
 
 
 def seconds(what: Callable[[], object]) -> float:
@@ -50,9 +50,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DISPERSE_HOME"] = folder
         runs = []
-        for cell in item("pair", options.profile, (0,)):
-            runs.append(run_folder(cell.spec))
-            train(cell.spec.replace(num_steps=1, milestones=()), runs[-1], progress=False)
+        for terms in ((), (dispersive_term("infonce-l2"),)):
+            spec = profile(options.profile).run(0, *terms, num_steps=1, milestones=())
+            runs.append(run_folder(spec))
+            train(spec, runs[-1], progress=False)
         measure(runs, options.repeats)
 
 

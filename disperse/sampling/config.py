@@ -4,7 +4,6 @@ Each setting is declared once, as a field of ``SamplerConfig``: what it means, w
 default and how it is typed. ``sample``, the command line, protocols and galleries read it from there.
 """
 
-import math
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
@@ -95,13 +94,10 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def _interval(name: str, value: Any) -> tuple[float, float]:
-    try:
-        low, high = map(float, value)
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not 0 <= low <= high <= 1:
+    numbers = isinstance(value, (tuple, list)) and all(isinstance(end, (int, float)) for end in value)
+    if not numbers or len(value) != 2 or not 0 <= value[0] <= value[1] <= 1:
         raise ConfigError(f"{name} = {value!r}: expected 0 ≤ low ≤ high ≤ 1")
-    return low, high
+    return float(value[0]), float(value[1])
 
 
 def _two(text: str) -> tuple[float, float]:

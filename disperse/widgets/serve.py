@@ -10,7 +10,7 @@ from ..errors import ConfigError, RunFailedError, StorageError, check_count
 from ..experiments import dispersive_term, home, profile
 from ..reproduce import with_parameters
 from .export import exports
-from .sources import NoNetworkError, source_of
+from .sources import has_network
 
 NOTEBOOK = "02_gallery"
 
@@ -32,11 +32,10 @@ def serve(profile_name: str, *, seed: int = 0, port: int = 8866, browser: bool =
     row = profile(profile_name)
     check_count("port", port, 1, 65535)
     for variant, terms in (("none", ()), ("infonce-l2", (dispersive_term("infonce-l2"),))):
-        try:
-            source_of(row.run(seed, *terms))
-        except NoNetworkError as error:
+        spec = row.run(seed, *terms)
+        if not has_network(spec):
             how = f"disperse train --profile {profile_name} --variant {variant} --seed {seed}"
-            raise StorageError(f"{error}; train one with {how}") from None
+            raise StorageError(f"{spec.run_id}: neither trained here nor published; train it with {how}")
     with tempfile.TemporaryDirectory() as folder:  # of this server's own: another may show another seed
         page = with_parameters(NOTEBOOK, {"profile": profile_name, "seed": seed}, Path(folder))
         server = [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.log_level=ERROR"]

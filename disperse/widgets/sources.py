@@ -39,7 +39,7 @@ Sources = Mapping[str, Source]  # by the name of the run's folder
 
 
 def source_of(run: Path | RunSpec) -> Source:
-    """The networks of a run: of its folder, or the published one where none was trained on this machine.
+    """The networks of a run: of its folder, or the published one where it wasn't trained to its end here.
 
     Raises:
         NoNetworkError: there is none.
@@ -48,14 +48,22 @@ def source_of(run: Path | RunSpec) -> Source:
     """
     folder = run if isinstance(run, Path) else run_folder(run)
     steps = tuple(saved_steps(folder / "checkpoints"))
-    if steps:
-        spec = read_spec(folder)
-        return Source(folder, spec, steps, (*spec.ema, "raw"))
-    if isinstance(run, RunSpec):
+    if isinstance(run, RunSpec) and run.num_steps not in steps:
         files = (home() / "figures").glob(f"*/weights/{run.fingerprint}-{run.num_steps}.safetensors")
         for path in sorted(files):
             return Source(path, run, (run.num_steps,), (profile(path.parents[1].name).weights,))
+    if steps:
+        spec = read_spec(folder)
+        return Source(folder, spec, steps, (*spec.ema, "raw"))
     raise NoNetworkError(f"{folder}: no network; none was trained here, and none is published")
+
+
+def has_network(spec: RunSpec) -> bool:
+    """Whether the network at a run's end was trained here or is published."""
+    try:
+        return spec.num_steps in source_of(spec).steps
+    except NoNetworkError:
+        return False
 
 
 def source_named(name: str) -> Source:

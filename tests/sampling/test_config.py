@@ -66,7 +66,7 @@ def test_numbers_have_one_form() -> None:
 
 
 @pytest.mark.parametrize(
-    "interval", [(0.5,), (0.1, 0.2, 0.3), 0.5, ("a", "b"), (0.7, 0.3), (float("nan"), 1)]
+    "interval", [(0.5,), (0.1, 0.2, 0.3), 0.5, ("a", "b"), "01", (0.7, 0.3), (float("nan"), 1)]
 )
 def test_an_interval_that_is_none(interval: object) -> None:
     with pytest.raises(ConfigError, match=r"^sampler.guidance_interval = .*expected 0 ≤ low ≤ high ≤ 1"):

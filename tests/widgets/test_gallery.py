@@ -17,8 +17,6 @@ from PIL import Image
 from disperse import cli
 from disperse.data import load_data
 from disperse.errors import ConfigError, StorageError
-from disperse.experiments import profile, publish, publish_network, published_networks
-from disperse.training import read_spec
 from disperse.widgets import Gallery, read_settings, remake, serve
 from disperse.widgets.export import gallery_html
 from disperse.widgets.gallery import INVITATION
@@ -379,50 +377,12 @@ def test_two_hundred_turns_need_no_more_memory_than_twenty(gallery: Gallery) -> 
 
 def test_a_page_trains_nothing(runs: list[Path]) -> None:
     with pytest.raises(
-        StorageError, match=r"no network; .*disperse train --profile smoke --variant none --seed 3"
+        StorageError,
+        match="nor published; train it with disperse train --profile smoke --variant none --seed 3",
     ):
         serve("smoke", seed=3)
     with pytest.raises(ConfigError, match="port"):
         serve("smoke", port=0)
-
-
-def test_published_networks_are_shown_where_nothing_was_trained(
-    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same pictures as of the run to the precision that they are kept in, and the same files again."""
-    specs = [read_spec(path).replace(num_steps=4, milestones=()) for path in runs[:2]]
-    usual = Gallery(runs[:2], num=4)
-    usual.wait(60)
-    records = [
-        {"name": s.name, "fingerprint": s.fingerprint, "step": 4, "seed": 0, "spec": s.identity,
-         "protocol": profile("smoke").protocol.model_dump(mode="json"), "metrics": {}, "blocks": []}
-        for s in specs
-    ]  # fmt: skip
-    publish("smoke", records)
-    for spec in specs:
-        publish_network(spec, "smoke")
-    shutil.move(runs[0].parents[1] / "figures", tmp_path / "fresh" / "figures")
-    monkeypatch.setenv("DISPERSE_HOME", str(tmp_path / "fresh"))
-    assert [spec.run_id for spec in published_networks("smoke")] == [spec.run_id for spec in specs]
-    gallery = Gallery([*specs, specs[0].replace(seed=9)], num=4, folder=tmp_path)
-    gallery.wait(60)
-    assert gallery.scene is not None, gallery.status.value
-    assert gallery.controls.weights.options == ("power-0.1",)
-    assert list(gallery.controls.runs) == [path.name for path in runs[:2]]
-    assert gallery.scene.settings == usual.scene.settings
-    for mine, theirs in zip(gallery.scene.images(), usual.scene.images(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=0.02)
-    again = remake(read_settings(gallery.export()["settings"]), tmp_path / "again")
-    assert again["picture"].read_bytes() == (tmp_path / again["picture"].name).read_bytes()
-
-
-def test_settings_that_no_control_shows_stay_as_they_were_given(runs: list[Path]) -> None:
-    first = Gallery(runs, num=4).controls.settings.replace(precision="bf16", solver="euler", num_steps=2)
-    gallery = Gallery(runs, first=first)
-    gallery.controls.guidance.value = 2.0
-    gallery.wait(60)
-    assert gallery.scene is not None, gallery.status.value
-    assert gallery.scene.settings == first.replace(guidance=2.0)
 
 
 def test_sheets_are_pixel_for_pixel(gallery: Gallery) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from disperse.errors import ConfigError, StorageError
-from disperse.widgets import GallerySettings, read_settings
+from disperse.widgets import Gallery, GallerySettings, read_settings
 
 SETTINGS = GallerySettings(runs=("a", "b"), step=2, weights="raw", solver="heun", num_steps=3)
 
@@ -51,3 +51,12 @@ def test_files_that_hold_no_settings(tmp_path: Path, text: str, kind: type[Excep
         read_settings(path)
     with pytest.raises(StorageError, match="cannot be read"):
         read_settings(tmp_path / "none.json")
+
+
+def test_settings_that_no_control_shows_stay_as_they_were_given(runs: list[Path]) -> None:
+    first = Gallery(runs, num=4).controls.settings.replace(precision="bf16", solver="euler", num_steps=2)
+    gallery = Gallery(runs, first=first)
+    gallery.controls.guidance.value = 2.0
+    gallery.wait(60)
+    assert gallery.scene is not None, gallery.status.value
+    assert gallery.scene.settings == first.replace(guidance=2.0)
