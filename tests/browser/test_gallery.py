@@ -192,7 +192,7 @@ def test_export_writes_what_is_shown(page: "Page", store: Path) -> None:
     page.get_by_role("button", name="Export").click()
     written = page.get_by_text("Written to").locator("code", has_text=re.compile(r"^gallery-.*\.json$"))
     written.wait_for(timeout=PATIENCE_MS)
-    settings = store / "papermill_runs" / "smoke" / written.inner_text()
+    settings = store / "papermill_runs" / "here" / "smoke" / written.inner_text()
     assert json.loads(settings.read_text())["settings"]["label"] == 7
     assert settings.with_suffix(".png").exists()
     assert settings.with_suffix(".html").exists()
