@@ -1,6 +1,15 @@
 """Data sets, and the order in which steps read them."""
 
-from .batches import DATASETS, base_name, batch_indices, dataset, holds_latents, load_data, num_train_images
+from .batches import (
+    DATASETS,
+    base_name,
+    batch_indices,
+    dataset,
+    holds_latents,
+    load_data,
+    num_train_images,
+    pictures,
+)
 from .digits import digits
 from .latents import LatentSet
 from .sets import SPLITS, ImageSet
@@ -17,4 +26,5 @@ __all__ = [
     "holds_latents",
     "load_data",
     "num_train_images",
+    "pictures",
 ]

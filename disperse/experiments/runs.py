@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..data import holds_latents
-from ..data.vae import decoded
+from ..data import pictures
 from ..device import resolve_device
 from ..errors import unknown
 from ..evaluation import Protocol
@@ -172,7 +171,7 @@ def samples_of(
     asked = torch.arange(count) % model.config.num_classes
     images = sample(model, range(count), asked, solver=how.solver, num_steps=how.num_steps, guidance=guidance,
                     precision=how.precision, batch_size=125, progress=progress)  # fmt: skip
-    return (decoded(images) if holds_latents(spec.data) else images).clamp(-1, 1), asked
+    return pictures(images, spec.data), asked
 
 
 def network_path(spec: RunSpec, profile_name: str) -> Path:
