@@ -17,7 +17,7 @@ from .geometry import (
 from .levels import measure_levels
 from .probes import linear_probe, neighbour_accuracy, probe_sets
 from .projection import neighbour_overlap, project
-from .representations import Place, compare_places, measure_places
+from .representations import Place, compare_places, measure_places, unlabelled_features
 from .similarity import Similarity, cka, cknna, compare
 from .terms import measure_terms
 
@@ -53,4 +53,5 @@ __all__ = [
     "rms",
     "squared_distance",
     "uniformity",
+    "unlabelled_features",
 ]

@@ -4,11 +4,13 @@ A class-conditional network is told the class, and its features spell it out: a 
 label that went in. So everything here is measured with the *null* label, which stands for none.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ..data import ImageSet
 from ..evaluation import Estimate
@@ -41,6 +43,11 @@ class Place:
     probe: Estimate
     neighbours: Estimate
 
+    def row(self) -> dict[str, Any]:
+        """Of a table: ``block``, ``level``, the measures of ``Geometry``, and both accuracies."""
+        accuracies = {"linear_probe": self.probe.value, "neighbours": self.neighbours.value}
+        return {"block": self.block, "level": self.level, **asdict(self.geometry), **accuracies}
+
 
 def unlabelled_features(
     model: DiffusionTransformer, data: ImageSet, *, level: float, seed: int = 0
@@ -59,6 +66,7 @@ def measure_places(
     loss: DispersiveLoss | None = None,
     levels: tuple[float, ...] = LEVELS,
     seed: int = 0,
+    progress: str = "",
 ) -> list[Place]:
     """Every block at every level, in the order of blocks, then levels.
 
@@ -72,9 +80,10 @@ def measure_places(
         loss: as of ``geometry``; for all models the one that the runs are trained with, in its groups.
         levels: noise levels.
         seed: of the noise, the same for every model.
+        progress: show a bar of that name.
     """
     places = []
-    for level in levels:
+    for level in _shown(levels, progress):
         learned = unlabelled_features(model, train, level=level, seed=seed + 1)
         for block, z in unlabelled_features(model, test, level=level, seed=seed).items():
             probe = linear_probe(learned[block].flatten(1), train.labels, z.flatten(1), test.labels)
@@ -91,8 +100,10 @@ def compare_places(
     *,
     measure: similarity.Measure = "cknna",
     levels: tuple[float, ...] = LEVELS,
+    blocks: tuple[int, ...] = (),
     repeats: int = 100,
     seed: int = 0,
+    progress: str = "",
 ) -> dict[tuple[str, int, float], Similarity]:
     """(comparison, block, level) → how alike two representations of the same noised images are.
 
@@ -107,16 +118,18 @@ def compare_places(
         encoder: what a frozen network makes of the clean images, (n, d).
         measure, repeats: as of ``similarity.compare``.
         levels: noise levels.
+        blocks: that are compared; all by default.
         seed: of the noise.
+        progress: show a bar of that name.
     """
     names = list(models)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     found = {}
-    for level in levels:
+    for level in _shown(levels, progress):
         features = {
             name: unlabelled_features(model, data, level=level, seed=seed) for name, model in models.items()
         }
-        for block in features[names[0]]:
+        for block in blocks or features[names[0]]:
             own = {name: features[name][block] for name in names}
             sides = [(f"{a} / {b}", own[a], own[b]) for a, b in pairs]
             sides += [(f"{name} / encoder", z, encoder) for name, z in own.items()]
@@ -125,3 +138,7 @@ def compare_places(
                     first, second, measure=measure, repeats=repeats, seed=seed
                 )
     return found
+
+
+def _shown(levels: tuple[float, ...], progress: str) -> Iterable[float]:
+    return tqdm(levels, desc=progress, unit="level") if progress else levels

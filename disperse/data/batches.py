@@ -180,3 +180,16 @@ def indices_of_steps(size: int, batch_size: int, seed: int, first: int, count: i
     start = (first - epochs[0] * each) * batch_size
     rows = orders[start : start + count * batch_size].reshape(count, batch_size)
     return torch.from_numpy(rows.copy()).long()
+
+
+def pictures(images: Tensor, data: str) -> Tensor:
+    """Images of a data set as one looks at them, in [−1, 1]: latents decoded, others as they are.
+
+    Args:
+        images: (n, c, h, w), of the data set or samples like them.
+        data: name of the data set.
+
+    Raises:
+        ConfigError, DataError: the autoencoder of latents is not there, or cannot be loaded.
+    """
+    return (decoded(images) if holds_latents(data) else images).clamp(-1, 1)
