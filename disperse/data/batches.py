@@ -88,19 +88,6 @@ def holds_latents(name: str) -> bool:
     return base_name(name) in LATENT_SETS
 
 
-def pictures(samples: Tensor, data: str) -> Tensor:
-    """Samples (n, c, h, w) as one looks at them: latents decoded, images as they are.
-
-    Args:
-        samples: of a network, or of the data set.
-        data: name of the data set that the network learned.
-
-    Raises:
-        ConfigError, DataError: as ``vae.autoencoder``.
-    """
-    return decoded(samples) if holds_latents(data) else samples
-
-
 def load_data(name: str, split: str = "train") -> ImageSet | LatentSet:
     """Images, or latents of images, of a named data set and split.
 

@@ -169,7 +169,7 @@ def samples_of(
     asked = torch.arange(count) % model.config.num_classes
     config = how.sampler.replace(guidance=guidance)
     images = sample(model, range(count), asked, config, batch_size=125, progress=progress)
-    return pictures(images, spec.data).clamp(-1, 1), asked
+    return pictures(images, spec.data), asked
 
 
 def network_path(spec: RunSpec, profile_name: str) -> Path:
