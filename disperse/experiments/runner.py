@@ -57,7 +57,7 @@ def complete_jobs(
     failures: dict[str, str] = {}
     with (
         ProcessPoolExecutor(
-            processes, mp_context=context, initializer=_start_worker, initargs=(niceness,)
+            processes, mp_context=context, initializer=start_worker, initargs=(niceness,)
         ) as pool,
         tqdm(total=total, unit="img", unit_scale=True, desc="runs", disable=not progress) as bar,
     ):
@@ -101,7 +101,8 @@ def _work(lengths: list[Job]) -> None:
         raise
 
 
-def _start_worker(niceness: int) -> None:
+def start_worker(niceness: int = 0) -> None:
+    """What a worker process does first: one thread, and an end when its parent ends."""
     os.nice(niceness)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -16,7 +16,7 @@ from pathlib import Path
 from .. import atomic
 from ..errors import DisperseError, RunFailedError, StorageError
 from ..experiments import profile, publish, publish_network, records
-from ..experiments.runner import cores
+from ..experiments.runner import cores, start_worker
 from ..experiments.runs import jobs_of, network_path
 from ..folders import home, output_folder
 from ..spec import RunSpec
@@ -57,7 +57,7 @@ def execute_published(profile_name: str, into: Path, *, progress: bool = True) -
     failures: dict[str, str] = {}
     # spawn: each process has an environment of its own, which its kernel inherits.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(cores(), mp_context=context) as pool:
+    with ProcessPoolExecutor(cores(), mp_context=context, initializer=start_worker) as pool:
         jobs = {pool.submit(_execute, name, profile_name, into): name for name in published_notebooks()}
         for job in as_completed(jobs):
             name = jobs[job]
