@@ -7,6 +7,7 @@ import pytest
 
 from disperse.experiments.tables import percent_interval
 
+from . import published_looks as looks
 from .published import (
     GROUPS,
     against_l2,
@@ -14,7 +15,6 @@ from .published import (
     apart,
     best_rate,
     by_length,
-    by_nfe,
     by_seed,
     by_step,
     change,
@@ -22,16 +22,12 @@ from .published import (
     clear,
     cost_by_steps,
     distances_at,
-    errors_on_grid,
     facts,
     group,
-    guidance,
     line_of,
     longer_features,
     longer_meanflow,
     norms_down,
-    on_grid,
-    one_against_four,
     part,
     percent,
     place,
@@ -43,7 +39,6 @@ from .published import (
     rms,
     rows,
     share_of_cost,
-    shift,
     sign,
     slope_of_groups,
     verdicts,
@@ -183,15 +178,6 @@ SAID: list[tuple[str, str, Callable[[], bool]]] = [
          distances_at(9600), distances_at(2400), strict=True))),
     ("longer_training", "the paper's claim is contradicted at this scale",
      lambda: facts("longer_training")["claims"][0]["verdict"] == "disagrees"),
-    ("systems", "mends DiT: its baseline's distance falls by 43%",
-     lambda: round(100 * np.expm1(guidance("DiT", "baseline")["value"])) == -43 and clear(guidance("DiT", "baseline"))),
-    ("systems", "lowers that of SiT with the term by 18%, and does nothing to SiT's baseline that can be told",
-     lambda: round(100 * np.expm1(guidance("SiT", "infonce-l2")["value"])) == -18
-     and clear(guidance("SiT", "infonce-l2")) and not clear(guidance("SiT", "baseline"))),
-    ("systems", "Under it the term makes no difference that can be told, in either",
-     lambda: not any(clear(c) for c in facts("systems")["changes_by_term"] if c["guidance"] != 1)),
-    ("systems", "that the *effect* shrinks is not shown, since both intervals of its change hold zero",
-     lambda: not any(clear(shift(system)) for system in ("SiT", "DiT"))),
     ("beyond_fid", "class agreement is a little worse, by 0.7 points; precision and recall can't be told",
      lambda: [clear(quality(n)) for n in ("agreement", "precision", "recall")] == [True, False, False]
      and round(100 * quality("agreement")["value"], 1) == -0.7),
@@ -214,9 +200,9 @@ SAID: list[tuple[str, str, Callable[[], bool]]] = [
      lambda: min(percent(f"sit-{n}-160-infonce-l2") for n in SIZES) > 0
      and percent_interval(change("sit-Nano-160-infonce-l2")) == "+6% [-1%, +14%]"),
     ("systems_tour", "in nine of ten samples or more without guidance",
-     lambda: min(rows()[n].metrics["agreement"].value for n in ("dit-infonce-l2", "infonce-l2", "meanflow-infonce-l2")) > 0.9),
+     lambda: all(looks.unguided(s).groupby("variant").agreement.mean().min() > 0.9 for s in ("sit", "dit", "meanflow"))),
     ("systems_tour", "better at the end in every seed that was trained",
-     lambda: all(change("meanflow-infonce-l2", seed).value < 0 for seed in rows()["meanflow-infonce-l2"].seeds)),
+     lambda: (looks.ratios(looks.unguided("meanflow")).value < 0).all()),
     ("norm_cost", "four times as long as the baseline's at the first evaluation, and the factor grows",
      lambda: 3.9 < by_step("rms", "infonce-l2", 600) < 4.6 and by_step("rms", "infonce-l2", 600)
      < by_step("rms", "infonce-l2", 1200) < by_step("rms", "infonce-l2", 2400)),
@@ -230,23 +216,6 @@ SAID: list[tuple[str, str, Callable[[], bool]]] = [
      lambda: all(clear(against_l2(n, 600)) and not clear(against_l2(n, 2400)) for n in ("l2-lam0.05", "l2-tau0.05"))),
     ("norm_cost", "more than groups of 16 in the middle of training; at the end that is open",
      lambda: clear(against_l2("l2-group-whole", 1200)) and not clear(against_l2("l2-group-whole", 2400))),
-    ("one_step", "−29% [−47%, −5%] in one step",
-     lambda: [round(100 * np.expm1(by_nfe("MeanFlow")[1][k])) for k in ("value", "low", "high")] == [-29, -47, -5]),
-    ("one_step", "about as near to real digits as SiT with it in four Euler steps, −9% [−20%, +3%]",
-     lambda: one_against_four() == [-9, -20, 3]),
-    ("one_step", "In one step even SiT's average image is a little better with the term, −7%",
-     lambda: clear(by_nfe("SiT")[1]) and round(100 * np.expm1(by_nfe("SiT")[1]["value"])) == -7),
-    ("sampler", "three seeds) twelve evaluations by Heun's method put the change at +8%, the finest grid at +23%",
-     lambda: [round(100 * np.expm1(on_grid("heun", n)["value"])) for n in (12, 200)] == [8, 23]
-     and on_grid("heun", 12)["n"] == on_grid("heun", 200)["n"] == 3),
-    ("sampler", "−13% [−21%, −3%], is clear of zero though neither change is",
-     lambda: [round(100 * np.expm1(on_grid("heun", 12, "drifts")[k])) for k in ("value", "low", "high")] == [-13, -21, -3]
-     and not clear(on_grid("heun", 12)) and not clear(on_grid("heun", 200))),
-    ("sampler", "Euler's error makes both models better by a fifth, and leaves the change as it is",
-     lambda: all(-0.25 < np.expm1(error) < -0.15 for error in errors_on_grid("euler", 12))
-     and not clear(on_grid("euler", 12, "drifts"))),
-    ("sampler", "The profile's choice is a point off",
-     lambda: abs(100 * np.expm1(on_grid("heun", 50, "drifts")["value"])) < 1.5),
     ("scale_of_effect", "three seeds, six for Nano on all images",
      lambda: {c["n"] for c in facts("scale_of_effect")["cells"] if (c["size"], c["images"]) != ("Nano", 1297)} == {3}),
     ("scale_of_effect", "No cell is below zero", lambda: all(c["value"] > 0 for c in facts("scale_of_effect")["cells"])),
@@ -276,6 +245,36 @@ SAID: list[tuple[str, str, Callable[[], bool]]] = [
     ("02_gallery", "images differ about as much",
      lambda: abs(apart("with and without the term") - apart("two training seeds")) < 0.01),
     ("norm_cost", "of three seeds: +15% [+8%, +23%]", lambda: "+15% [+8%, +23%]" in line_of(9600)),
+    ("sampler", "three seeds) twelve evaluations by Heun's method put the change at +8%, the finest grid at +23%",
+     lambda: [looks.percents(looks.on_grid("heun", n))[0] for n in (12, 200)] == [8, 23]),
+    ("sampler", "−13% [−21%, −3%], is clear of zero though neither change is",
+     lambda: looks.percents(looks.off("heun", 12)) == (-13, -21, -3)
+     and not looks.is_clear(looks.on_grid("heun", 12)) and not looks.is_clear(looks.on_grid("heun", 200))),
+    ("sampler", "Euler's error makes both models better by a fifth, and leaves the change as it is",
+     lambda: all(-25 < looks.error("euler", 12, v)[0] < -15 for v in ("none", "infonce-l2"))
+     and not looks.is_clear(looks.off("euler", 12))),
+    ("sampler", "The profile's choice is a point off", lambda: looks.percents(looks.off("heun", 50))[0] == -1),
+    ("systems", "mends DiT: its baseline's distance falls by 43%",
+     lambda: looks.percents(looks.lift("dit", "none"))[0] == -43 and looks.is_clear(looks.lift("dit", "none"))),
+    ("systems", "lowers that of SiT with the term by 18%, and does nothing to SiT's baseline that can be told",
+     lambda: looks.percents(looks.lift("sit", "infonce-l2"))[0] == -18
+     and looks.is_clear(looks.lift("sit", "infonce-l2")) and not looks.is_clear(looks.lift("sit", "none"))),
+    ("systems", "Under it the term makes no difference that can be told, in either: +2% [−8%, +13%] for SiT, −3% [−22%, +22%] "
+     "for DiT",
+     lambda: [looks.percents(looks.ratios(looks.guided(s))) for s in ("sit", "dit")] == [(2, -8, 13), (-3, -22, 22)]),
+    ("systems", "that the *effect* shrinks is not shown, since both intervals of its change hold zero",
+     lambda: not any(looks.is_clear(looks.shift(s)) for s in ("sit", "dit"))),
+    ("one_step", "−29% [−47%, −5%] in one step, and can't be told from zero in two or four",
+     lambda: looks.percents(looks.ratios(looks.in_steps("meanflow", 1))) == (-29, -47, -5)
+     and not any(looks.is_clear(looks.ratios(looks.in_steps("meanflow", n))) for n in (2, 4))),
+    ("one_step", "about as near to real digits as SiT with it in four Euler steps, −9% [−20%, +3%]",
+     lambda: looks.one_against_four() == (-9, -20, 3)),
+    ("one_step", "the change itself is clearly larger in one step than in two or in four",
+     lambda: all(looks.is_clear(looks.against(*(looks.ratios(looks.in_steps("meanflow", k)) for k in (1, n))))
+                 for n in (2, 4))),
+    ("one_step", "In one step even SiT's average image is a little better with the term, −7%",
+     lambda: looks.percents(looks.ratios(looks.in_steps("sit", 1)))[0] == -7
+     and looks.is_clear(looks.ratios(looks.in_steps("sit", 1)))),
 ]  # fmt: skip
 
 
