@@ -118,10 +118,15 @@ def images(
             ax.set_title(title, color=color)
         for number, text in enumerate(titles):
             ax.text(number * (width + gap) + width / 2, -1.5, text, ha="center", va="bottom", fontsize=10)
+        if rows:
+            ax.set_anchor("E")  # room for their names
         for number, text in enumerate(rows):
             ink_of = rows[text] if isinstance(rows, Mapping) else "black"
             place = (number + 0.5) * len(sheet) / len(rows)
-            ax.text(-0.3 * width, place, text, ha="right", va="center", fontsize=10, color=ink_of)
+            ax.annotate(
+                text, (0, place), (-6, 0), xycoords=ax.get_yaxis_transform(), textcoords="offset points",
+                ha="right", va="center", fontsize=10, color=ink_of,
+            )  # fmt: skip
     return ax
 
 

@@ -142,7 +142,13 @@ def test_images_stand_in_rows_with_their_own_values() -> None:
     assert [text.get_text() for text in ax.texts] == ["0", "1"]
     ax = plot.images(plot.axes(), pixels, columns=1, rows={"a": "red", "b": "blue"})
     assert [(text.get_text(), text.get_color()) for text in ax.texts] == [("a", "red"), ("b", "blue")]
-    assert [text.get_position()[1] for text in ax.texts] == [2, 6]
+    assert [text.xy for text in ax.texts] == [(0, 2), (0, 6)]
+    for height in (2, 4, 6, 8):
+        whole = plot.images(
+            plot.axes(height=height), pixels, columns=3, rows=["a name as long as names may be"]
+        )
+        whole.figure.draw_without_rendering()
+        assert whole.texts[0].get_window_extent().x0 >= 0  # nothing is cut off
 
 
 def test_ways_of_few_steps_are_spread_over_the_row() -> None:
