@@ -6,7 +6,7 @@ import functools
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ COLORS = {
     "covariance": "#009e73",
 }
 FURTHER = ("#cc79a7", "#8c2d04", "#221166", "#8a7a1a", "#999999", "#117733")
-DPI, SCREEN = 160, 100
+DPI, SCREEN, COLOURS = 160, 100, 64
 SUFFIXES: dict[str, Any] = {"png": {"dpi": DPI}, "svg": {"metadata": {"Date": None}}}
 COLUMN = 8.5  # inches: text of 10 points or more is read at that width
 RC: Any = {
@@ -131,19 +131,19 @@ class Picture:
     Attributes:
         path: of the PNG for papers.
         alt: what it shows, for those who don't see it.
+        screen: PNG at a screen's resolution.
     """
 
     path: Path
     alt: str
+    screen: bytes = field(repr=False)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         from PIL import Image  # of the notebooks' extra
 
         buffer = io.BytesIO()
-        with Image.open(self.path) as whole:
-            size = whole.width * SCREEN // DPI, whole.height * SCREEN // DPI
-            small = whole.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-            small.quantize(128).save(buffer, format="PNG", optimize=True)
+        with Image.open(io.BytesIO(self.screen)) as whole:
+            whole.convert("RGB").quantize(COLOURS).save(buffer, format="PNG", optimize=True)
         shown = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": self.alt}
         return shown, {"image/png": {"alt": self.alt}}
 
@@ -192,7 +192,12 @@ def keep(
             atomic.write_file(paths[suffix], functools.partial(_write, data))
     picture = {"alt": alt, **{suffix: atomic.sha256_file(paths[suffix]) for suffix in SUFFIXES}}
     atomic.write_json(paths["json"], {**plain(values or {}), "picture": picture})
-    return Picture(paths["png"], alt)
+    with look():
+        screen = (
+            io.BytesIO()
+        )  # drawn at its own resolution: shrunk pixels of images would blur, and need more bytes
+        figure.savefig(screen, format="png", dpi=SCREEN)
+    return Picture(paths["png"], alt, screen.getvalue())
 
 
 def _write(data: bytes, path: Path) -> None:

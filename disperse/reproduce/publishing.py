@@ -28,6 +28,7 @@ from .notebooks import execute, notebook_names, notebook_path, parameters_of
 
 # They show what this machine trains or plays with, not results.
 INTERACTIVE = ("01_train", "02_gallery")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 KEPT = ("results.jsonl", "weights")  # of a folder of figures: what notebooks read
 
 
@@ -102,6 +103,8 @@ def draw_published(profile_name: str) -> list[Path]:
             )
         for path in (folder / "notebooks").glob("*.ipynb"):
             _without_times(path)
+        for page in (folder / "notebooks").glob("*.html"):
+            page.unlink()  # to play with: made wherever the notebook is executed
         made = [*_replace(folder / profile_name, figures), *_replace(folder / "notebooks", executed)]
     return [*made, *write_index(profile_name)]
 
@@ -128,12 +131,18 @@ def _replace(fresh: Path, folder: Path) -> list[Path]:
 
 
 def _without_times(path: Path) -> None:
-    """Leave out when and how long each cell ran, and where: the same results make the same file."""
+    """Leave out when and how long each cell ran, and where: the same results make the same file.
+
+    The state of widgets goes, too: without a kernel nothing can be moved, and it is larger than the rest.
+    """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     own = notebook["metadata"].get("papermill", {})
     notebook["metadata"]["papermill"] = {"parameters": own.get("parameters", {})}
+    notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
         cell["metadata"] = {key: value for key, value in cell["metadata"].items() if key == "tags"}
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)
         if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["id"] = "injected-parameters"  # papermill draws one
     atomic.write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
