@@ -4,7 +4,7 @@ import contextlib
 import functools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +13,11 @@ import pandas as pd
 import pytest
 
 from disperse import results
-from disperse.experiments import PROFILES, evaluations, records_of
+from disperse.experiments import evaluations, records_of
 from disperse.reproduce.declared import declared
-from disperse.results import Claim
 from disperse.store import Record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ROW = PROFILES["cpu"]
 # Runs with the term and without are partners if they agree in these.
 PAIRED = ["seed", "system", "size", "patch", "images", "lr", "token_scale", "step", "solver", "nfe", "guidance",
           "against_training"]  # fmt: skip
@@ -50,13 +48,10 @@ class Mean(NamedTuple):
         return f"{value:+d}% [{low:+d}%, {high:+d}%]".replace("-", "−").replace("+0%", "0%")
 
 
-def check(notebook: str, sentence: str, holds: Callable[[], Any]) -> None:
-    assert sentence in prose(notebook)
-    assert holds()
-
-
-def names(said: list[Said]) -> list[str]:
-    return [f"{notebook}: {sentence[:40]}" for notebook, sentence, _ in said]
+def said(rows: list[Said]) -> Any:
+    """Mark of a test that is run for each row."""
+    ids = [f"{notebook}: {sentence[:40]}" for notebook, sentence, _ in rows]
+    return pytest.mark.parametrize(("notebook", "sentence", "holds"), rows, ids=ids)
 
 
 @functools.cache
@@ -96,14 +91,43 @@ def everything() -> pd.DataFrame:
 
 
 def rows(name: str, **columns: Any) -> pd.DataFrame:
-    """Evaluations of a notebook's runs with these values: at their end, or at the ``step`` that is named."""
+    """Evaluations of a notebook's runs with these values: at their end, or at the steps that are named."""
     table = _of(name)[0]
     return results.where(table if "step" in columns else table[table.final], **columns)
 
 
-def way(name: str, **columns: Any) -> pd.DataFrame:
-    """The same at every step."""
-    return results.where(_of(name)[0], **columns)
+def pairs(name: str, by: Sequence[str] = (), y: str = "fd", **columns: Any) -> pd.DataFrame:
+    """Log ratios of a measure, with the term over without, of such rows: columns ``by``, ``seed``, ``value``."""
+    own, base = with_term(rows(name, **columns)), without(_of(name)[0])
+    found = results.pairs(own, base, y, by=list(by), match=PAIRED)
+    return found[[*dict.fromkeys([*by, "seed"]), "value"]]
+
+
+def change(name: str, y: str = "fd", **columns: Any) -> Mean:
+    """What the term changes of a measure, in the mean over seeds."""
+    return mean(pairs(name, (), y, **columns))
+
+
+def changes(name: str, by: str | list[str], y: str = "fd", **columns: Any) -> dict[Any, Mean]:
+    """The same for each value of a column, or of several."""
+    return means(pairs(name, [by] if isinstance(by, str) else by, y, **columns), "value", by)
+
+
+def over(own: pd.DataFrame, base: pd.DataFrame, y: str = "fd", *, log: bool = True) -> Mean:
+    """Mean log ratio of the rows of two tables that share a seed; with ``log=False`` the mean difference."""
+    return mean(results.pairs(own, base, y, log=log))
+
+
+def mean(table: pd.DataFrame, y: str = "value") -> Mean:
+    """Of rows that differ in their seed alone."""
+    return Mean(*results.means(table, y).iloc[0])
+
+
+def means(table: pd.DataFrame, y: str, by: str | list[str]) -> dict[Any, Mean]:
+    """The same for each value of a column, or of several."""
+    found = results.means(table, y, by)
+    keys = found[by] if isinstance(by, str) else zip(*(found[name] for name in by), strict=True)
+    return dict(zip(keys, map(Mean._make, found[[*Mean._fields]].to_numpy()), strict=True))
 
 
 def with_term(table: pd.DataFrame) -> pd.DataFrame:
@@ -114,84 +138,47 @@ def without(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.regularizers == "none"]
 
 
-def pairs(own: pd.DataFrame, name: str, by: Iterable[str] = (), y: str = "fd") -> pd.DataFrame:
-    """Log ratios of rows with the term over a notebook's without: columns ``by``, ``seed``, ``value``."""
-    found = results.pairs(with_term(own), without(_of(name)[0]), y, by=list(by), match=PAIRED)
-    return found[[*dict.fromkeys([*by, "seed"]), "value"]]
-
-
-def change(name: str, y: str = "fd", **columns: Any) -> Mean:
-    """What the term changes of a measure, in the mean over seeds."""
-    return mean(pairs(rows(name, **columns), name, y=y).value)
-
-
-def changes(own: pd.DataFrame, name: str, by: str | list[str], y: str = "fd") -> dict[Any, Mean]:
-    """The same for each value of a column, or of several."""
-    keys = [by] if isinstance(by, str) else by
-    return _by(pairs(own, name, keys, y).groupby(by, sort=False, dropna=False).value)
-
-
-def means(table: pd.DataFrame, y: str, by: str | list[str]) -> dict[Any, Mean]:
-    """Mean of a measure for each value of a column, or of several."""
-    return _by(table.groupby(by, sort=False, dropna=False)[y])
-
-
-def over(own: pd.DataFrame, base: pd.DataFrame, y: str = "fd", *, log: bool = True) -> Mean:
-    """Mean log ratio of the rows of two tables that share a seed; with ``log=False`` the mean difference."""
-    return mean(results.pairs(own, base, y, log=log).value)
-
-
-def mean(values: Iterable[float]) -> Mean:
-    return Mean(*results.interval(values))
-
-
-def _by(groups: Any) -> dict[Any, Mean]:
-    return {key: mean(values) for key, values in groups}
-
-
-def signs(found: dict[Any, Mean]) -> dict[Any, int]:
-    return {key: each.sign for key, each in found.items()}
+def signs(found: dict[Any, Mean]) -> list[int]:
+    return [each.sign for each in found.values()]
 
 
 def slope(found: pd.DataFrame, x: str) -> Mean:
     """By how much a log ratio changes when ``x`` doubles, fitted within each seed that has every x."""
-    return mean(math.log(2) * results.slopes(found, x, x).value)
+    return mean(results.slopes(found, x, x).eval(f"value = value * {math.log(2)}"))
 
 
-@functools.cache
-def blocks(name: str) -> pd.DataFrame:
-    """Measures of every block at the end of a notebook's runs, at noise level ½; ``at``: where the term acts."""
-    table, records = _of(name)
-    runs = table[table.final][["fingerprint", "step", "regularizers", "blocks"]].rename(columns={"blocks": "at"})
-    return results.where(results.blocks(records), level=0.5).merge(runs, on=["fingerprint", "step"])
-
-
-def block_changes(name: str, y: str, *, log: bool = True) -> dict[tuple[Any, int], Mean]:
-    """What the term does to a measure of each block, by where it acts and the block that is measured."""
-    return _by(block_pairs(name, y, log=log).groupby(["at", "block"], sort=False).value)
+def verdicts(*claims: pd.DataFrame | list[pd.DataFrame]) -> pd.DataFrame:
+    """Claims that are judged together, each by its comparisons."""
+    parts = [each if isinstance(each, list) else [each] for each in claims]
+    return results.judge([results.Claim.of(number, *part) for number, part in enumerate(parts, 1)])
 
 
 def block_pairs(name: str, y: str, *, log: bool = True) -> pd.DataFrame:
-    own, base = with_term(blocks(name)), without(blocks(name))
-    return results.pairs(own, base, y, by=["at", "block"], match=["seed", "block"], log=log)
+    """What the term does to a measure of each ``block`` at noise level ½, by where it acts (``at``)."""
+    table, records = _of(name)
+    runs = table[table.final][["fingerprint", "step", "regularizers", "blocks"]].rename(
+        columns={"blocks": "at"}
+    )
+    found = results.where(results.blocks(records), level=0.5).merge(runs, on=["fingerprint", "step"])
+    by, match = ["at", "block"], ["seed", "block"]
+    return results.pairs(with_term(found), without(found), y, by=by, match=match, log=log)
+
+
+def noise(name: str, *by: str, **columns: Any) -> pd.DataFrame:
+    """Means over noise levels for each run against training images, and for each value of ``by``.
+
+    ``band`` is low, middle or high; ``gap`` is the loss on unseen images minus that on seen ones.
+    """
+    found = _noise(name)
+    measures = ["rms", "effective_rank", "gradient_cosine", "gap", "log_unseen_loss", "log_gradient_ratio"]
+    runs = rows(name, against_training=True).drop(columns=measures, errors="ignore")
+    found = found.groupby(["fingerprint", *by], as_index=False)[measures].mean()
+    return results.where(found.merge(runs, on="fingerprint"), **columns)
 
 
 @functools.cache
-def noise(name: str, *by: str) -> pd.DataFrame:
-    """Means over noise levels for each run against training images, and for each value of ``by``.
-
-    ``noise`` is low, middle or high; ``gap`` is the loss on unseen images minus that on seen ones.
-    """
-    table, records = _of(name)
-    runs = table[table.against_training]
-    found = results.levels(records)
-    bands = pd.cut(found.level, [0, 1 / 3, 2 / 3, 1], labels=["low", "middle", "high"]).astype(str)
+def _noise(name: str) -> pd.DataFrame:
+    found = results.levels(_of(name)[1])
+    band = pd.cut(found.level, [0, 1 / 3, 2 / 3, 1], labels=["low", "middle", "high"]).astype(str)
     logs = {f"log_{y}": np.log(found[y].astype(float)) for y in ("unseen_loss", "gradient_ratio")}
-    found = found.assign(noise=bands, gap=found.unseen_loss - found.seen_loss, **logs)
-    measures = ["rms", "effective_rank", "gradient_cosine", "gap", *logs]
-    found = found.groupby(["fingerprint", *by], as_index=False)[measures].mean()
-    return found.merge(runs.drop(columns=measures, errors="ignore"), on="fingerprint")
-
-
-def verdicts(*claims: Claim) -> list[str]:
-    return list(results.judge(claims).verdict)
+    return found.assign(band=band, gap=found.unseen_loss - found.seen_loss, **logs)
