@@ -123,6 +123,11 @@ def mean(table: pd.DataFrame, y: str = "value") -> Mean:
     return Mean(*results.means(table, y).iloc[0])
 
 
+def value(name: str, y: str = "fd", **columns: Any) -> float:
+    """Mean of a measure of the rows of a notebook."""
+    return mean(rows(name, **columns), y).value
+
+
 def means(table: pd.DataFrame, y: str, by: str | list[str]) -> dict[Any, Mean]:
     """The same for each value of a column, or of several."""
     found = results.means(table, y, by)

@@ -5,6 +5,7 @@ samplers and causes are in ``test_said_systems.py``.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,16 @@ LAMS, TAUS = (0.25, 0.5, 1.0), (0.25, 0.5, 1.0, 2.0)
 STEPS = [600, 1200, 1800, 2400]
 L2 = {"variant": "infonce-l2", "view": "one"}
 
+inside = partial(of.value, "variants")
+cells = partial(of.changes, "lambda_tau", ["lam", "tau"])
+length = partial(of.value, "lambda_tau", "rms")
+groups = partial(of.changes, "local_batch", "group")
+sizes = partial(of.changes, "model_size", "size")
+size_pairs = partial(of.pairs, "model_size", ["system", "size", "parameters"])
+alphas = partial(of.rows, "contrastive_to_dispersive")
+at_length = partial(of.change, "longer_training")
+distance = partial(of.value, "longer_training", seed=[0, 1, 2])
+
 
 def variant(name: str, view: str = "one") -> of.Mean:
     return of.change("variants", variant=name, view=view)
@@ -28,11 +39,6 @@ def variant(name: str, view: str = "one") -> of.Mean:
 def signs(view: str) -> list[int]:
     """Of ℓ2, cosine, hinge and covariance: 1 is clearly worse than the baseline, −1 clearly better."""
     return [variant(name, view).sign for name in VARIANTS]
-
-
-def inside(y: str, name: str, view: str = "one") -> float:
-    """A measure of a variant's features at a quarter of the depth."""
-    return of.mean(of.rows("variants", variant=name, view=view), y).value
 
 
 def against(name: str, other: str, view: str = "one") -> int:
@@ -66,9 +72,9 @@ def blocks(y: str, *, log: bool = False) -> dict[tuple[tuple[int, ...], int], of
     return of.means(of.block_pairs("norms", y, log=log), "value", ["at", "block"])
 
 
-def down(y: str) -> list[int]:
-    """Blocks where the paper's setting has clearly less of a measure than the baseline."""
-    return [block for (at, block), each in blocks(y).items() if at == (0,) and each.sign < 0]
+def alpha(value: float) -> of.Mean:
+    """Distance with this weight of the attraction over that with none."""
+    return of.over(alphas(alpha=value), alphas(alpha=0.0))
 
 
 def before_over_after(at: int) -> float:
@@ -77,28 +83,8 @@ def before_over_after(at: int) -> float:
     return np.mean(found[:at]) / np.mean(found[at:])
 
 
-def cells() -> dict[tuple[float, float], of.Mean]:
-    return of.changes("lambda_tau", ["lam", "tau"])
-
-
-def length(lam: float, tau: float) -> float:
-    return of.mean(of.rows("lambda_tau", lam=lam, tau=tau), "rms").value
-
-
-def groups(y: str = "fd", **columns: object) -> dict[float, of.Mean]:
-    return dict(sorted(of.changes("local_batch", "group", y, **columns).items()))
-
-
-def sizes(system: str) -> list[of.Mean]:
-    return [of.change("model_size", system=system, size=size) for size in SIZES]
-
-
-def size_pairs(system: str) -> pd.DataFrame:
-    return of.pairs("model_size", ["system", "size", "parameters"], system=system)
-
-
 def size_verdict() -> pd.Series:
-    both = {system: size_pairs(system) for system in ("sit", "dit")}
+    both = {system: size_pairs(system=system) for system in ("sit", "dit")}
     slopes = [results.slopes(each, "parameters", system) for system, each in both.items()]
     return of.verdicts([*both.values(), *slopes]).iloc[0]
 
@@ -119,23 +105,6 @@ def scan(size: str) -> dict[float, float]:
     return dict(zip(found.lr, found.fd.round(2), strict=True))
 
 
-def alpha(value: float) -> of.Mean:
-    """Distance with this weight of the attraction over that with none."""
-    return of.over(*(of.rows("contrastive_to_dispersive", alpha=each) for each in (value, 0.0)))
-
-
-def ranks(value: float) -> pd.Series:
-    return of.rows("contrastive_to_dispersive", alpha=value).effective_rank
-
-
-def at_length(step: int) -> of.Mean:
-    return of.change("longer_training", step=step)
-
-
-def distance(step: int, name: str) -> float:
-    return of.mean(of.rows("longer_training", step=step, variant=name, seed=[0, 1, 2]), "fd").value
-
-
 SAID: list[of.Said] = [
     ("00_start_here", "three of the four variants still end worse than the baseline on these digits",
      lambda: signs("one").count(1) == 3),
@@ -149,8 +118,8 @@ SAID: list[of.Said] = [
      lambda: variant_verdicts()[2:] == ["open"] * 3),
     ("variants", "Covariance is the one variant that raises the effective rank without making features longer, and the one "
      "whose cost can't be told from none",
-     lambda: [n for n in VARIANTS if inside("effective_rank", n) > inside("effective_rank", "none", "none") + 20
-              and inside("rms", n) < 1.2 * inside("rms", "none", "none")] == ["covariance"]
+     lambda: [n for n in VARIANTS if inside("effective_rank", variant=n, view="one") > inside("effective_rank", variant="none") + 20
+              and inside("rms", variant=n, view="one") < 1.2 * inside("rms", variant="none")] == ["covariance"]
      and [n for n in VARIANTS if not variant(n).sign] == ["covariance"]),
     ("variants", "Cosine never saturates (its off-diagonal weight stays high), and ends worst",
      lambda: of.rows("variants", variant="infonce-cosine", view="one", step=STEPS).off_diagonal_weight.min() > 0.6
@@ -169,8 +138,8 @@ SAID: list[of.Said] = [
      "pairs none can be told",
      lambda: [[against(n, n, view) for n in VARIANTS[:3]] for view in VIEWS] == [[-1, 1, 0], [0, 0, 0]]),
     ("variants", "all eight span fewer directions than their dispersive child, with the cosine an eighth",
-     lambda: all(inside("effective_rank", n, view) < inside("effective_rank", n) for n in VARIANTS for view in VIEWS)
-     and all(7 < inside("effective_rank", "infonce-cosine") / inside("effective_rank", "infonce-cosine", view) < 9.5
+     lambda: all(inside("effective_rank", variant=n, view=view) < inside("effective_rank", variant=n, view="one") for n in VARIANTS for view in VIEWS)
+     and all(7 < inside("effective_rank", variant="infonce-cosine", view="one") / inside("effective_rank", variant="infonce-cosine", view=view) < 9.5
              for view in VIEWS)),
     ("variants", "With restricted noise ℓ2 makes features 1.7 to 3.2 times as long as the dispersive one does, seed by seed",
      lambda: [round(f, 1) for f in longer("variants", "view", "restricted", "one")][::2]
@@ -181,23 +150,22 @@ SAID: list[of.Said] = [
      lambda: all(2.7 < np.exp(each.value) < 5.6 for each in blocks("rms", log=True).values())),
     ("norms", "those before it nearly as much as those after", lambda: all(0.9 < before_over_after(at) < 1.15 for at in (1, 2, 3))),
     ("norms", "is one that these runs agree with, in all sixteen comparisons",
-     lambda: (found := of.block_pairs("norms", "rms")) is not None
-     and (one := of.verdicts(found[found["at"].map(len) == 1].eval("value = -value")).iloc[0]).verdict == "agrees"
-     and one.comparisons == one.below == 16),
+     lambda: of.verdicts(of.block_pairs("norms", "rms").loc[lambda found: found["at"].map(len) == 1].eval("value = -value"))
+     .iloc[0][["verdict", "comparisons", "below"]].tolist() == ["agrees", 16, 16]),
     ("norms", "in three of four blocks features span fewer directions than the baseline's, by a few percent",
-     lambda: down("effective_rank") == [0, 1, 3]
+     lambda: [k for k in range(4) if blocks("effective_rank")[(0,), k].sign < 0] == [0, 1, 3]
      and all(-8 < blocks("effective_rank", log=True)[(0,), k].percent < -2 for k in (0, 1, 3))),
-    ("norms", "and in the first three they point less the same way", lambda: down("mean_cosine") == [0, 1, 2]),
+    ("norms", "and in the first three they point less the same way", lambda: [k for k in range(4) if blocks("mean_cosine")[(0,), k].sign < 0] == [0, 1, 2]),
     ("norms", "the factor grows with the length of training",
      lambda: (factors := [of.change("variants", "rms", **L2, step=k).value for k in STEPS])
      == sorted(factors) and factors[-1] > 1.1 * factors[0]),
     ("contrastive_to_dispersive", "(three seeds) the ends are far apart: with the whole attraction the distance is 48% "
-     "[+44%, +52%] larger than with none", lambda: alpha(1.0).text == "+48% [+44%, +52%]" and alpha(1.0).n == 3),
+     "[+44%, +52%] larger than with none", lambda: (found := alpha(1.0)).text == "+48% [+44%, +52%]" and found.n == 3),
     ("contrastive_to_dispersive", "half of it is clearly worse than none, while a quarter and three quarters can't be told",
      lambda: [alpha(a).sign for a in (0.25, 0.5, 0.75)] == [0, 1, 0]),
     ("contrastive_to_dispersive", "in every seed the first quarter takes it from about 190 directions to 16 or fewer, and "
      "makes features longer",
-     lambda: ranks(0.0).between(185, 195).all() and ranks(0.25).max() < 16.5
+     lambda: alphas(alpha=0.0).effective_rank.between(185, 195).all() and alphas(alpha=0.25).effective_rank.max() < 16.5
      and longer("contrastive_to_dispersive", "alpha", 0.25, 0.0)[0] > 1),
     ("blocks", "no place is shown to help", lambda: min(of.signs(of.changes("blocks", "blocks"))) >= 0),
     ("blocks", "All five cost about a fifth, between 19 and 21%, and for all but the last block the interval leaves out zero",
@@ -205,14 +173,14 @@ SAID: list[of.Said] = [
      and [round(f(each.percent for each in found.values())) for f in (min, max)] == [19, 21]
      and [place for place, each in found.items() if each.sign != 1] == [(3,)]),
     ("blocks", "there is no trend with depth",
-     lambda: (found := of.pairs("blocks", ["blocks"], blocks=[(k,) for k in range(4)])) is not None
-     and not of.slope(found.assign(depth=found.blocks.map(lambda place: place[0] + 1)), "depth").sign),
+     lambda: of.slope(of.pairs("blocks", ["blocks"], blocks=[(k,) for k in range(4)]).assign(
+         depth=lambda found: found.blocks.map(lambda place: place[0] + 1)), "depth").sign == 0),
     ("lambda_tau", "every cell costs something, from +11% to +32%, and in eight of twelve the interval leaves out zero",
      lambda: [round(f(each.percent for each in cells().values())) for f in (min, max)] == [11, 32]
      and sorted(of.signs(cells())) == [0] * 4 + [1] * 8),
     ("lambda_tau", "grows with τ in every row and hardly with λ",
-     lambda: all(length(lam, 2.0) > 1.9 * length(lam, 0.25) for lam in LAMS)
-     and all(length(1.0, tau) < 1.2 * length(0.25, tau) for tau in TAUS)),
+     lambda: all(length(lam=lam, tau=2.0) > 1.9 * length(lam=lam, tau=0.25) for lam in LAMS)
+     and all(length(lam=1.0, tau=tau) < 1.2 * length(lam=0.25, tau=tau) for tau in TAUS)),
     ("lambda_tau", "corrected for twelve comparisons our verdict stays open",
      lambda: of.verdicts(of.pairs("lambda_tau", ["lam", "tau"])).verdict.item() == "open"),
     ("lambda_tau", "In the two lower rows the cost rises with τ too, in the first it doesn't",
@@ -231,35 +199,35 @@ SAID: list[of.Said] = [
      lambda: 1.17 < np.exp(groups("rms")[128].value - groups("rms")[4].value) < 1.23),
     ("model_size", "(three seeds, six for Nano) every size costs something in the mean, in both systems: SiT 5 to 20%, DiT 36 "
      "to 60%; for the two smallest SiT the interval holds zero, for the other six it doesn't",
-     lambda: [[round(f(each.percent for each in sizes(k))) for f in (min, max)] for k in ("sit", "dit")]
-     == [[5, 20], [36, 60]] and [each.sign for k in ("sit", "dit") for each in sizes(k)] == [0, 0] + 6 * [1]
-     and [each.n for each in sizes("sit")] == [3, 3, 6, 3]),
+     lambda: [[round(f(each.percent for each in sizes(system=k).values())) for f in (min, max)] for k in ("sit", "dit")]
+     == [[5, 20], [36, 60]] and [of.signs(sizes(system=k)) for k in ("sit", "dit")] == [[0, 0, 1, 1], [1] * 4]
+     and [each.n for each in sizes(system="sit").values()] == [3, 3, 6, 3]),
     ("model_size", "Neither slope can be told from none, 0% [−6%, +7%] per doubling for SiT and +4% [−10%, +19%] for DiT",
-     lambda: [of.slope(size_pairs(system), "parameters").text for system in ("sit", "dit")]
+     lambda: [of.slope(size_pairs(system=system), "parameters").text for system in ("sit", "dit")]
      == ["0% [−6%, +7%]", "+4% [−10%, +19%]"]),
     ("model_size", "That the claim stays open, and isn't contradicted, is the correction for ten comparisons (p = 0.053)",
      lambda: [size_verdict()[k] for k in ("verdict", "comparisons")] == ["open", 10] and f"{size_verdict().p:.3f}" == "0.053"),
     ("model_size", "both baselines still become better up to the largest size",
-     lambda: all((found := [of.mean(of.rows("model_size", system=k, size=size, variant="none"), "fd").value for size in SIZES])
+     lambda: all((found := [of.value("model_size", system=k, size=size, variant="none") for size in SIZES])
                  == sorted(found, reverse=True) for k in ("sit", "dit"))),
     ("model_size", "on the one seed of the scan the two smallest networks do best at twice our rate (Pico at 0.86 instead of "
      "1.06)",
      lambda: [min(scan(size), key=scan(size).get) for size in SIZES] == [0.008, 0.008, 0.004, 0.004]
      and (scan("Pico")[0.008], scan("Pico")[0.004]) == (0.86, 1.06)),
     ("longer_training", "from +115% at a quarter of the usual length to +20% at it, and then stays",
-     lambda: [round(at_length(k).percent) for k in (600, 2400)] == [115, 20]),
+     lambda: [round(at_length(step=k).percent) for k in (600, 2400)] == [115, 20]),
     ("longer_training", "three seeds go on to four times that length and end at +15% [+8%, +23%], worse in each of them, with "
      "no fall since three times",
-     lambda: at_length(9600).text == "+15% [+8%, +23%]" and at_length(9600).n == 3
+     lambda: at_length(step=9600).text == "+15% [+8%, +23%]" and at_length(step=9600).n == 3
      and of.pairs("longer_training", step=9600).value.min() > 0
-     and at_length(9600).value >= at_length(7200).value),
+     and at_length(step=9600).value >= at_length(step=7200).value),
     ("longer_training", "So the paper's claim is contradicted at this scale",
      lambda: of.verdicts(of.pairs("longer_training", step=9600)).verdict.item() == "disagrees"),
     ("longer_training", "a difference of 0.03 between two distances that both fell by half since the usual length",
-     lambda: round(distance(9600, "infonce-l2") - distance(9600, "none"), 2) == 0.03
-     and all(0.4 < distance(9600, n) / distance(2400, n) < 0.6 for n in ("none", "infonce-l2"))),
-    ("scale_of_effect", "the cost stays at +15% [+8%, +23%]", lambda: at_length(9600).text == "+15% [+8%, +23%]"),
-    ("norm_cost", "of three seeds: +15% [+8%, +23%]", lambda: at_length(9600).text == "+15% [+8%, +23%]"),
+     lambda: round(distance(step=9600, variant="infonce-l2") - distance(step=9600, variant="none"), 2) == 0.03
+     and all(0.4 < distance(step=9600, variant=n) / distance(step=2400, variant=n) < 0.6 for n in ("none", "infonce-l2"))),
+    ("scale_of_effect", "the cost stays at +15% [+8%, +23%]", lambda: at_length(step=9600).text == "+15% [+8%, +23%]"),
+    ("norm_cost", "of three seeds: +15% [+8%, +23%]", lambda: at_length(step=9600).text == "+15% [+8%, +23%]"),
 ]  # fmt: skip
 
 
