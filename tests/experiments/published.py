@@ -169,21 +169,20 @@ def block_pairs(name: str, y: str, *, log: bool = True) -> pd.DataFrame:
     return results.pairs(with_term(found), without(found), y, by=by, match=match, log=log)
 
 
+@functools.cache
+def _levels(name: str) -> pd.DataFrame:
+    found = results.levels(_of(name)[1])
+    band = pd.cut(found.level, [0, 1 / 3, 2 / 3, 1], labels=["low", "middle", "high"]).astype(str)
+    logs = {f"log_{y}": np.log(found[y].astype(float)) for y in ("unseen_loss", "gradient_ratio")}
+    return found.assign(band=band, gap=found.unseen_loss - found.seen_loss, **logs)
+
+
 def noise(name: str, *by: str, **columns: Any) -> pd.DataFrame:
     """Means over noise levels for each run against training images, and for each value of ``by``.
 
     ``band`` is low, middle or high; ``gap`` is the loss on unseen images minus that on seen ones.
     """
-    found = _noise(name)
     measures = ["rms", "effective_rank", "gradient_cosine", "gap", "log_unseen_loss", "log_gradient_ratio"]
     runs = rows(name, against_training=True).drop(columns=measures, errors="ignore")
-    found = found.groupby(["fingerprint", *by], as_index=False)[measures].mean()
+    found = _levels(name).groupby(["fingerprint", *by], as_index=False)[measures].mean()
     return results.where(found.merge(runs, on="fingerprint"), **columns)
-
-
-@functools.cache
-def _noise(name: str) -> pd.DataFrame:
-    found = results.levels(_of(name)[1])
-    band = pd.cut(found.level, [0, 1 / 3, 2 / 3, 1], labels=["low", "middle", "high"]).astype(str)
-    logs = {f"log_{y}": np.log(found[y].astype(float)) for y in ("unseen_loss", "gradient_ratio")}
-    return found.assign(band=band, gap=found.unseen_loss - found.seen_loss, **logs)

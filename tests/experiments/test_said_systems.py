@@ -53,24 +53,16 @@ def meanflow(own: dict[str, Any], base: dict[str, Any], y: str = "fd") -> of.Mea
 
 def longer(variant: str, seed: int) -> tuple[float, ...]:
     """Distance of a run of the second row, and three times as long."""
-    found = (
-        of.rows("meanflow", **SECOND | {"step": step}, variant=variant, seed=seed) for step in (2400, 7200)
-    )
-    return tuple(round(each.fd.item(), 2) for each in found)
+    run = {"variant": variant, "seed": seed}
+    return tuple(round(of.value("meanflow", **SECOND | run | {"step": step}), 2) for step in (2400, 7200))
 
 
 def gainers() -> set[str]:
     """Systems that a term improves clearly under the profile's own protocol."""
-    told = [
-        "variants",
-        "blocks",
-        "lambda_tau",
-        "local_batch",
-        "contrastive_to_dispersive",
-        "model_size",
-        "norm_cost",
-    ]
-    found = (of.changes(name, ["system", "name", "lr"]) for name in [*told, "systems_tour"])
+    told = (
+        "variants blocks lambda_tau local_batch contrastive_to_dispersive model_size norm_cost systems_tour"
+    )
+    found = (of.changes(name, ["system", "name", "lr"]) for name in told.split())
     return {system for each in found for (system, *_), change in each.items() if change.sign < 0}
 
 
@@ -128,6 +120,7 @@ def tells(images: int, size: str = "Nano") -> str:
 
 
 def quality(y: str) -> of.Mean:
+    """The same of what every evaluation measures, of the runs on all images."""
     found = of.rows("beyond_fid", against_training=False)
     return of.over(of.with_term(found), of.without(found), y, log=False)
 
@@ -135,8 +128,7 @@ def quality(y: str) -> of.Mean:
 SAID: list[of.Said] = [
     ("per_timestep", "(three seeds) the term has made features four to six times as long at every level",
      lambda: all(4 < band("rms", s).value / band("rms", s, "none").value < 6.2 and band("rms", s).n == 3 for s in BANDS)),
-    ("per_timestep", "their rank rises with the noise, from fewer directions than the baseline's where the image is all but "
-     "given to more where it is nearly gone, each clear of zero",
+    ("per_timestep", "from fewer directions than the baseline's where the image is all but given to more where it is nearly gone",
      lambda: [each.sign for each in bands("effective_rank")][::2] == [-1, 1]
      and band("effective_rank", "low").high < band("effective_rank", "high").low),
     ("per_timestep", "Denoising is about 1% worse at low and middle noise and a third of a percent at high, each clear of zero",
@@ -151,20 +143,16 @@ SAID: list[of.Said] = [
     ("meanflow", "(three seeds) the term helps MeanFlow in every row and in each of the twelve pairs of runs, by 26 to 61%",
      lambda: (found := of.pairs("meanflow", **FOUR)).value.max() < 0 and len(found) == 12
      and [round(-f(each.percent for each in of.changes("meanflow", ROWS, **FOUR).values())) for f in (max, min)] == [26, 61]),
-    ("meanflow", "Only the second row's interval is clear of zero by itself, so the claim, which asks for all four at once, "
-     "stays open",
+    ("meanflow", "is clear of zero by itself, so the claim, which asks for all four at once, stays open",
      lambda: [key for key, each in of.changes("meanflow", ROWS, **FOUR).items() if each.sign] == [("Nano", 2, 2400)]
      and of.verdicts(of.pairs("meanflow", ROWS, **FOUR)).verdict.item() == "open"),
     ("meanflow", "It is the one system here that gains", lambda: gainers() == {"meanflow"}),
     ("meanflow", "the halved rate gains 19% by itself, clear of zero, and the term can't be told from it",
      lambda: (half := meanflow(HALF, PLAIN)).sign == -1 and round(half.percent) == -19 and meanflow(TERM, HALF).sign == 0),
-    ("meanflow", "With the term they are long, of about as many directions. Long tokens come to two thirds of that length; the "
-     "halved rate leaves it about as it was.",
+    ("meanflow", "Long tokens come to two thirds of that length; the halved rate leaves it about as it was.",
      lambda: meanflow(TERM, PLAIN, "rms").percent > 300 and -10 < meanflow(TERM, PLAIN, "effective_rank").percent < 10
      and -40 < meanflow(LONG, TERM, "rms").percent < -30 and -15 < meanflow(HALF, PLAIN, "rms").percent < 15),
-    ("meanflow", "the baseline of two seeds of three becomes *worse* (0.61 to 1.44 and 0.52 to 0.90), and with the term none "
-     "does (0.29 to 0.33)",
-     lambda: [longer("none", seed) for seed in (1, 2)] == [(0.61, 1.44), (0.52, 0.9)]
+    ("meanflow", "becomes *worse* (0.61 to 1.44 and 0.52 to 0.90), and with the term none does (0.29 to 0.33)", lambda: [longer("none", seed) for seed in (1, 2)] == [(0.61, 1.44), (0.52, 0.9)]
      and all(short > long for short, long in (longer("none", 0), *(longer("infonce-l2", seed) for seed in range(3))))
      and sorted(longer("infonce-l2", seed)[1] for seed in range(3))[::2] == [0.29, 0.33]),
     ("meanflow", "long tokens alone can't be told from the baseline, and the term gains 22% on them",
@@ -178,22 +166,18 @@ SAID: list[of.Said] = [
      == ["+2% [−8%, +13%]", "−3% [−22%, +22%]"]),
     ("systems", "that the *effect* shrinks is not shown, since both intervals of its change hold zero",
      lambda: [apart("systems", *({"system": s, "guidance": g} for g in (1.5, 1.0))).sign for s in ("sit", "dit")] == [0, 0]),
-    ("one_step", "(three seeds) MeanFlow with the term comes in one evaluation about as near to real digits as SiT with it in "
-     "four Euler steps, −9% [−20%, +3%]",
+    ("one_step", "about as near to real digits as SiT with it in four Euler steps, −9% [−20%, +3%]",
      lambda: (found := of.over(*(of.rows("one_step", variant="infonce-l2", system=s, nfe=n)
                                  for s, n in (("meanflow", 1), ("sit", 4))))).text == "−9% [−20%, +3%]" and found.n == 3),
     ("one_step", "−29% [−47%, −5%] in one step, and can't be told from zero in two or four",
      lambda: few(system="meanflow")[1].text == "−29% [−47%, −5%]" and of.signs(few(system="meanflow")) == [-1, 0, 0]),
     ("one_step", "In one, MeanFlow's baseline has less than a fifth of the distance of SiT's; the term brings it to SiT in four",
      lambda: 0.15 < distance(system="meanflow", variant="none", nfe=1)
-     / distance(system="sit", variant="none", nfe=1) < 0.2
-     and 0.9 < distance(system="meanflow", variant="infonce-l2", nfe=1)
+     / distance(system="sit", variant="none", nfe=1) < 0.2 and 0.9 < distance(system="meanflow", variant="infonce-l2", nfe=1)
      / distance(system="sit", variant="none", nfe=4) < 1.1),
     ("one_step", "the change itself is clearly larger in one step than in two or in four",
      lambda: [apart("one_step", *({"system": "meanflow", "nfe": n} for n in (1, more))).sign for more in (2, 4)] == [-1, -1]),
-    ("one_step", "In one step even SiT's average image is a little better with the term, −7%; the cost that a fine grid shows "
-     "comes as the steps grow",
-     lambda: few(system="sit")[1].sign == -1 and round(few(system="sit")[1].percent) == -7
+    ("one_step", "is a little better with the term, −7%; the cost that a fine grid shows comes as the steps grow", lambda: few(system="sit")[1].sign == -1 and round(few(system="sit")[1].percent) == -7
      and rising(few(system="sit")[n].value for n in (1, 2, 4, 8, 16))),
     ("one_step", "Euler's distance is *lower* at 8 or 16 steps than on a fine grid",
      lambda: all(distance(system="sit", variant=v, nfe=n) < refined("heun", v)[-1] for v in BOTH for n in (8, 16))),
@@ -230,12 +214,10 @@ SAID: list[of.Said] = [
     ("norm_cost", "by the first evaluation its loss sits at its floor", lambda: setting(600, L2).saturation.min() > 0.99),
     ("norm_cost", "features are four times as long as the baseline's at the first evaluation, and the factor grows",
      lambda: 290 < cost(600, L2, PLAIN, "rms").percent < 360 and rising(cost(step, L2, PLAIN, "rms").value for step in STEPS)),
-    ("norm_cost", "a baseline with long tokens and no dispersive loss is slower too; at the first step it pays about a third of "
-     "what the ℓ2 term costs, at the end about half",
+    ("norm_cost", "is slower too; at the first step it pays about a third of what the ℓ2 term costs, at the end about half",
      lambda: cost(600, LONG, PLAIN).sign == 1 and 0.27 < share(600, LONG) < 0.4 < share(2400, LONG) < 0.6),
     ("norm_cost", "a smaller λ or τ saves much of the early cost", lambda: all(share(600, L2 | own) < 0.62 for own in SMALL)),
-    ("norm_cost", "With λ ten times smaller the features become nearly as long, since nothing else holds them back, but more "
-     "slowly, and the early cost is little more than half",
+    ("norm_cost", "become nearly as long, since nothing else holds them back, but more slowly, and the early cost is little more than half",
      lambda: all(-25 < cost(step, L2 | SMALL[0], L2, "rms").percent < -10 for step in STEPS) and 0.5 < share(600, L2 | SMALL[0]) < 0.62),
     ("norm_cost", "As with τ, against ℓ2 itself the saving is clear at the first evaluation and open at the end",
      lambda: [[cost(step, L2 | own, L2).sign for step in (600, 2400)] for own in SMALL] == [[-1, 0], [-1, 0]]),
@@ -250,9 +232,7 @@ SAID: list[of.Said] = [
      lambda: [quality(y).sign for y in ("agreement", "precision", "recall")] == [-1, 0, 0]
      and round(100 * quality("agreement").value, 1) == -0.7),
     ("beyond_fid", "closes for the cheaper reason, less *fitting*", lambda: tells(1297) == "less fitting"),
-    ("beyond_fid", "lowers the gap by a sixth, the unseen loss by 5% and the copies by 2 points, each clear of zero: less "
-     "*overfitting*",
-     lambda: tells(160) == "less overfitting" and look("nearer_to_seen", 160).sign == -1
+    ("beyond_fid", "lowers the gap by a sixth, the unseen loss by 5% and the copies by 2 points, each clear of zero: less *overfitting*", lambda: tells(160) == "less overfitting" and look("nearer_to_seen", 160).sign == -1
      and -19 < look("gap", 160, log=True).percent < -14
      and round(look("log_unseen_loss", 160).percent) == -5 and round(100 * look("nearer_to_seen", 160).value) == -2),
     ("beyond_fid", "the distance of the runs on 160 images is better in none of them, +6% [−1%, +14%] for Nano",
@@ -270,9 +250,7 @@ SAID: list[of.Said] = [
     ("systems_tour", "in nine of ten samples or more without guidance, MeanFlow in a *single* network evaluation",
      lambda: min(of.means(of.rows("systems_tour"), "agreement", ["system", "variant"]).values()).value > 0.9
      and set(of.rows("systems_tour", system="meanflow").nfe) == {1}),
-    ("systems_tour", "The term costs SiT and DiT quality at this scale; MeanFlow is better at the end in every seed that was "
-     "trained",
-     lambda: of.signs(of.changes("systems_tour", "system", system=["sit", "dit"])) == [1, 1]
+    ("systems_tour", "The term costs SiT and DiT quality at this scale; MeanFlow is better at the end in every seed", lambda: of.signs(of.changes("systems_tour", "system", system=["sit", "dit"])) == [1, 1]
      and of.pairs("systems_tour", system="meanflow").value.max() < 0),
     ("systems_tour", "At equal steps of training DiT is furthest behind. The term costs most early",
      lambda: all(max(SYSTEMS, key=lambda s: of.value("systems_tour", system=s, variant="none", step=k)) == "dit" for k in STEPS)
