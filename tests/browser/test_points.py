@@ -49,7 +49,7 @@ def page(
         yield lab[0]
         assert not lab[1]
         return
-    url = (store / "papermill_runs" / "smoke" / "representations_points.html").as_uri()
+    url = (store / "papermill_runs" / "here" / "smoke" / "representations_points.html").as_uri()
     with chromium.new_context(viewport={"width": request.param, "height": 900}) as context:
         problems = watch(context, url)
         alone = context.new_page()
@@ -152,7 +152,7 @@ def test_what_is_drawn_around_is_shown(page: "Page", scene: dict[str, Any]) -> N
 def test_a_finger_taps_and_scrolls(
     lab: tuple["Page", list[str]], scene: dict[str, Any], chromium: "Browser", store: Path
 ) -> None:
-    url = (store / "papermill_runs" / "smoke" / "representations_points.html").as_uri()
+    url = (store / "papermill_runs" / "here" / "smoke" / "representations_points.html").as_uri()
     with chromium.new_context(viewport={"width": 390, "height": 700}, has_touch=True) as context:
         page = context.new_page()
         page.goto(url)
