@@ -24,9 +24,9 @@ ORDER = [
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 ONLY_IN = {
-    "matplotlib": {"plot", "figures", "widgets"}, "seaborn": {"plot", "figures", "widgets"}, "papermill": {"reproduce"},
+    "matplotlib": {"plot", "widgets"}, "seaborn": {"plot", "widgets"}, "papermill": {"reproduce"},
     "nbformat": {"reproduce"}, "nbconvert": {"reproduce"}, "latex2mathml": {"reproduce"},
-    "IPython": {"widgets"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}, "pandas": {"results", "experiments", "plot", "figures"},
+    "IPython": {"widgets"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}, "pandas": {"results", "experiments", "plot"},
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

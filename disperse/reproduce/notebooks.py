@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -28,9 +28,6 @@ from ..errors import ConfigError, Interrupted, RunFailedError
 from ..experiments import profile as check_profile
 from ..folders import figures_folder, home, output_folder
 from ..store import commit, device_name
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TOKEN = "DISPERSE_NOTEBOOK_TOKEN"
 TIMEOUT_S = 7200  # longest time for one cell
@@ -66,13 +63,13 @@ def notebook_path(name: str) -> Path:
     return home() / "notebooks" / f"{name}.ipynb"
 
 
-def finish(name: str, profile: str, *, claims: "pd.DataFrame | None" = None, **outputs: Any) -> None:
+def finish(name: str, profile: str, *, claims: Any = None, **outputs: Any) -> None:
     """Last call of every notebook: write its receipt and say what executed it; pictures say whose numbers.
 
     Args:
         name: of the notebook.
         profile: its row of the ladder.
-        claims: of ``results.judge``: kept as ``<name>.claims.json`` beside the pictures.
+        claims: table of ``results.judge``: kept as ``<name>.claims.json`` beside the pictures.
         outputs: values worth keeping: paths and numbers.
     """
     if claims is not None:
