@@ -97,7 +97,6 @@ def trained(home: Path, capsys: pytest.CaptureFixture[str]) -> Path:
         (["train", "--objective", "meanflow", "--set", "objective.omega=-1"], 2, "objective.omega = -1"),
         (["train", "--objective", "dit", "--set", "objective.omega=1"], 2, "objective.field = 'omega'"),
         (["train", "--set", "num_steps=1000"], 2, "beyond num_steps = 1000, never reached"),
-        (["reproduce", "--train", "varians"], 2, 'did you mean "variants"'),
         (["run", "none.json"], 2, "none.json: no job of a run"),
         (["run"], 2, "required: file"),
         (["figures", "--profile", "smoke"], 3, "nothing published"),

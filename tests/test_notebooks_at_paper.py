@@ -69,7 +69,7 @@ def row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
 
 def made_up(spec: RunSpec, step: int, protocol: Protocol) -> Record:
     """An evaluation as that of latents: one distance, and no unseen images; of levels where they are asked for."""
-    made = record(spec, step, protocol, fd=1 + 0.1 * len(spec.regularizers) + 0.01 * spec.seed + 1 / step)
+    made = record(spec, step, protocol, fd=1 + 0.1 * bool(spec.regularizers) + 0.01 * spec.seed + 1 / step)
     made["metrics"] = {"fd": made["metrics"]["fd"]}
     if protocol.against_training:
         made["levels"] = [

@@ -20,7 +20,7 @@ ORDER = [
     ["errors"], ["atomic", "rng", "device", "folders", "distributed", "plugins"], ["spec"], ["losses"], ["outputs"], ["taps"],
     ["objectives"], ["models"],
     ["regularizers"], ["sampling"], ["data"], ["training", "evaluation"], ["cite"], ["analysis"], ["store"], ["results"], ["experiments"],
-    ["plot"], ["figures", "reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],
+    ["plot"], ["reproduce"], ["widgets"], ["arguments", "cli", "__init__", "__main__"],
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 ONLY_IN = {

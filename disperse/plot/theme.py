@@ -131,18 +131,18 @@ class Picture:
     Attributes:
         path: of the PNG for papers.
         alt: what it shows, for those who don't see it.
-        screen: PNG at a screen's resolution.
+        screen: PNG at a screen's resolution; that of the path where none is given.
     """
 
     path: Path
     alt: str
-    screen: bytes = field(repr=False)
+    screen: bytes = field(default=b"", repr=False)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         from PIL import Image  # of the notebooks' extra
 
         buffer = io.BytesIO()
-        with Image.open(io.BytesIO(self.screen)) as whole:
+        with Image.open(io.BytesIO(self.screen or self.path.read_bytes())) as whole:
             whole.convert("RGB").quantize(COLOURS).save(buffer, format="PNG", optimize=True)
         shown = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": self.alt}
         return shown, {"image/png": {"alt": self.alt}}

@@ -44,7 +44,7 @@ def shown(path: Path) -> Shown:
     first = next(("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"), "")
     heading, _, rest = first.partition("\n")
     paragraph = " ".join(rest.strip().split("\n\n")[0].split())
-    told = re.fullmatch(r"\*\*Finding\.\*\* (.+)|\*(?!\*)(.+)(?<!\*)\*", paragraph)
+    told = re.fullmatch(r"\*\*(?:Finding|In short)\.\*\* (.+)|\*(?!\*)(.+)(?<!\*)\*", paragraph)
     title = heading.removeprefix("#").strip() if heading.startswith("# ") else ""
     return Shown(title or path.stem, (told[1] or told[2]) if told else "")
 

@@ -30,6 +30,7 @@ from ..folders import figures_folder, home, output_folder
 from ..store import commit, device_name
 
 TOKEN = "DISPERSE_NOTEBOOK_TOKEN"
+EXECUTED = "executed with profile"  # in the line that says by which commit and where
 TIMEOUT_S = 7200  # longest time for one cell
 
 
@@ -85,7 +86,7 @@ def finish(name: str, profile: str, *, claims: Any = None, **outputs: Any) -> No
     }
     atomic.write_json(output_folder(profile) / f"{name}.receipt.json", facts)
     made_with = f"commit {facts['commit']}, torch {facts['torch']}, {facts['device']}"
-    print(f"{name}: executed with profile {profile}; {made_with}")
+    print(f"{name}: {EXECUTED} {profile}; {made_with}")
 
 
 def parameters_of(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ..store import published_path, run_folder
 from ..training.checkpoint import saved_steps
 from .declared import declared
 from .index import write_index
-from .notebooks import execute, notebook_names, notebook_path, parameters_of
+from .notebooks import EXECUTED, execute, notebook_names, notebook_path, parameters_of
 
 # They show what this machine trains or plays with, not results.
 INTERACTIVE = ("01_train", "02_gallery")
@@ -131,7 +131,7 @@ def _replace(fresh: Path, folder: Path) -> list[Path]:
 
 
 def _without_times(path: Path) -> None:
-    """Leave out when and how long each cell ran, and where: the same results make the same file.
+    """Leave out when, where and by which commit each cell ran: the same results make the same file.
 
     The state of widgets goes, too: without a kernel nothing can be moved, and it is larger than the rest.
     """
@@ -143,6 +143,8 @@ def _without_times(path: Path) -> None:
         cell["metadata"] = {key: value for key, value in cell["metadata"].items() if key == "tags"}
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
+            if "text" in output:
+                output["text"] = [line for line in output["text"] if EXECUTED not in line]
         if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["id"] = "injected-parameters"  # papermill draws one
     atomic.write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")

@@ -23,6 +23,7 @@ from ..store import Record, check_seal, published_path
 from . import retrain
 from .declared import declared
 from .index import BEGIN, END, claims_markdown, index_markdown, notebook_of, with_claims
+from .notebooks import EXECUTED
 from .publishing import KEPT, execute_published, published_notebooks
 
 # Relative. Results are reckoned with in float64; networks compute in float32, whose sums round otherwise on
@@ -200,7 +201,7 @@ def _printed(cell: dict[str, Any]) -> str:
         text = output.get("text", output.get("data", {}).get("text/plain", ""))
         found.append("".join(text))
     lines = "\n".join(found).splitlines()
-    return "\n".join(line for line in lines if "executed with profile" not in line)
+    return "\n".join(line for line in lines if EXECUTED not in line)
 
 
 def check_index(profile_name: str) -> Iterator[Finding]:

@@ -56,7 +56,8 @@ def test_every_system_draws_the_digit_that_it_is_asked_for(pool: list[Record]) -
     assert by_system.min() > 0.9  # MeanFlow in one step
 
 
-def test_published_files_are_those_that_notebooks_kept() -> None:
+def test_published_files_are_those_that_notebooks_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPERSE_HOME", str(REPOSITORY))
     figures, executed = REPOSITORY / "figures" / "cpu", REPOSITORY / "papermill_runs" / "cpu"
     assert [str(finding) for finding in compare_figures(figures, figures) if finding.state != "ok"] == []
     assert sorted(path.stem for path in executed.glob("*.ipynb")) == published_notebooks()

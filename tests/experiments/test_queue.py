@@ -8,21 +8,21 @@ import pytest
 from disperse.cli import main
 from disperse.errors import ConfigError, DataError, RunFailedError
 from disperse.experiments import published, queue, rules, runner
-from disperse.experiments.items import Cell
 from disperse.experiments.profiles import PROFILES, Profile
 from disperse.experiments.rules import Experiment
+from disperse.spec import RunSpec
 
 from .cases import TOY, toy
 
 __all__ = ["toy"]
 
 
-def short(row: Profile, seed: int) -> list[Cell]:
-    return [Cell("baseline", row.spec("baseline", seed))]
+def short(row: Profile, seed: int) -> list[RunSpec]:
+    return [row.run(seed)]
 
 
-def longer(row: Profile, seed: int) -> list[Cell]:
-    return [Cell("baseline", row.spec("baseline", seed).replace(num_steps=6, milestones=(3,)))]
+def longer(row: Profile, seed: int) -> list[RunSpec]:
+    return [row.run(seed, num_steps=6, milestones=(3,))]
 
 
 @pytest.fixture(autouse=True)
