@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .. import atomic
 from ..errors import DisperseError, RunFailedError, StorageError
@@ -102,7 +103,8 @@ def draw_published(profile_name: str) -> list[Path]:
                 f"{output_folder(profile_name)}/*.failed.ipynb"
             )
         for path in (folder / "notebooks").glob("*.ipynb"):
-            _without_times(path)
+            notebook = cleaned(json.loads(path.read_text(encoding="utf-8")))
+            atomic.write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
         for page in (folder / "notebooks").glob("*.html"):
             page.unlink()  # to play with: made wherever the notebook is executed
         made = [*_replace(folder / profile_name, figures), *_replace(folder / "notebooks", executed)]
@@ -130,24 +132,29 @@ def _replace(fresh: Path, folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _without_times(path: Path) -> None:
-    """Leave out when, where and by which commit each cell ran: the same results make the same file.
+def cleaned(notebook: dict[str, Any]) -> dict[str, Any]:
+    """An executed notebook without when, where and by which commit it ran: the same results make the same.
 
-    The state of widgets goes, too: without a kernel nothing can be moved, and it is larger than the rest.
+    Progress bars and the state of widgets go, too: without a kernel nothing moves.
     """
-    notebook = json.loads(path.read_text(encoding="utf-8"))
     own = notebook["metadata"].get("papermill", {})
     notebook["metadata"]["papermill"] = {"parameters": own.get("parameters", {})}
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
         cell["metadata"] = {key: value for key, value in cell["metadata"].items() if key == "tags"}
+        kept = []
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET, None)
+            if WIDGET in output.get("data", {}):
+                output["data"] = {"text/plain": "(a widget: it needs a running notebook)"}
             if "text" in output:
                 output["text"] = [line for line in output["text"] if EXECUTED not in line]
+            if output.get("name") != "stderr":
+                kept.append(output)
+        if "outputs" in cell:
+            cell["outputs"] = kept
         if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["id"] = "injected-parameters"  # papermill draws one
-    atomic.write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return notebook
 
 
 def publish_finished(profile_name: str, seeds: int) -> tuple[int, list[Path]]:

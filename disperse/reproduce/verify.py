@@ -23,8 +23,7 @@ from ..store import Record, check_seal, published_path
 from . import retrain
 from .declared import declared
 from .index import BEGIN, END, claims_markdown, index_markdown, notebook_of, with_claims
-from .notebooks import EXECUTED
-from .publishing import KEPT, execute_published, published_notebooks
+from .publishing import KEPT, cleaned, execute_published, published_notebooks
 
 # Relative. Results are reckoned with in float64; networks compute in float32, whose sums round otherwise on
 # another processor.
@@ -180,7 +179,7 @@ def compare_executed(kept: Path, fresh: Path) -> Iterator[Finding]:
 
 def _printed_differently(kept: Path, fresh: Path, tolerance: float) -> str:
     """The first cell whose source or printed text differs, and how; empty without."""
-    old, new = (_read(path).get("cells", []) for path in (kept, fresh))
+    old, new = _read(kept).get("cells", []), cleaned(_read(fresh))["cells"]
     if len(old) != len(new):
         return f"{len(old)} cells, executed afresh {len(new)}"
     for number, (a, b) in enumerate(zip(old, new, strict=True), start=1):
@@ -195,13 +194,12 @@ def _printed_differently(kept: Path, fresh: Path, tolerance: float) -> str:
 
 
 def _printed(cell: dict[str, Any]) -> str:
-    """Text of a cell's outputs, without where and by which commit it was executed."""
+    """Text of a cell's outputs."""
     found = []
     for output in cell.get("outputs", []):
         text = output.get("text", output.get("data", {}).get("text/plain", ""))
         found.append("".join(text))
-    lines = "\n".join(found).splitlines()
-    return "\n".join(line for line in lines if EXECUTED not in line)
+    return "\n".join(found)
 
 
 def check_index(profile_name: str) -> Iterator[Finding]:
