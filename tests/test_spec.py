@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from disperse.errors import ConfigError
-from disperse.experiments import item
+from disperse.experiments import profile, sweeps
 from disperse.losses import PRESETS, VARIANTS
 from disperse.objectives import DiTSpec, MeanFlowSpec
 from disperse.regularizers import ContrastiveSpec, DispersiveSpec
@@ -17,7 +17,7 @@ def test_fingerprints_of_published_runs_do_not_move() -> None:
     assert NUMERICS == 2
     assert RunSpec().fingerprint == "9021ec7a4e6f"
     assert RunSpec(regularizers=(DispersiveSpec(variant="hinge", lam=0.25),)).fingerprint == "c7b4eab8f278"
-    assert {cell.label: cell.spec.fingerprint for cell in item("variants", "cpu", (0,))} == {
+    assert {spec.name: spec.fingerprint for spec in sweeps.variants(profile("cpu"), 0)} == {
         "baseline": "1bc3877a11e7", "infonce-l2": "1814dd8b7314", "infonce-cosine": "7803dfae81d4",
         "hinge": "eaff78d305ad", "covariance": "26d8a17f5d90",
     }  # fmt: skip

@@ -8,7 +8,7 @@ from disperse import analysis
 from disperse.analysis import levels
 from disperse.losses import DispersionReport
 
-NO_MEASURES = {"block_features", "descend"}
+NO_MEASURES = {"block_features", "descend", "probe_sets", "unlabelled_features"}
 
 
 @pytest.mark.parametrize(

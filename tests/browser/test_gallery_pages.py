@@ -80,7 +80,7 @@ def served(store: Path, runs: list[Path], tmp_path: Path) -> Iterator[str]:
                 process.wait(0.1)
         yield f"http://localhost:{port}/"
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(30) == 130, log.read_text()
+        assert process.wait(90) == 130, log.read_text()
         with pytest.raises(OSError):
             urllib.request.urlopen(f"http://localhost:{port}/", timeout=5)
     finally:

@@ -220,8 +220,8 @@ def test_latents_are_decoded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     z = normal((5, 4, 2, 2), "decoded")
     assert torch.equal(vae.decoded(z, 2), (z / 0.18215)[:, :3])
     assert seen == [2, 2, 1]
-    assert torch.equal(pictures(z, NAME), vae.decoded(z))
-    assert pictures(z, "digits") is z
+    assert torch.equal(pictures(z, NAME), vae.decoded(z).clamp(-1, 1))
+    assert torch.equal(pictures(z, "digits"), z.clamp(-1, 1))
     assert [holds_latents(name) for name in ("digits", NAME, f"{NAME}:10", f"{NAME}@ab")] == [
         False,
         *[True] * 3,

@@ -7,7 +7,7 @@ import pytest
 
 from disperse import atomic
 from disperse.cli import main
-from disperse.experiments import cells_of, item, run_folder
+from disperse.experiments import run_folder, seeds_of
 
 from ..training.cases import TINY, run
 
@@ -133,4 +133,5 @@ def test_the_log_of_a_run_that_was_damaged(capsys: pytest.CaptureFixture[str], t
 
 
 def test_where_nothing_is_published_there_is_one_seed() -> None:
-    assert cells_of(("variants",), "smoke", 0) == item("variants", "smoke", (0,))
+    assert seeds_of("smoke") == (0,)
+    assert seeds_of("smoke", 3) == (0, 1, 2)

@@ -79,8 +79,8 @@ def test_an_interrupt_is_one_line(store: Path, arguments: list[str], busy: str, 
     assert error == f"disperse {arguments[0]}: {told} type the same command to go on\n"
     assert process.returncode == 130
     assert "FAILED" not in output
-    left = {path.name for path in (store / "papermill_runs" / "smoke").iterdir()}
-    assert left <= {"logs"}
+    left = {path.name for path in (store / "papermill_runs" / "here" / "smoke").iterdir()}
+    assert left <= {"logs", "jobs"}
     for _ in range(100):  # no kernel computes on
         if not _alive(int(begun.read_text())):
             break
