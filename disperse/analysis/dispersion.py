@@ -111,8 +111,8 @@ def measure_plane(points: Tensor, loss: DispersiveLoss) -> dict[str, float]:
     ``loss`` and ``floor`` (see ``plane_floor``); ``nearest``, the smallest D of two points, the squared
     distance divided by 2; ``inside_margin``, the pairs that are nearer than the hinge's ε by more than 1%;
     ``largest_gap`` between neighbouring directions from the origin, in degrees; ``correlation`` of the two
-    coordinates. Misleads: two dimensions have room for few directions, and none of these measures grows with the
-    spread alone; of a network's features ask ``Geometry``.
+    coordinates. Misleads: two dimensions have room for few directions, and none of these measures grows with
+    the spread alone; of a network's features ask ``Geometry``.
     """
     z = points.double()
     pairs = torch.triu_indices(len(z), len(z), offset=1)

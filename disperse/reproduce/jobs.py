@@ -22,7 +22,6 @@ from ..experiments.runs import jobs_of, lacking_of, network_path
 from ..folders import output_folder
 from ..spec import RunSpec
 from ..store import Evaluations, evaluation_path, published, published_path, run_folder
-from ..training.checkpoint import folder_of
 from .declared import Declared, declared
 from .notebooks import notebook_names, notebook_path, parameters_of
 
@@ -63,13 +62,13 @@ class RunJob:
 
     @property
     def outputs(self) -> tuple[Path, ...]:
-        """The evaluation files, and the checkpoint that is drawn from."""
+        """The evaluation files, and where a notebook draws from the network a note that it is trained.
+
+        A note, since Snakemake makes the folders of outputs: an empty one of a checkpoint looks damaged.
+        """
         folder = run_folder(self.spec)
-        checkpoint = folder_of(folder / "checkpoints", self.spec.num_steps) / "manifest.json"
-        return (
-            *(evaluation_path(folder, *each) for each in self.evaluations),
-            *([checkpoint] if self.network else []),
-        )
+        note = folder / "evaluations" / f"trained_{self.spec.num_steps:08d}.json"
+        return (*(evaluation_path(folder, *each) for each in self.evaluations), *([note] * self.network))
 
     @property
     def log(self) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .. import distributed
+from .. import atomic, distributed
 from ..errors import Interrupted
 from ..experiments.runner import end_gently
 from ..folders import output_folder
@@ -34,6 +34,8 @@ def complete_run(path: Path, *, job: Path | None = None) -> None:
         started = time.monotonic()
         train(spec, run_folder(spec), progress=False)
         complete(spec, own.evaluations)
+        if own.network and distributed.rank() == 0:
+            atomic.write_json(own.outputs[-1], {"step": spec.num_steps})
         done = f"{spec.num_steps} steps"
         if distributed.size() == 1:
             done += f", {len(own.evaluations)} evaluations"

@@ -66,7 +66,7 @@ def test_a_run_that_notebooks_share_is_one_job_at_its_longest() -> None:
     assert {path.parents[1] for path in run.outputs} == {run_folder(run.spec)}
     first = next(run for run in found.runs if run.spec.fingerprint == TOY.run(0).fingerprint)
     assert first.network
-    assert first.outputs[-1].parts[-3:] == ("checkpoints", "step_00000016", "manifest.json")
+    assert first.outputs[-1].parts[-2:] == ("evaluations", "trained_00000016.json")
 
 
 def test_every_command_names_its_own_run() -> None:
