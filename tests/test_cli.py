@@ -377,7 +377,7 @@ def test_without_snakemake(
 def test_one_run_alone(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = profile("smoke")
     spec = row.run(1, dispersive_term("hinge"))
-    job = RunJob(spec, at_every_step(spec, row.protocol), "smoke")
+    job = RunJob(spec, at_every_step(spec, row.protocol), "smoke", network=True)
     write_jobs(Plan(row, 1, (job,), ()))
     assert main(["run", str(job.file)]) == 0
     (folder,) = (store / "runs").iterdir()
@@ -385,7 +385,9 @@ def test_one_run_alone(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sorted(path.name[:13] for path in (folder / "evaluations").iterdir()) == [
         "step_00000020",
         "step_00000040",
+        "trained_00000",
     ]
+    assert all(path.exists() for path in job.outputs)
     assert read_spec(folder).seed == 1
 
 
