@@ -63,8 +63,10 @@ def served(store: Path, runs: list[Path], tmp_path: Path) -> Iterator[str]:
     log = tmp_path / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=file, stderr=file, start_new_session=True
-        )
+            [*command, "--port", str(port)], stdout=file, stderr=file, start_new_session=True,
+            # A shell that starts the tests in the background has Ctrl-C ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
 
     def answers() -> bool:
         assert process.poll() is None, log.read_text()
@@ -80,7 +82,7 @@ def served(store: Path, runs: list[Path], tmp_path: Path) -> Iterator[str]:
                 process.wait(0.1)
         yield f"http://localhost:{port}/"
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(90) == 130, log.read_text()
+        assert process.wait(30) == 130, log.read_text()
         with pytest.raises(OSError):
             urllib.request.urlopen(f"http://localhost:{port}/", timeout=5)
     finally:
