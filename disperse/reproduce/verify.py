@@ -128,12 +128,12 @@ def check_results(profile_name: str, pool: list[Record]) -> Iterator[Finding]:
         yield Finding(OK, name, f"{len(pool)} evaluations, every seal fits")
 
 
-def tolerance_of(stem: str, profile_name: str) -> float:
+def tolerance_of(name: str, profile_name: str) -> float:
     """Relative tolerance of what a notebook keeps or prints: looser where networks compute in it."""
-    name = notebook_of(stem)
-    trains = not name or not declared(name, {"profile": profile_name}).runs
-    networks = trains or bool(declared(name, {"profile": profile_name}).networks)
-    return OF_NETWORKS if networks else TOLERANCE
+    if not name:
+        return OF_NETWORKS
+    own = declared(name, {"profile": profile_name})
+    return TOLERANCE if own.runs and not own.networks else OF_NETWORKS
 
 
 def compare_figures(kept: Path, fresh: Path) -> Iterator[Finding]:
@@ -155,7 +155,7 @@ def compare_figures(kept: Path, fresh: Path) -> Iterator[Finding]:
             yield Finding(STRAY, item, "no notebook keeps it")
         elif name.endswith(".json"):
             old, new = (_values(place / name) for place in (kept, fresh))
-            tolerance = tolerance_of(name.partition(".")[0], kept.name)
+            tolerance = tolerance_of(notebook_of(name.partition(".")[0]), kept.name)
             found = first_difference(old, new, tolerance=tolerance)
             yield Finding(DIFFERS if found else OK, item, found and f"{found}; edited, or results came since")
         else:
@@ -172,7 +172,7 @@ def compare_executed(kept: Path, fresh: Path) -> Iterator[Finding]:
         if not (kept / f"{name}.ipynb").exists():
             yield Finding(MISSING, item)
         elif (fresh / f"{name}.ipynb").exists():
-            tolerance = tolerance_of(name.lstrip("0123456789_"), kept.name)
+            tolerance = tolerance_of(name, kept.name)
             found = _printed_differently(kept / f"{name}.ipynb", fresh / f"{name}.ipynb", tolerance)
             yield Finding(DIFFERS if found else OK, item, found)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import StorageError
 from ..experiments import find_run, home, profile, published_networks, run_folder
+from ..experiments.runs import network_path
 from ..models import DiffusionTransformer
 from ..models.checkpoints import load_model_file
 from ..spec import RunSpec
@@ -49,9 +50,9 @@ def source_of(run: Path | RunSpec) -> Source:
     folder = run if isinstance(run, Path) else run_folder(run)
     steps = tuple(saved_steps(folder / "checkpoints"))
     if isinstance(run, RunSpec) and run.num_steps not in steps:
-        files = (home() / "figures").glob(f"*/weights/{run.fingerprint}-{run.num_steps}.safetensors")
-        for path in sorted(files):
-            return Source(path, run, (run.num_steps,), (profile(path.parents[1].name).weights,))
+        for row in _published_rows():
+            if (path := network_path(run, row)).exists():
+                return Source(path, run, (run.num_steps,), (profile(row).weights,))
     if steps:
         spec = read_spec(folder)
         return Source(folder, spec, steps, (*spec.ema, "raw"))
@@ -76,11 +77,15 @@ def source_named(name: str) -> Source:
     try:
         return source_of(find_run(name))
     except StorageError:
-        rows = sorted(path.parent.name for path in (home() / "figures").glob("*/weights"))
-        for spec in (spec for row in rows for spec in published_networks(row)):
+        for spec in (spec for row in _published_rows() for spec in published_networks(row)):
             if spec.fingerprint == name.rpartition("-")[2]:
                 return source_of(spec)
         raise
+
+
+def _published_rows() -> list[str]:
+    """Profiles with published networks."""
+    return sorted(path.parent.name for path in (home() / "figures").glob("*/weights"))
 
 
 @functools.lru_cache(maxsize=8)
